@@ -1,0 +1,56 @@
+"""Access to the golden vectors: one set is one folder, named by GOLDEN_DIR (default: the copy here).
+
+Nothing about sizes, seeds or salts stands in a test: all of it is read from the manifests.
+"""
+
+import functools
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+GOLDEN = Path(os.environ.get("GOLDEN_DIR", Path(__file__).parent / "golden"))
+
+
+@functools.cache
+def manifest(name: str = "manifest.json") -> dict:
+    return json.loads((GOLDEN / name).read_text())
+
+
+@functools.cache
+def salt() -> int:
+    return int(manifest()["salt"])
+
+
+def entry(file: str) -> dict:
+    """Manifest entry of one file, such as ``jaccard/plain.npz``."""
+    return next(e for e in manifest()["entries"] if e["file"] == file)
+
+
+def files(topic: str) -> list[str]:
+    """Files of a topic, in the manifest's order."""
+    return [e["file"] for e in manifest()["entries"] if e["topic"] == topic]
+
+
+def load(file: str) -> dict[str, np.ndarray]:
+    """All arrays of one ``.npz`` file."""
+    with np.load(GOLDEN / file, allow_pickle=False) as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def load_json(file: str) -> dict:
+    return json.loads((GOLDEN / file).read_text())
+
+
+@functools.cache
+def fill() -> ModuleType:
+    """The set's own rule that fills weights and inputs (``fill.py``)."""
+    spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["golden_fill"] = module
+    spec.loader.exec_module(module)
+    return module
