@@ -1,1 +1,1 @@
-
+"""Which visible cluster belongs to which infrared cluster."""

@@ -1,1 +1,1 @@
-
+"""When things happen: the training loop, the pipeline of stages, checkpoints and logs."""

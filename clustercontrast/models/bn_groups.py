@@ -1,0 +1,86 @@
+"""BatchNorm as data parallelism computed it, on one device.
+
+Every official run wraps its network in ``DataParallel`` over 2 or 4 GPUs: each replica takes one
+contiguous chunk of the visible and one of the infrared batch, normalises with the statistics of
+its own chunk, and only replica 0 keeps its running statistics (common.md 8, adca.md 2.1).  As the
+visible batch is [plain views; exchanged views], the running statistics used for clustering and
+testing never see an exchanged view.  ``--bn-groups G`` reproduces that, group by group.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+Tensors = tuple[torch.Tensor, ...]
+
+
+@contextlib.contextmanager
+def frozen_statistics(network: nn.Module) -> Iterator[None]:
+    """Inside the block, forwards in train mode write their running statistics to throw-away copies.
+
+    Copies rather than no statistics at all: a recomputed forward must save as many tensors for
+    backward as the first one did.
+    """
+    layers = [m for m in network.modules() if isinstance(m, _BatchNorm)]
+    kept = [dict(layer.named_buffers(recurse=False)) for layer in layers]
+    for layer, buffers in zip(layers, kept, strict=True):
+        for name, buffer in buffers.items():
+            setattr(layer, name, buffer.clone())
+    try:
+        yield
+    finally:
+        for layer, buffers in zip(layers, kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(layer, name, buffer)
+
+
+def forward_in_groups(
+    network: nn.Module,
+    forward: Callable[..., Tensors],
+    inputs: Tensors,
+    groups: int,
+    recompute: bool = False,
+) -> Tensors:
+    """Run ``forward`` on ``groups`` contiguous chunks of ``inputs`` and join the outputs.
+
+    Args:
+        network: owner of the BatchNorm layers that ``forward`` runs through.
+        forward: maps one chunk of every input to a tuple of tensors.
+        inputs: tensors that are cut along the batch axis.
+        groups: number of emulated replicas, G.
+        recompute: forget each group's activations and compute them again in the backward pass
+            (exact; running statistics move once), so that they take 1/G of the memory.
+
+    Returns:
+        The outputs of all groups, concatenated in order.
+
+    Raises:
+        ValueError: a batch does not divide by ``groups``.
+    """
+    for tensor in inputs:
+        if len(tensor) % groups:
+            raise ValueError(f"a batch of {len(tensor)} images does not divide by {groups} groups")
+    run = _recomputing(network, forward) if recompute and torch.is_grad_enabled() else forward
+    outputs = []
+    for number, chunk in enumerate(zip(*(tensor.chunk(groups) for tensor in inputs), strict=True)):
+        with contextlib.nullcontext() if number == 0 else frozen_statistics(network):
+            outputs.append(run(*chunk))
+    return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+
+
+def _recomputing(network: nn.Module, forward: Callable[..., Tensors]) -> Callable[..., Tensors]:
+    """``forward`` whose activations are computed again, with frozen statistics, in backward."""
+
+    def contexts() -> tuple:
+        return contextlib.nullcontext(), frozen_statistics(network)
+
+    def run(*chunk: torch.Tensor) -> Tensors:
+        return checkpoint(
+            forward, *chunk, use_reentrant=False, context_fn=contexts, preserve_rng_state=False
+        )
+
+    return run

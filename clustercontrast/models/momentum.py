@@ -1,0 +1,39 @@
+"""A slowly following copy of a network (MoCo's momentum encoder)."""
+
+import copy
+
+import torch
+from torch import nn
+
+
+class MomentumEncoder(nn.Module):
+    """φ_m: parameters follow the online encoder φ_o, without gradients (PCLHD Eq. 16).
+
+    Buffers are **not** averaged: the copy is forwarded in train mode and keeps BatchNorm statistics
+    of its own activations, which are those used at test time (pclhd.md 2.1).
+
+    Args:
+        encoder: network to copy, weights and buffers included.
+        decay: weight β of the old parameters.
+    """
+
+    def __init__(self, encoder: nn.Module, decay: float) -> None:
+        super().__init__()
+        self.decay = decay
+        self.network = copy.deepcopy(encoder).requires_grad_(False)
+
+    @torch.no_grad()
+    def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The network's own forward, without a graph."""
+        return self.network(*inputs)
+
+    def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:
+        """The network's retrieval feature."""
+        return self.network.embed(images, modality)
+
+    @torch.no_grad()
+    def update(self, encoder: nn.Module) -> None:
+        """θ_m <- β θ_m + (1 - β) θ_o, frozen parameters included (Eq. 16)."""
+        mine, theirs = list(self.network.parameters()), list(encoder.parameters())
+        torch._foreach_mul_(mine, self.decay)
+        torch._foreach_add_(mine, theirs, alpha=1 - self.decay)

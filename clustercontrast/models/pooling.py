@@ -1,0 +1,17 @@
+"""Generalised-mean pooling of a feature map."""
+
+import torch
+
+
+def generalised_mean(maps: torch.Tensor, p: float = 3.0, eps: float = 1e-12) -> torch.Tensor:
+    """GeM with a fixed exponent: ``(mean(x^p) + eps)^(1/p)`` over the positions (common.md 7.1).
+
+    Args:
+        maps: (B, C, H, W), not negative (behind a ReLU); upstream does not clamp and neither do we.
+        p: exponent; 3 in every official run.
+        eps: keeps the root differentiable at zero.
+
+    Returns:
+        (B, C).
+    """
+    return (maps.flatten(2).pow(p).mean(2) + eps).pow(1.0 / p)

@@ -1,0 +1,202 @@
+"""Where a network's weights come from: ImageNet, an official checkpoint, or a run of our own.
+
+Loading is strict: every tensor of the network is found with its shape or the load fails with the
+names, and what a file holds beyond that is counted in the report.  Only weights are unpickled.
+"""
+
+import dataclasses
+import pickle
+import re
+from pathlib import Path
+from urllib.error import URLError
+
+import numpy as np
+import torch
+from torch import nn
+from torchvision.models import get_model_weights
+
+from clustercontrast.files import UserError
+
+State = dict[str, torch.Tensor]
+
+# Official name -> ours; what matches no row never runs in the official forward (common.md 7.2).
+OFFICIAL_NAMES = (
+    (r"visible_module\.visible\.(conv1|bn1)\.", r"visible_stem.\1."),
+    (r"thermal_module\.thermal\.(conv1|bn1)\.", r"infrared_stem.\1."),
+    (r"base_resnet\.base\.(layer\d)\.", r"trunk.layers.\1."),
+    (r"NL_(\d)\.(\d)\.(theta|phi)\.", r"trunk.non_local.layer\1.\2.\3."),
+    (r"NL_(\d)\.(\d)\.g\.0\.", r"trunk.non_local.layer\1.\2.g."),
+    (r"NL_(\d)\.(\d)\.W\.", r"trunk.non_local.layer\1.\2.out."),
+    (r"bottleneck\.", r"neck."),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LoadReport:
+    """What a load did: tensors taken and names left unused (dead parts, classifiers)."""
+
+    source: str
+    loaded: int
+    unused: int
+
+    def __str__(self) -> str:
+        return f"{self.source}: {self.loaded} tensors loaded, {self.unused} not needed"
+
+
+def our_name(official: str) -> str | None:
+    """Our name of an official parameter or buffer; None for the parts that never run."""
+    name = official.removeprefix("module.")
+    for pattern, ours in OFFICIAL_NAMES:
+        if match := re.match(pattern, name):
+            return match.expand(ours) + name[match.end() :]
+    return None
+
+
+def from_official(state: State) -> State:
+    """Rename an official ADCA, PGM, PCLHD, RPNR, PCA or AGW state dict to ours."""
+    return {our_name(name): tensor for name, tensor in state.items() if our_name(name)}
+
+
+def from_resnet(state: State) -> State:
+    """Spread a torchvision ResNet over a two-stream network: its stem twice, its layers once."""
+    mapped = {}
+    for name, tensor in state.items():
+        if name.startswith(("conv1.", "bn1.")):
+            mapped |= {f"{stem}.{name}": tensor for stem in ("visible_stem", "infrared_stem")}
+        elif name.startswith("layer"):
+            mapped[f"trunk.layers.{name}"] = tensor
+    return mapped
+
+
+def read(path: Path) -> State:
+    """Read the weights in a file, under our names.
+
+    Understands our own checkpoints (``weights``), official ones (``state_dict``, or ``net`` of AGW
+    and CAJ) and torchvision ResNets.
+
+    Raises:
+        UserError: no such file, not a checkpoint, or one that holds no network we know.
+    """
+    content = read_checkpoint(path)
+    for key in ("weights", "state_dict", "net"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    state = {name.removeprefix("module."): t for name, t in content.items() if torch.is_tensor(t)}
+    if "bottleneck.weight" in state:
+        return from_official(state)
+    if "conv1.weight" in state:
+        return from_resnet(state)
+    if "neck.weight" in state:
+        return state
+    raise UserError(
+        f"{path} holds no weights this project knows: it expects an official AGW checkpoint "
+        "(.pth.tar), a torchvision ResNet or a checkpoint of its own"
+    )
+
+
+def read_checkpoint(path: Path) -> dict:
+    """Unpickle tensors and plain values only; NumPy scalars of old checkpoints are let through.
+
+    Raises:
+        UserError: the file is missing, damaged or holds anything else.
+    """
+    scalar = np.float64(0).__reduce__()[0]  # pickles name it under two modules
+    allowed = [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        np.dtype,
+        type(np.dtype(np.float64)),
+        type(np.dtype(np.float32)),
+        (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+        np._core.multiarray._reconstruct,
+        np.ndarray,
+    ]
+    try:
+        with torch.serialization.safe_globals(allowed):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: give the path of a checkpoint") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: it is damaged or holds more than weights"
+        ) from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+    return content
+
+
+def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] = ()) -> LoadReport:
+    """Copy ``state`` into ``network``, strictly.
+
+    Args:
+        network: receives the weights in place.
+        state: tensors under our names.
+        source: what to call the origin in the report and in errors.
+        fresh: prefixes of names that may be missing and keep their initialisation (a torchvision
+            ResNet has no neck and no non-local block).
+
+    Raises:
+        UserError: a tensor is missing or has another shape – a checkpoint of another architecture.
+    """
+    own = network.state_dict()
+    tracked = [n for n in own if n.endswith("num_batches_tracked")]  # absent from old files
+    missing = [n for n in own if n not in state and n not in tracked and not n.startswith(fresh)]
+    misshapen = [n for n in own if n in state and own[n].shape != state[n].shape]
+    if missing or misshapen:
+        raise UserError(_mismatch(source, own, state, missing, misshapen))
+    taken = {name: state[name] for name in own if name in state}
+    network.load_state_dict(taken, strict=False)
+    return LoadReport(source, len(taken), len(state) - len(taken))
+
+
+def imagenet(depth: int) -> State:
+    """ImageNet weights of torchvision's first release (IMAGENET1K_V1), as upstream used.
+
+    Raises:
+        UserError: they are not in the cache and cannot be fetched.
+    """
+    weights = get_model_weights(f"resnet{depth}").IMAGENET1K_V1
+    try:
+        return from_resnet(weights.get_state_dict(progress=False, check_hash=True))
+    except (URLError, OSError, RuntimeError) as error:
+        raise UserError(
+            f"the ImageNet weights of ResNet-{depth} could not be fetched ({error}): download "
+            f"{weights.url} elsewhere and give --pretrained PATH"
+        ) from error
+
+
+def start(network: nn.Module, pretrained: str, depth: int) -> LoadReport | None:
+    """Give a new network its first weights.
+
+    Args:
+        network: a freshly built two-stream ResNet.
+        pretrained: "imagenet", "random" (said in so many words, never by accident) or a file.
+        depth: ResNet depth, to find the ImageNet file.
+
+    Returns:
+        The load report; None for a random start.
+    """
+    if pretrained == "random":
+        return None
+    if pretrained == "imagenet":
+        return load(
+            network, imagenet(depth), f"ImageNet ResNet-{depth}", ("neck", "trunk.non_local")
+        )
+    state = read(Path(pretrained))
+    fresh = () if "neck.weight" in state else ("neck", "trunk.non_local")
+    return load(network, state, pretrained, fresh)
+
+
+def _mismatch(source: str, own: State, state: State, missing: list, misshapen: list) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} tensors missing, such as {missing[0]}")
+    if misshapen:
+        name = misshapen[0]
+        here, there = tuple(own[name].shape), tuple(state[name].shape)
+        parts.append(f"{len(misshapen)} of another shape, such as {name} ({there}, not {here})")
+    return (
+        f"{source} holds another architecture ({'; '.join(parts)}): use the --depth and "
+        "--non-local/--no-non-local it was trained with"
+    )

@@ -1,0 +1,43 @@
+"""Networks and trajectories filled by the golden rule, under the official names."""
+
+import golden_set
+import numpy as np
+import torch
+
+from clustercontrast.models import weights
+from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+
+
+def official_shapes(non_local: bool) -> dict[str, list[int]]:
+    file = f"agw_forward/state_dict_nl_{'on' if non_local else 'off'}.json"
+    return golden_set.load_json(file)["state_dict"]
+
+
+def filled_encoder(non_local: bool, **options) -> TwoStreamResNet:
+    """A float64 network whose every tensor is filled by the golden rule."""
+    encoder = TwoStreamResNet(non_local=non_local, **options)
+    fill = golden_set.fill()
+    state = {
+        name: torch.from_numpy(np.asarray(fill.fill_param(name, shape, golden_set.salt())))
+        for name, shape in official_shapes(non_local).items()
+        if weights.our_name(name)
+    }
+    weights.load(encoder, weights.from_official(state), "the golden rule")
+    return encoder.double()
+
+
+def images(tag: str, *shape: int) -> torch.Tensor:
+    return torch.from_numpy(golden_set.fill().images(tag, *shape, golden_set.salt())).double()
+
+
+def tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Parameters and buffers by name."""
+    return dict(module.named_parameters()) | dict(module.named_buffers())
+
+
+def assert_checksum(actual, expected, tolerance: float, what: str) -> None:
+    """Compare ``fill.checksum`` numbers with a tolerance relative to the L2 entry."""
+    got = golden_set.fill().checksum(np.asarray(torch.as_tensor(actual).detach()))
+    scale = max(expected[1], 1e-12)
+    worst = np.abs(got - expected).max() / scale
+    assert worst < tolerance, f"{what}: relative deviation {worst:.2e}"
