@@ -66,6 +66,11 @@ class ClusterMemory:
         """(C, d) unit rows as they stand."""
         return self.bank.rows
 
+    @rows.setter
+    def rows(self, rows: torch.Tensor) -> None:
+        """Overwrite the rows, as they are (ADCA blends them without normalising)."""
+        self.bank.rows = rows
+
     def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """-log softmax(z Mᵀ / τ) at the labels, mean over the batch (Eq. 3-4)."""
         logits = self.bank.similarity(features, labels) / self.temperature
@@ -188,6 +193,11 @@ class RowBank:
             self._rows = self._update(self._rows, queries, labels, self._momentum)
         self._waiting.clear()
         return self._rows
+
+    @rows.setter
+    def rows(self, rows: torch.Tensor) -> None:
+        self._waiting.clear()
+        self._rows = rows
 
     def similarity(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Similarities z Mᵀ of queries (B, d) whose rows, ``labels``, backward will rewrite."""

@@ -1,5 +1,7 @@
 """Networks and trajectories filled by the golden rule, under the official names."""
 
+import functools
+
 import golden_set
 import numpy as np
 import torch
@@ -13,16 +15,22 @@ def official_shapes(non_local: bool) -> dict[str, list[int]]:
     return golden_set.load_json(file)["state_dict"]
 
 
-def filled_encoder(non_local: bool, **options) -> TwoStreamResNet:
-    """A float64 network whose every tensor is filled by the golden rule."""
-    encoder = TwoStreamResNet(non_local=non_local, **options)
+@functools.cache
+def filled_state(non_local: bool) -> dict[str, torch.Tensor]:
+    """Weights of the golden rule for all parts that run, under the official names."""
     fill = golden_set.fill()
-    state = {
+    return {
         name: torch.from_numpy(np.asarray(fill.fill_param(name, shape, golden_set.salt())))
         for name, shape in official_shapes(non_local).items()
         if weights.our_name(name)
     }
-    weights.load(encoder, weights.from_official(state), "the golden rule")
+
+
+def filled_encoder(non_local: bool, **options) -> TwoStreamResNet:
+    """A float64 network whose every tensor is filled by the golden rule."""
+    encoder = TwoStreamResNet(non_local=non_local, **options)
+    state = weights.from_official(filled_state(non_local))
+    weights.load(encoder, state, "the golden rule")
     return encoder.double()
 
 

@@ -1,1 +1,1 @@
-
+"""Retrieval metrics, who is searched among whom, and diagnostics of the clustering."""

@@ -10,7 +10,8 @@ class MomentumEncoder(nn.Module):
     """φ_m: parameters follow the online encoder φ_o, without gradients (PCLHD Eq. 16).
 
     Buffers are **not** averaged: the copy is forwarded in train mode and keeps BatchNorm statistics
-    of its own activations, which are those used at test time (pclhd.md 2.1).
+    of its own activations, which are those used at test time (pclhd.md 2.1).  Its state dict is
+    that of an ordinary encoder, so a saved model loads into either.
 
     Args:
         encoder: network to copy, weights and buffers included.
@@ -37,3 +38,11 @@ class MomentumEncoder(nn.Module):
         mine, theirs = list(self.network.parameters()), list(encoder.parameters())
         torch._foreach_mul_(mine, self.decay)
         torch._foreach_add_(mine, theirs, alpha=1 - self.decay)
+
+    def state_dict(self, *args, **kwargs) -> dict[str, torch.Tensor]:
+        """State of the copied network."""
+        return self.network.state_dict(*args, **kwargs)
+
+    def load_state_dict(self, state: dict[str, torch.Tensor], **kwargs) -> object:
+        """Load a state of the copied network, or of the network it follows."""
+        return self.network.load_state_dict(state, **kwargs)

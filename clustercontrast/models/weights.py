@@ -71,13 +71,15 @@ def from_resnet(state: State) -> State:
 def read(path: Path) -> State:
     """Read the weights in a file, under our names.
 
-    Understands our own checkpoints (``weights``), official ones (``state_dict``, or ``net`` of AGW
-    and CAJ) and torchvision ResNets.
+    Understands our own checkpoints (best_*.pth and last.pth), official ones (``state_dict``, or
+    ``net`` of AGW and CAJ) and torchvision ResNets.
 
     Raises:
         UserError: no such file, not a checkpoint, or one that holds no network we know.
     """
     content = read_checkpoint(path)
+    if "networks" in content:  # last.pth of a stage
+        content = content["networks"][content["retrieval"]]
     for key in ("weights", "state_dict", "net"):
         if isinstance(content.get(key), dict):
             content = content[key]

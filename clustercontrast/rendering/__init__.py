@@ -1,1 +1,1 @@
-"""Rendered pedestrians in SYSU-MM01's raw layout: people, the six cameras, the folders and lists."""
+"""Rendered pedestrians in SYSU-MM01's raw layout: people, their figures, cameras, folders."""

@@ -5,6 +5,9 @@ garments and heads are stacks of elliptical rings seen from the side. Body coord
 heights: x to the right of a camera the person faces, y up from the ground, z forward.
 """
 
+import itertools
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,6 +31,7 @@ from clustercontrast.rendering.people import (
 
 SUPERSAMPLING = 2
 SIDES = (-1, 1)
+RELIEF = (1.0, 0.55)  # shares of a ribbon's width at which its relief rises a step
 BALL = np.linspace(0, 1, 9)  # sampling of an ellipsoid from its top downwards
 
 
@@ -46,13 +50,21 @@ class Pose:
 
 
 class Ribbon(NamedTuple):
-    """A path on the screen with a half width at each point, and when to paint it."""
+    """A path in body coordinates with an elliptical section at each point."""
 
-    near: float
     material: int
-    points: np.ndarray
+    points: np.ndarray  # (n, 3)
+    sections: np.ndarray  # (n, 2) half width and half depth
+    lift: float  # added to the first point's nearness in the painting order
+    balls: int  # how many of the points are rounded off
+
+
+class Spine(NamedTuple):
+    """The screen path of the ribbon that carries a pattern: (n,) arrays in supersampled pixels."""
+
+    x: np.ndarray
+    y: np.ndarray
     half: np.ndarray
-    is_limb: bool  # round at every joint
 
 
 class Figure:
@@ -61,26 +73,18 @@ class Figure:
     def __init__(self, pose: Pose):
         self.pose = pose
         self.scale = pose.scale * SUPERSAMPLING
-        self.foot = np.array(pose.foot) * SUPERSAMPLING
-        self.sin, self.cos = np.sin(pose.yaw), np.cos(pose.yaw)
-        self.tilt, self.rise = np.sin(pose.elevation), np.cos(pose.elevation)
-        sin, cos = np.sin(pose.roll), np.cos(pose.roll)
-        self.roll = np.array([[cos, sin], [-sin, cos]])
+        self.rise = math.cos(pose.elevation)
         self.ribbons: list[Ribbon] = []
-        self.spines: dict[int, Ribbon] = {}
+        self.carriers: dict[int, int] = {}
+        self.spines: dict[int, Spine] = {}
 
-    def project(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(n, 3) body coordinates to (n, 2) supersampled pixels and (n,) nearness to the camera."""
-        x, y, z = points.T
-        near = z * self.cos - x * self.sin
-        screen = np.stack([x * self.cos + z * self.sin, near * self.tilt - y * self.rise], 1)
-        return screen @ self.roll * self.scale + self.foot, near
-
-    def limb(self, material: int, joints: list, radii: list, lift: float) -> None:
-        """A tapered limb; ``lift`` is added to its first joint's nearness in the painting order."""
-        points, near = self.project(np.array(joints, float))
-        half = np.array(radii) * self.scale
-        self.ribbons.append(Ribbon(near[0] + lift, material, points, half, True))
+    def limb(
+        self, material: int, joints: list, radii: list, lift: float, open_end: bool = False
+    ) -> None:
+        """A tapered limb, rounded at its joints but for an open end; see :meth:`column`."""
+        sections = np.array((radii, radii)).T
+        balls = len(radii) - open_end
+        self.ribbons.append(Ribbon(material, np.array(joints, float), sections, lift, balls))
 
     def column(self, material: int, rings: list, lift: float, spine: bool = False) -> None:
         """A stack of elliptical rings.
@@ -88,25 +92,24 @@ class Figure:
         Args:
             material: what it is made of.
             rings: two or more (x, y, z, half width, half depth), from top to bottom.
-            lift: added to the first ring's nearness in the painting order.
+            lift: added to the first ring's nearness to the camera in the painting order.
             spine: the stack carries the coordinates of its material's pattern.
         """
         rings = np.array(rings, float)
-        points, near = self.project(rings[:, :3])
-        half = np.hypot(rings[:, 3] * self.cos, rings[:, 4] * self.sin) * self.scale
-        ribbon = Ribbon(near[0] + lift, material, points, half, False)
-        self.ribbons.append(ribbon)
         if spine:
-            self.spines[material] = ribbon
+            self.carriers[material] = len(self.ribbons)
+        self.ribbons.append(Ribbon(material, rings[:, :3], rings[:, 3:], lift, 0))
 
-    def ball(self, material: int, centre: tuple, radii: tuple, lift: float, share: float = 1) -> None:
+    def ball(
+        self, material: int, centre: tuple, radii: tuple, lift: float, share: float = 1
+    ) -> None:
         """An ellipsoid with radii (wide, high, deep), or the uppermost ``share`` of its height."""
-        angle = BALL * np.arccos(1 - 2 * share)
-        rings = np.empty((len(BALL), 5))
-        rings[:, :3] = centre
-        rings[:, 1] += radii[1] * np.cos(angle)
-        rings[:, 3:] = np.sin(angle)[:, None] * (radii[0], radii[2])
-        self.column(material, rings, lift)
+        angle = BALL * math.acos(1 - 2 * share)
+        points = np.empty((len(BALL), 3))
+        points[:] = centre
+        points[:, 1] += radii[1] * np.cos(angle)
+        sections = np.sin(angle)[:, None] * (radii[0], radii[2])
+        self.ribbons.append(Ribbon(material, points, sections, lift, 0))
 
     def paint(self, width: int, height: int) -> tuple[np.ndarray, Image.Image]:
         """Paint everything collected so far on a crop of ``width`` x ``height`` finished pixels.
@@ -115,28 +118,66 @@ class Figure:
             (2 height, 2 width) uint8 with 2 * material, 0 where no person is; and a grey image of
             that size, a relief whose slopes are the folds and edges of the body.
         """
-        size = (width * SUPERSAMPLING, height * SUPERSAMPLING)
-        labels, relief = Image.new("L", size), Image.new("L", size)
-        paint, emboss = ImageDraw.Draw(labels), ImageDraw.Draw(relief)
-        for rank, ribbon in enumerate(sorted(self.ribbons, key=lambda ribbon: ribbon.near)):
-            _fill(paint, ribbon, 2 * ribbon.material, 1.0)
-            _fill(emboss, ribbon, 90 + 2 * rank, 1.0)
-            _fill(emboss, ribbon, 105 + 2 * rank, 0.55)
+        canvas = Image.new("LA", (width * SUPERSAMPLING, height * SUPERSAMPLING))
+        draw = ImageDraw.Draw(canvas)
+        near, screen, half, bounds = self._project()
+        self.spines = {
+            material: Spine(*screen[bounds[i] : bounds[i + 1]].T, half[bounds[i] : bounds[i + 1]])
+            for material, i in self.carriers.items()
+        }
+        outlines = [_outlines(screen, half * share, bounds) for share in RELIEF]
+        for rank, i in enumerate(np.argsort(near, kind="stable").tolist()):
+            for step, outline in enumerate(outlines):
+                fill = (2 * self.ribbons[i].material, 90 + rank + 15 * step)
+                _fill(draw, outline[i], self.ribbons[i].balls, fill)
+        labels, relief = canvas.split()
         return np.array(labels), relief
 
+    def _project(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """All ribbons on the screen at once.
 
-def _fill(draw: ImageDraw.ImageDraw, ribbon: Ribbon, fill: int, share: float) -> None:
-    """Fill a ribbon, or the middle ``share`` of its width."""
-    points, half = ribbon.points, ribbon.half * share
-    along = np.gradient(points, axis=0) if len(points) > 2 else (points[1:] - points[:1]).repeat(2, 0)
+        Returns:
+            (R,) nearness of the ribbons; (n, 2) positions and (n,) half widths of all their points
+            in supersampled pixels; (R + 1,) where each ribbon's points begin.
+        """
+        pose = self.pose
+        sin, cos = math.sin(pose.yaw), math.cos(pose.yaw)
+        x, y, z = np.concatenate([ribbon.points for ribbon in self.ribbons]).T
+        wide, deep = np.concatenate([ribbon.sections for ribbon in self.ribbons]).T
+        near, across = z * cos - x * sin, x * cos + z * sin
+        down = near * math.sin(pose.elevation) - y * self.rise
+        roll_sin, roll_cos = math.sin(pose.roll), math.cos(pose.roll)
+        turned = (across * roll_cos - down * roll_sin, across * roll_sin + down * roll_cos)
+        screen = np.stack(turned, 1) * self.scale + np.array(pose.foot) * SUPERSAMPLING
+        bounds = np.cumsum([0] + [len(ribbon.points) for ribbon in self.ribbons])
+        near = near[bounds[:-1]] + [ribbon.lift for ribbon in self.ribbons]
+        return near, screen, np.hypot(wide * cos, deep * sin) * self.scale, bounds
+
+
+def _outlines(screen: np.ndarray, half: np.ndarray, bounds: np.ndarray) -> list[np.ndarray]:
+    """One (2n, 2) closed outline per ribbon: down its right side and up its left side."""
+    index = np.arange(len(screen))
+    ahead, behind = index + 1, index - 1
+    ahead[bounds[1:] - 1] -= 1
+    behind[bounds[:-1]] += 1
+    along = screen[ahead] - screen[behind]
     along /= np.hypot(along[:, 0], along[:, 1])[:, None] + 1e-9
-    aside = along[:, ::-1] * (-half[:, None], half[:, None])[0]
-    aside[:, 1] *= -1
-    outline = np.concatenate([points + aside, (points - aside)[::-1]])
+    aside = along[:, ::-1] * half[:, None] * (-1, 1)
+    right, left = screen + aside, screen - aside
+    spans = itertools.pairwise(bounds.tolist())
+    return [np.concatenate((right[i:j], left[i:j][::-1])) for i, j in spans]
+
+
+def _fill(draw: ImageDraw.ImageDraw, outline: np.ndarray, balls: int, fill: tuple) -> None:
+    """Fill one outline and round off its first ``balls`` points."""
     draw.polygon(outline.ravel().tolist(), fill=fill)
-    if ribbon.is_limb:
-        for (x, y), radius in zip(points.tolist(), half.tolist(), strict=True):
-            draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
+    if not balls:
+        return
+    ends = outline[:balls], outline[: -balls - 1 : -1]
+    centres = (ends[0] + ends[1]) / 2
+    radii = np.hypot(*(ends[0] - ends[1]).T) / 2
+    for (x, y), radius in zip(centres.tolist(), radii.tolist(), strict=True):
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
 def build(person: Identity, pose: Pose) -> Figure:
@@ -180,14 +221,14 @@ def _leg(figure: Figure, person: Identity, side: int) -> None:
     ankle = knee + half_leg * np.array([0, -np.cos(shin), np.sin(shin)])
     joints = np.stack([hip, knee, ankle])
     figure.limb(SKIN, joints, np.array([0.046, 0.036, 0.022]) * person.limb, 0.0)
-    heel, toe = ankle + [0, -0.012, -0.015], ankle + [side * 0.012, -0.02, 0.075]
-    figure.limb(SHOES, [heel, toe], [0.026, 0.018], 0.004)
+    foot = ankle + np.array([(0, -0.012, -0.015), (side * 0.012, -0.02, 0.075)])
+    figure.limb(SHOES, foot, [0.026, 0.018], 0.004)
     if person.lower.kind.endswith("skirt"):
         return
     share, at_hip, at_hem = LOWERS[person.lower.kind]
     covered = _cut(joints, share)
     last = (0.046 - 0.022 * share) * person.limb + at_hem
-    figure.limb(LOWER, covered, _tapered(0.047 * person.limb + at_hip, last, covered), 0.006)
+    figure.limb(LOWER, covered, _tapered(0.047 * person.limb + at_hip, last, covered), 0.006, True)
 
 
 def _arm(figure: Figure, person: Identity, side: int) -> None:
@@ -205,7 +246,7 @@ def _arm(figure: Figure, person: Identity, side: int) -> None:
     if sleeve:
         covered = _cut(joints, sleeve)
         radii = _tapered(0.037 * person.limb + 0.7 * bulk, 0.03 * person.limb + 0.7 * bulk, covered)
-        figure.limb(UPPER, covered, radii, 0.202)
+        figure.limb(UPPER, covered, radii, 0.202, True)
 
 
 def _lower(figure: Figure, person: Identity) -> None:
@@ -250,6 +291,9 @@ def _head(figure: Figure, person: Identity) -> None:
     x, y, z = _head_centre(person)
     wide, high = person.head * 0.37, person.head / 2
     figure.ball(SKIN, (x, y, z), (wide, high, wide * 1.12), 0.25)
+    for side in SIDES:
+        eye = (x + side * wide * 0.4, y + 0.12 * high, z + wide * 1.02)
+        figure.ball(HAIR, eye, (0.0075, 0.006, 0.006), 0.25)
     if person.glasses:
         band = [(x, y + high * 0.25, z + wide, wide * 0.85, 0.006)]
         band.append((x, y - high * 0.08, z + wide, wide * 0.85, 0.006))
@@ -268,7 +312,7 @@ def _hair(figure: Figure, person: Identity) -> None:
     if person.hair_style == "long":
         low = y - high - 0.1 * volume
         rings = [(x, y + 0.5 * high, -0.035, wide, 0.045), (x, y - high, -0.04, wide * 1.22, 0.05)]
-        figure.column(HAIR, [*rings, (x, low, -0.055, wide * 1.3, 0.04)], 0.24)
+        figure.column(HAIR, [*rings, (x, low, -0.055, wide * 1.3, 0.04)], 0.16)
     elif person.hair_style == "bun":
         figure.ball(HAIR, (x, y + 0.95 * high, z - wide), (0.036, 0.036, 0.036), 0.27)
     elif person.hair_style == "ponytail":
@@ -289,13 +333,15 @@ def _hat(figure: Figure, person: Identity) -> None:
     figure.ball(HAT, (x, y + 0.1 * high, z), (wide * volume, high * 1.16, wide * volume), 0.3, 0.44)
     rim = y + 0.28 * high
     if kind == "cap":
-        figure.limb(HAT, [(x, rim, z + wide), (x, rim - 0.008, z + wide + 0.05)], [0.022, 0.016], 0.3)
+        figure.limb(
+            HAT, [(x, rim, z + wide), (x, rim - 0.008, z + wide + 0.05)], [0.022, 0.016], 0.3
+        )
     elif kind == "wide":
         brim = [(x, rim, z, wide * 2.0, wide * 2.0), (x, rim - 0.022, z, wide * 2.1, wide * 2.1)]
         figure.column(HAT, brim, 0.31)
 
 
-def _no_bag(figure: Figure, person: Identity) -> None:  # noqa: ARG001 - one signature for all bags
+def _no_bag(figure: Figure, person: Identity) -> None:
     """Nothing to carry."""
 
 
@@ -352,56 +398,67 @@ BAG_SHAPES = {
 
 
 def print_patterns(figure: Figure, person: Identity, labels: np.ndarray) -> None:
-    """Move the patterned pixels of ``labels`` to their material's second tone, in place."""
+    """Move the patterned pixels of painted ``labels`` to their material's second tone, in place."""
     for material, garment in ((UPPER, person.upper), (LOWER, person.lower)):
-        if garment.pattern != "plain":
-            _print_pattern(figure, figure.spines[material], garment, labels)
+        if garment.pattern in PATTERN_SHAPES:
+            _print_pattern(figure, material, garment, labels)
 
 
-def _print_pattern(figure: Figure, spine: Ribbon, garment: Garment, labels: np.ndarray) -> None:
+def _print_pattern(figure: Figure, material: int, garment: Garment, labels: np.ndarray) -> None:
     """Lay a pattern around the body: rows by height, columns by the angle from the front."""
-    mask = labels == 2 * spine.material
-    rows = np.flatnonzero(mask.any(1))
+    spine, mask = figure.spines[material], labels == 2 * material
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     if not len(rows):
         return
-    part = slice(rows[0], rows[-1] + 1)
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     y = np.arange(rows[0], rows[-1] + 1)
-    middle = np.interp(y, spine.points[:, 1], spine.points[:, 0])
-    half = np.interp(y, spine.points[:, 1], spine.half)
-    across = (np.arange(labels.shape[1]) - middle[:, None]) / half[:, None]
-    angle = np.arcsin(np.clip(across, -0.999, 0.999)) - figure.pose.yaw
-    around = np.mod(angle + np.pi, 2 * np.pi) - np.pi
-    height = (figure.foot[1] - y[:, None]) / (figure.scale * figure.rise)
-    second = is_second_tone(garment, height, around)
-    labels[part] += (mask[part] & second).astype(np.uint8)
+    below = (y - spine.y[0])[:, None] / (figure.scale * figure.rise)
+    middle, half = np.interp(y, spine.y, spine.x), np.interp(y, spine.y, spine.half)
+    x = np.arange(columns[0], columns[-1] + 1, dtype=np.float32)
+    across = (x - middle.astype(np.float32)[:, None]) / half.astype(np.float32)[:, None]
+    around = np.arcsin(np.clip(across, -1, 1)) - figure.pose.yaw
+    labels[part] += mask[part] & PATTERN_SHAPES[garment.pattern](garment, below, around)
 
 
-def is_second_tone(garment: Garment, height: np.ndarray, around: np.ndarray) -> np.ndarray:
-    """Where a garment shows its second tone.
+def _bands(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return np.mod(below, garment.period) < 0.5 * garment.period
 
-    Args:
-        garment: its pattern, period and place.
-        height: above the ground in body heights, broadcasts against ``around``.
-        around: angle from the front of the body in radians, in [-pi, pi].
 
-    Returns:
-        bool array of the broadcast shape (or one that broadcasts to it).
-    """
-    bands = np.mod(height / garment.period, 1) < 0.5
-    columns = np.mod(around / (8 * garment.period), 1) < 0.5
-    if garment.pattern == "bands":
-        return bands
-    if garment.pattern == "columns":
-        return columns
-    if garment.pattern == "checks":
-        return bands ^ columns
-    low, high = (0.14, 0.4) if height.max() < 0.75 else (0.52, 0.74)
-    edge = low + (high - low) * garment.place
-    if garment.pattern == "block":
-        return height < edge
-    if garment.pattern == "logo":
-        from_front = np.minimum(np.abs(around), np.pi - np.abs(around))
-        return (from_front < 0.65) & (np.abs(height - 0.71) < 0.03 + 0.04 * garment.place)
-    if garment.pattern == "sash":
-        return np.abs(height - 0.66 - 0.1 * around * np.sign(garment.place - 0.5)) < 0.05
-    return np.abs(height - 0.58 - 0.16 * garment.place) < 0.045
+def _columns(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return np.sin(around * round(0.8 / garment.period)) > 0
+
+
+def _checks(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:
+    return _bands(garment, below, around) ^ _columns(garment, below, around)
+
+
+def _block(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return below > 0.1 + 0.15 * garment.place
+
+
+def _logo(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:
+    """One print on the chest and one on the back."""
+    is_high_enough = np.abs(below - 0.13) < 0.03 + 0.04 * garment.place
+    return is_high_enough & (np.abs(np.cos(around)) > 0.78)
+
+
+def _sash(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:
+    slope = 0.12 if garment.place > 0.5 else -0.12
+    return np.abs(below - 0.17 - slope * np.sin(around)) < 0.05
+
+
+def _chest(garment: Garment, below: np.ndarray, around: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    return np.abs(below - 0.09 - 0.16 * garment.place) < 0.045
+
+
+# Where a garment shows its second tone, given the distance from its top in body heights and the
+# angle from the front of the body in radians (any number of full turns).
+PATTERN_SHAPES: dict[str, Callable[[Garment, np.ndarray, np.ndarray], np.ndarray]] = {
+    "bands": _bands,
+    "columns": _columns,
+    "checks": _checks,
+    "block": _block,
+    "logo": _logo,
+    "sash": _sash,
+    "chest": _chest,
+}

@@ -6,6 +6,7 @@ independently of each other, so neither brightness nor colour links the modaliti
 """
 
 import colorsys
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,7 +93,7 @@ class Identity:
 
 def sample_identity(seed: int, number: int) -> Identity:
     """The person ``number`` of the world ``seed``; the same arguments give the same person."""
-    generator = np.random.default_rng(np.random.SeedSequence((seed, number, 0)))
+    generator = np.random.default_rng(np.random.SeedSequence((seed, number, 1)))
     build = generator.choice([0.8, 1.0, 1.28]) * generator.uniform(0.93, 1.07)
     uniform = generator.uniform
     return Identity(
@@ -139,7 +140,7 @@ def _second_tone(generator: np.random.Generator, first: float) -> float:
 
 
 def _colour(generator: np.random.Generator, value: float) -> tuple[float, float, float]:
-    saturation = generator.choice([0.06, 0.35, 0.75]) * generator.uniform(0.7, 1.2)
+    saturation = generator.choice([0.05, 0.1, 0.3, 0.65]) * generator.uniform(0.7, 1.3)
     return colorsys.hsv_to_rgb(generator.uniform(), min(1.0, saturation), value)
 
 
@@ -169,10 +170,11 @@ def _hair(generator: np.random.Generator) -> Material:
     return Material(colour, colour, reflectance, reflectance)
 
 
+@functools.lru_cache(maxsize=4)
 def palette(person: Identity, infrared: bool) -> np.ndarray:
-    """(2 * MATERIALS, 4) float32 RGBA in [0, 1]: row 2m is material m's first tone, 2m + 1 its second.
+    """(2 * MATERIALS,) uint32 colours: entry 2m is material m's first tone, 2m + 1 its second.
 
-    The background (material 0) is transparent; the occluder's colour is filled in by the camera.
+    The four bytes of an entry are red, green, blue and opacity; the background is transparent.
     """
     dark = Material((0.08,) * 3, (0.3,) * 3, 0.1, 0.3)
     surfaces = {
@@ -186,12 +188,12 @@ def palette(person: Identity, infrared: bool) -> np.ndarray:
         GLASSES: dark,
         OCCLUDER: dark,
     }
-    rows = np.zeros((2 * MATERIALS, 4), np.float32)
+    rows = np.zeros((2 * MATERIALS, 4))
     for index, surface in surfaces.items():
         tones = _infrared_tones(surface) if infrared else (surface.visible, surface.visible_second)
         rows[2 * index : 2 * index + 2, :3] = tones
         rows[2 * index : 2 * index + 2, 3] = 1
-    return rows
+    return (rows * 255).astype(np.uint8).view(np.uint32)[:, 0]
 
 
 def _infrared_tones(surface: Material) -> tuple:

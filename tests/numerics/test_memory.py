@@ -54,7 +54,7 @@ def recorded_memory(config):
     else:
         rows = torch.from_numpy(VECTORS["memory_K"]).double()
         memory = ClusterMemory(rows, tau, momentum, KINDS[config])
-    memory.bank._rows = torch.from_numpy(
+    memory.bank.rows = torch.from_numpy(
         VECTORS["memory_2K" if KINDS[config] == "hybrid" else "memory_K"]
     ).double()
     return memory

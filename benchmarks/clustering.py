@@ -1,0 +1,181 @@
+"""Seconds and memory of re-clustering: neighbour search, Jaccard distance, DBSCAN.
+
+    python benchmarks/clustering.py --sizes 5000 22258 34167 100000
+    python benchmarks/clustering.py --sizes 34167 --dim 768 --json clustering.json
+
+Every size runs in a fresh process, so its peak memory is its own (imports of torch included).  The
+features are synthetic, people seen by a few cameras with some stray images.  34,167 is the joint
+clustering of SYSU-MM01: 22,258 visible and 11,909 infrared rows, balanced, k1 = 40, k2 = 32; every
+other size is one modality, k1 = 30, k2 = 6.  Up to --dense-up-to rows the labels are compared with
+the plain dense NumPy version of the specification, which is written below.
+"""
+
+import argparse
+import json
+import multiprocessing
+import resource
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.cluster import DBSCAN
+
+from clustercontrast.clustering.dbscan import dbscan
+from clustercontrast.clustering.jaccard import from_ranking
+from clustercontrast.clustering.neighbours import nearest
+
+JOINT_ROWS, VISIBLE_ROWS = 34167, 22258
+LATENT = 64  # real features vary along few directions only
+IMAGES_PER_IDENTITY = 50
+CAMERAS = 4
+STRAY = 0.15  # share of images far from every identity
+COMMON, CAMERA_SPREAD, IMAGE_SPREAD, STRAY_SPREAD = 1.5, 0.8, 1.2, 2.5  # identities: 1
+
+
+def synthetic_features(rows: int, dim: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
+    """Unit rows (N, d) grouped by identity as files on disk are, and (N,) which are infrared."""
+    generator = np.random.default_rng(seed)
+    is_infrared = np.arange(rows) >= (VISIBLE_ROWS if rows == JOINT_ROWS else rows)
+    identities = max(1, (~is_infrared).sum() // IMAGES_PER_IDENTITY)
+    identity = np.empty(rows, dtype=np.int64)
+    for part in (is_infrared, ~is_infrared):
+        identity[part] = np.sort(generator.integers(identities, size=part.sum()))
+    camera = generator.integers(CAMERAS, size=rows)
+    latent = _latent(generator, identity, camera, is_infrared)
+    features = latent @ generator.standard_normal((LATENT, dim), dtype=np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    return torch.from_numpy(features), is_infrared
+
+
+def _latent(generator, identity, camera, is_infrared):
+    identities = identity.max() + 1
+    shape = (identities, 2, CAMERAS, LATENT)
+    person = generator.standard_normal((identities, LATENT), dtype=np.float32)
+    view = generator.standard_normal(shape, dtype=np.float32)
+    noise = generator.standard_normal((len(identity), LATENT), dtype=np.float32)
+    stray = generator.random(len(identity)) < STRAY
+    spread = np.where(stray, STRAY_SPREAD, IMAGE_SPREAD).astype(np.float32)[:, None]
+    seen = CAMERA_SPREAD * view[identity, is_infrared.astype(int), camera]
+    common = COMMON * generator.standard_normal(LATENT, dtype=np.float32)
+    return common + person[identity] + seen + spread * noise
+
+
+def dense_labels(features, k1, k2, eps, is_infrared):
+    """Pseudo labels by common.md 3.2 to 3.4 with N x N arrays and loops; slow and plain."""
+    size = len(features)
+    products = features @ features.T
+    squares = (features**2).sum(axis=1)
+    ranking = np.argsort(squares - 2 * products, axis=1)[:, :k1]
+    full, half = (_reciprocal_sets(ranking, k) for k in (k1, round(k1 / 2)))
+    encoding = np.zeros((size, size), dtype=np.float32)
+    for i in range(size):
+        accepted = [half[c] for c in full[i] if 3 * len(half[c] & full[i]) > 2 * len(half[c])]
+        members = sorted(full[i].union(*accepted))
+        weights = np.exp(2 * products[i, members] - 2)
+        encoding[i, members] = weights / weights.sum()
+    if k2 > 1:
+        encoding = np.stack([_expanded(encoding, row[:k2], is_infrared) for row in ranking])
+    distances = np.empty((size, size), dtype=np.float32)
+    for i, row in enumerate(encoding):
+        support = np.flatnonzero(row)
+        overlap = np.minimum(row[support], encoding[:, support]).sum(axis=1)
+        distances[i] = np.maximum(0, 1 - overlap / (2 - overlap))
+    return DBSCAN(eps=eps, min_samples=4, metric="precomputed").fit_predict(distances)
+
+
+def _reciprocal_sets(ranking, k):
+    near = [set(row[: k + 1].tolist()) for row in ranking]
+    return [{j for j in row if i in near[j]} for i, row in enumerate(near)]
+
+
+def _expanded(encoding, rows, is_infrared):
+    parts = [rows[is_infrared[rows] == modality] for modality in (False, True)]
+    return np.mean([encoding[part].mean(axis=0) for part in parts if len(part)], axis=0)
+
+
+class Clock:
+    """Wall-clock and CPU seconds of named steps."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def time(self, name, function, *arguments):
+        wall, cpu = time.perf_counter(), time.process_time()
+        result = function(*arguments)
+        self.seconds[name] = time.perf_counter() - wall
+        self.seconds[f"{name} CPU"] = time.process_time() - cpu
+        return result
+
+
+def measure(rows: int, options: argparse.Namespace) -> dict:
+    """One case, run in a process of its own."""
+    k1, k2 = (40, 32) if rows == JOINT_ROWS else (30, 6)
+    _compile_kernels()
+    features, is_infrared = synthetic_features(rows, options.dim, options.seed)
+    balance = is_infrared if rows == JOINT_ROWS else None
+    clock = Clock()
+    ranking = clock.time("neighbours", nearest, features, k1, options.backend)
+    distances = clock.time("jaccard", from_ranking, features, ranking, k2, options.eps, balance)
+    labels = clock.time("dbscan", dbscan, distances, options.eps)
+    result = {"rows": rows, "k1": k1, "k2": k2, **clock.seconds}
+    result["peak GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    result["clusters"] = int(labels.max() + 1)
+    result["outliers %"] = 100 * float((labels < 0).mean())
+    if rows <= options.dense_up_to:
+        arguments = (features.numpy(), k1, k2, options.eps, is_infrared)
+        reference = clock.time("dense", dense_labels, *arguments)
+        result["dense"] = clock.seconds["dense"]
+        result["same labels"] = bool((reference == labels).all())
+    return result
+
+
+def _compile_kernels():
+    features, _ = synthetic_features(100, 8, 0)
+    from_ranking(features, nearest(features, 8), 3)
+
+
+def measure_afresh(rows: int, options: argparse.Namespace) -> dict:
+    """``measure`` in a new process, whose peak memory starts from zero."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(measure, (rows, options))
+
+
+def table(results: list[dict]) -> str:
+    """Results as fixed-width text, one line per size; a dash where a column does not apply."""
+    names = list(dict.fromkeys(name for result in results for name in result))
+    width = max(map(len, names)) + 1
+    lines = ["".join(name.rjust(width) for name in names)]
+    for result in results:
+        cells = (result.get(name, "-") for name in names)
+        texts = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells)
+        lines.append("".join(text.rjust(width) for text in texts))
+    return "\n".join(lines)
+
+
+def parse() -> argparse.Namespace:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 22258, 34167, 100000])
+    parser.add_argument("--dim", type=int, default=2048, help="feature width")
+    parser.add_argument("--eps", type=float, default=0.6, help="DBSCAN radius, also the cutoff")
+    parser.add_argument("--backend", choices=("torch", "faiss"), default="torch")
+    parser.add_argument("--seed", type=int, default=0, help="of the synthetic features")
+    parser.add_argument("--dense-up-to", type=int, default=5000, help="0: no dense reference")
+    parser.add_argument("--json", type=Path, help="also write the results here")
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Measure every size, print the table."""
+    options = parse()
+    results = [measure_afresh(rows, options) for rows in options.sizes]
+    print(table(results))
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()

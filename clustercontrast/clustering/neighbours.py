@@ -1,0 +1,73 @@
+"""Exact nearest neighbours, the first step of the k-reciprocal distance (common.md 3.2, step 1)."""
+
+import numpy as np
+import torch
+
+BLOCK_BYTES = 128 * 2**20  # scores of one block of queries against all rows
+
+
+def nearest(
+    features: torch.Tensor,
+    k: int,
+    backend: str = "torch",
+    device: torch.device | str | None = None,
+) -> np.ndarray:
+    """Indices of the k nearest rows of every row by squared Euclidean distance.
+
+    The search is exact up to float32 rounding (leave TF32 switched off on a GPU).  A row is normally
+    its own first neighbour; among exact duplicates the order, and who is cut off, is undefined.
+
+    Args:
+        features: (N, d) rows of any length.
+        k: neighbours per row, self included, 1 ≤ k ≤ N; callers clamp larger values to N.
+        backend: "torch" – blocks of matrix products – or "faiss" – IndexFlatL2 on the CPU.
+        device: where "torch" computes; default: the device of the features.
+
+    Returns:
+        (N, k) int64, ascending distance.
+
+    Raises:
+        ValueError: empty or non-finite features, k out of range, unknown backend.
+        ImportError: backend "faiss" without faiss installed.
+    """
+    features = features.detach().float()
+    _check(features, k)
+    if backend == "torch":
+        return _search_blocks(features.to(device or features.device), k)
+    if backend == "faiss":
+        return _search_faiss(features, k)
+    raise ValueError(f"backend is {backend!r}, expected 'torch' or 'faiss'")
+
+
+def _check(features: torch.Tensor, k: int) -> None:
+    if features.ndim != 2 or len(features) == 0:
+        raise ValueError(f"features have shape {tuple(features.shape)}, expected (N, d) with N ≥ 1")
+    broken = int((~torch.linalg.vector_norm(features, dim=1).isfinite()).sum())
+    if broken:
+        raise ValueError(f"{broken} of {len(features)} feature rows hold NaN or infinite values")
+    if not 1 <= k <= len(features):
+        raise ValueError(f"k is {k}, expected 1 to {len(features)} (the number of rows)")
+
+
+def _search_blocks(features: torch.Tensor, k: int) -> np.ndarray:
+    half_squares = torch.linalg.vector_norm(features, dim=1).square() / 2
+    indices = torch.empty(len(features), k, dtype=torch.int64)
+    rows = max(1, BLOCK_BYTES // (4 * len(features)))
+    for start in range(0, len(features), rows):
+        # Ascending ‖x − y‖² is descending ⟨x, y⟩ − ‖y‖²/2: the query's own norm is a constant.
+        scores = (features[start : start + rows] @ features.T).sub_(half_squares)
+        indices[start : start + rows] = scores.topk(k, dim=1).indices
+    return indices.numpy()
+
+
+def _search_faiss(features: torch.Tensor, k: int) -> np.ndarray:
+    try:
+        import faiss
+    except ImportError as error:
+        raise ImportError(
+            "backend 'faiss' needs faiss: pip install faiss-cpu, or use backend 'torch'"
+        ) from error
+    rows = np.ascontiguousarray(features.cpu().numpy())
+    index = faiss.IndexFlatL2(rows.shape[1])
+    index.add(rows)
+    return index.search(rows, k)[1]

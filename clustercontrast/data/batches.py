@@ -1,0 +1,156 @@
+"""Labelled batches: rows from the sampler, pixels from the arrays, views from the augmentation."""
+
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+
+from clustercontrast.data.augment import View, augment
+from clustercontrast.data.images import ImageArray
+from clustercontrast.data.sampler import batches_of_rows
+
+
+@dataclass(frozen=True, eq=False)
+class StreamPlan:
+    """How to make one stream of batches.
+
+    Attributes:
+        array: the images, N of them.
+        labels: (N,) int64 pseudo labels, -1 for outliers, which are never drawn.
+        views: V ways to augment each image; every view starts from the same pixels.
+        batch_size: B images (files) per batch, hence V * B rows.
+        num_instances: K of the sampler.
+        cameras: draw companions from other cameras.
+    """
+
+    array: ImageArray
+    labels: np.ndarray
+    views: tuple[View, ...]
+    batch_size: int
+    num_instances: int
+    cameras: bool = True
+
+    def __post_init__(self):
+        if len(self.labels) != len(self.array):
+            raise ValueError(f"{len(self.labels)} labels for {len(self.array)} images")
+
+
+@dataclass
+class Stream:
+    """One modality's part of a batch.
+
+    Attributes:
+        images: (V * B, 3, H, W) normalised: all images in the first view, then in the next.
+        labels: (V * B,) int64, repeated per view.
+        rows: (B,) int64 rows of the images in their list.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    rows: torch.Tensor
+
+    def to(self, device: torch.device) -> "Stream":
+        """The same on ``device``."""
+        return Stream(
+            *(t.to(device, non_blocking=True) for t in (self.images, self.labels, self.rows))
+        )
+
+
+class Batch:
+    """Streams by name: ``batch.visible.images``, ``batch.infrared.labels`` and so on."""
+
+    def __init__(self, streams: dict[str, Stream]):
+        self.streams = streams
+
+    def __getattr__(self, name: str) -> Stream:
+        streams = self.__dict__.get("streams", {})
+        if name not in streams:
+            raise AttributeError(f"no stream {name!r} in this batch, only {', '.join(streams)}")
+        return streams[name]
+
+    @property
+    def number_of_images(self) -> int:
+        """Images that pass through a network, every view counted."""
+        return sum(len(stream.images) for stream in self.streams.values())
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on ``device``."""
+        return Batch({name: stream.to(device) for name, stream in self.streams.items()})
+
+
+Request = tuple[torch.Tensor, Callable[[], torch.Tensor]]  # rows, and how to get their pixels
+
+
+def labelled_batches(
+    plans: dict[str, StreamPlan], generator: torch.Generator, iterations: int
+) -> Iterator[Batch]:
+    """Endless independent streams zipped into ``iterations`` batches.
+
+    The rows of the next batch are drawn before a batch is augmented, and their pixels are fetched
+    in the background unless they are on the device already. The order of the draws is fixed: what
+    comes out, and the state of the generator afterwards, do not depend on where the pixels live.
+
+    Args:
+        plans: the streams by name; their order is the order of the draws.
+        generator: on the CPU, the source of all draws.
+        iterations: number of batches.
+
+    Yields:
+        Batches with the images on the arrays' device, labels and rows on the CPU.
+
+    Raises:
+        clustercontrast.files.UserError: all images of a stream are outliers.
+    """
+    rows = zip(*(_rows(plan, generator) for plan in plans.values()), strict=True)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        requests = (_request(plans, drawn, pool) for drawn in islice(rows, iterations))
+        for request in _one_ahead(requests):
+            yield Batch({name: _stream(plans[name], *request[name], generator) for name in plans})
+
+
+def _rows(plan: StreamPlan, generator: torch.Generator) -> Iterator[torch.Tensor]:
+    cameras = plan.array.list.cameras if plan.cameras else None
+    return batches_of_rows(plan.labels, cameras, plan.num_instances, plan.batch_size, generator)
+
+
+def _request(
+    plans: dict[str, StreamPlan], drawn: tuple[torch.Tensor, ...], pool: ThreadPoolExecutor
+) -> dict[str, Request]:
+    """Start fetching the pixels of one batch."""
+    return {
+        name: (rows, _fetcher(plan.array, rows, pool))
+        for (name, plan), rows in zip(plans.items(), drawn, strict=True)
+    }
+
+
+def _fetcher(
+    array: ImageArray, rows: torch.Tensor, pool: ThreadPoolExecutor
+) -> Callable[[], torch.Tensor]:
+    if array.residence == "device":
+        return functools.partial(array.gather, rows)
+    return pool.submit(array.gather, rows).result
+
+
+def _one_ahead(requests: Iterable[dict[str, Request]]) -> Iterator[dict[str, Request]]:
+    """Give each request out only after the one behind it has been made."""
+    requests = iter(requests)
+    ahead = next(requests, None)
+    while ahead is not None:
+        current, ahead = ahead, next(requests, None)
+        yield current
+
+
+def _stream(
+    plan: StreamPlan,
+    rows: torch.Tensor,
+    fetch: Callable[[], torch.Tensor],
+    generator: torch.Generator,
+) -> Stream:
+    pixels = fetch()
+    images = torch.cat([augment(pixels, view, generator) for view in plan.views])
+    labels = torch.as_tensor(plan.labels, dtype=torch.int64)[rows].repeat(len(plan.views))
+    return Stream(images, labels, rows)

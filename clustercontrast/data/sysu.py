@@ -1,0 +1,156 @@
+"""Reader of SYSU-MM01 in the layout its authors distribute (common.md 1.1).
+
+::
+
+    <root>/cam1 ... cam6/<identity, 4 digits>/<frame, 4 digits>.jpg
+    <root>/exp/train_id.txt  val_id.txt  test_id.txt      one line: integers separated by commas
+
+Cameras 1, 2, 4, 5 are visible, 3 and 6 infrared. An identity need not appear in every camera.
+
+========================================  ==========  ======
+part                                      identities  images
+========================================  ==========  ======
+train and validation, visible                    395  22,258
+train and validation, infrared                   395  11,909
+test, infrared: all of it is the query            96   3,803
+test, visible: the pool of the galleries          96   6,775
+one all-search gallery, single shot               96     301
+========================================  ==========  ======
+"""
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+
+from clustercontrast.data.samples import ImageList
+from clustercontrast.files import UserError
+
+VISIBLE_CAMERAS = (1, 2, 4, 5)
+INFRARED_CAMERAS = (3, 6)
+CAMERAS = tuple(sorted(VISIBLE_CAMERAS + INFRARED_CAMERAS))
+COUNTS = {
+    "train_identities": 395,
+    "test_identities": 96,
+    "train_visible": 22258,
+    "train_infrared": 11909,
+    "query": 3803,
+    "gallery": 6775,
+    "gallery_draw": 301,
+}
+# Upstream resizes for training and clustering with one filter and for retrieval with another
+# (common.md 2.1).
+RESAMPLING = {
+    "train_visible": "bicubic",
+    "train_infrared": "bicubic",
+    "query": "lanczos",
+    "gallery": "lanczos",
+}
+SOURCE = (
+    "SYSU-MM01 is handed out by its authors on request; 'bash run_demo.sh' needs no dataset at all"
+)
+
+
+def read(root: Path) -> dict[str, ImageList]:
+    """List the images of SYSU-MM01, each list ascending in (identity, camera, frame).
+
+    Args:
+        root: folder that contains cam1 ... cam6 and exp.
+
+    Returns:
+        ``train_visible`` and ``train_infrared`` (identities of train and validation), ``query``
+        (infrared test images) and ``gallery`` (all visible test images, the pool of the draws).
+
+    Raises:
+        UserError: the folder is not in the layout above, or lists and folders contradict.
+    """
+    root = Path(root)
+    _check_layout(root)
+    parts = {part: _listed(root, part) for part in ("train", "val", "test")}
+    _check_disjoint(parts)
+    _check_known(root, parts)
+    train, test = sorted(parts["train"] + parts["val"]), sorted(parts["test"])
+    return {
+        "train_visible": _images(root, "visible", VISIBLE_CAMERAS, train),
+        "train_infrared": _images(root, "infrared", INFRARED_CAMERAS, train),
+        "query": _images(root, "infrared", INFRARED_CAMERAS, test),
+        "gallery": _images(root, "visible", VISIBLE_CAMERAS, test),
+    }
+
+
+def _check_layout(root: Path) -> None:
+    """Stop unless cam1 ... cam6 are there, pointing at them when they are one folder deeper."""
+    if not root.is_dir():
+        raise UserError(f"no folder {root}, expected SYSU-MM01 there (--data-dir): {SOURCE}")
+    missing = [f"cam{camera}" for camera in CAMERAS if not (root / f"cam{camera}").is_dir()]
+    deeper = sorted(folder.parent for folder in root.glob("*/cam1") if folder.is_dir())
+    if len(missing) == len(CAMERAS) and deeper:
+        raise UserError(f"{root} has no cam1 ... cam6 but {deeper[0]} has: point --data-dir at it")
+    if missing:
+        raise UserError(
+            f"{root} has no {', '.join(missing)}, expected cam1 ... cam6 and exp: copy SYSU-MM01 "
+            f"again or correct --data-dir. {SOURCE}"
+        )
+
+
+def _listed(root: Path, part: str) -> list[int]:
+    """Identities of ``exp/<part>_id.txt``; only its first line counts (common.md 1.1)."""
+    path = root / "exp" / f"{part}_id.txt"
+    expected = "expected one line of identity numbers separated by commas: copy exp again"
+    try:
+        first_line, *_ = path.read_text(encoding="ascii").splitlines() or [""]
+        identities = [int(field) for field in first_line.split(",")]
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror}), {expected}") from error
+    except ValueError as error:
+        raise UserError(f"{path} is empty or malformed, {expected}") from error
+    if len(set(identities)) < len(identities) or min(identities) < 0 or max(identities) > 9999:
+        raise UserError(f"{path} has repeated numbers or numbers outside 0 ... 9999, {expected}")
+    return identities
+
+
+def _check_disjoint(parts: dict[str, list[int]]) -> None:
+    for one, other in itertools.combinations(parts, 2):
+        shared = sorted(set(parts[one]) & set(parts[other]))
+        if shared:
+            raise UserError(
+                f"identity {shared[0]:04d} is in exp/{one}_id.txt and in exp/{other}_id.txt, "
+                "expected disjoint lists: copy exp again from the original dataset"
+            )
+
+
+def _check_known(root: Path, parts: dict[str, list[int]]) -> None:
+    known = {path.name for camera in CAMERAS for path in (root / f"cam{camera}").iterdir()}
+    for part, identities in parts.items():
+        unknown = [identity for identity in sorted(identities) if f"{identity:04d}" not in known]
+        if unknown:
+            raise UserError(
+                f"unknown identity {unknown[0]:04d} in {root / 'exp'}/{part}_id.txt, expected its "
+                "folder in one of cam1 ... cam6: copy the dataset again"
+            )
+
+
+def _images(
+    root: Path, modality: str, cameras: tuple[int, ...], identities: list[int]
+) -> ImageList:
+    """All images of ``identities`` seen by ``cameras``; a missing folder means: not seen there."""
+    found = [
+        (f"cam{camera}/{identity:04d}/{frame}", identity, camera)
+        for identity in identities
+        for camera in cameras
+        for frame in _frames(root / f"cam{camera}" / f"{identity:04d}")
+    ]
+    table = np.array([row[1:] for row in found], dtype=np.int64).reshape(-1, 2)
+    return ImageList(modality, tuple(row[0] for row in found), table[:, 0], table[:, 1])
+
+
+def _frames(folder: Path) -> list[str]:
+    """Sorted file names of one identity folder; files that systems leave behind are passed over."""
+    if not folder.is_dir():
+        return []
+    names = sorted(path.name for path in folder.iterdir())
+    names = [name for name in names if not name.startswith(".") and name != "Thumbs.db"]
+    for name in names:
+        if not name.lower().endswith(".jpg"):
+            raise UserError(f"{folder / name} is not a .jpg image: remove it from the dataset")
+    return names

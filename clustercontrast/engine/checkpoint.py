@@ -1,0 +1,129 @@
+"""What a run keeps on disk, written so that a kill at any moment loses at most the open epoch.
+
+``last.pth`` is the commit point: networks, optimisers, generators, epoch and the best so far, in
+one atomic rename.  A new best model waits as ``best_<rule>.pth.next`` until ``last.pth`` names it;
+``settle`` finishes or drops such a file after a kill between the two.
+"""
+
+import contextlib
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from clustercontrast.engine.stage import Stage
+from clustercontrast.files import UserError, atomic
+
+LAST = "last.pth"
+
+
+@dataclasses.dataclass
+class Best:
+    """The best score so far under one rule, and its epoch."""
+
+    score: float
+    epoch: int
+
+
+def best_file(folder: Path, rule: str) -> Path:
+    """Where the best model under ``rule`` lies."""
+    return folder / f"best_{rule}.pth"
+
+
+def commit(folder: Path, state: dict, models: dict[str, dict]) -> None:
+    """Write an epoch's state and the models that became best in it, as one step.
+
+    Args:
+        folder: the stage's folder.
+        state: content of ``last.pth``, with ``best`` naming every rule's epoch.
+        models: content of ``best_<rule>.pth`` for the rules that improved.
+
+    Raises:
+        UserError: the disk is full; the state of the epoch before stays valid.
+    """
+    for rule, content in models.items():
+        save(best_file(folder, rule).with_suffix(".pth.next"), content)
+    save(folder / LAST, state)
+    settle(folder, state)
+
+
+def settle(folder: Path, state: dict) -> None:
+    """Put waiting best models in place if ``state`` knows them, drop them if it does not."""
+    for waiting in folder.glob("best_*.pth.next"):
+        rule = re.fullmatch(r"best_(.*)\.pth\.next", waiting.name).group(1)
+        known = state["best"].get(rule)
+        if known is not None and load(waiting)["epoch"] == known["epoch"]:
+            waiting.replace(best_file(folder, rule))
+        else:
+            waiting.unlink()
+
+
+def save(path: Path, content: dict) -> None:
+    """``torch.save``, atomically."""
+    try:
+        with atomic(path, "wb") as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch reports a failed write as its own error
+        if isinstance(error.__cause__ or error.__context__, OSError) or "write" in str(error):
+            raise UserError(
+                f"cannot write {path} (is the disk full?): free some space and run the same "
+                "command again; everything saved before is intact"
+            ) from error
+        raise
+
+
+def load(path: Path) -> dict:
+    """Read a file of :func:`save`; tensors come to the CPU and nothing but data is unpickled."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist") from error
+    except Exception as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}): delete it") from error
+
+
+def last(folder: Path) -> dict | None:
+    """The newest whole epoch of a stage, or None; finishes an interrupted commit."""
+    path = folder / LAST
+    if not path.exists():
+        return None
+    state = load(path)
+    settle(folder, state)
+    return state
+
+
+def capture(stage: Stage, epoch: int, generator: torch.Generator) -> dict[str, Any]:
+    """Everything needed to go on after ``epoch``."""
+    return {
+        "stage": stage.name,
+        "epoch": epoch,
+        "retrieval": stage.retrieval,
+        "networks": {name: n.state_dict() for name, n in stage.networks.items()},
+        "optimisers": {name: o.optimiser.state_dict() for name, o in stage.optimisers.items()},
+        "generator": generator.get_state(),
+    }
+
+
+def restore(stage: Stage, state: dict, generator: torch.Generator) -> None:
+    """Put a captured state back."""
+    for name, network in stage.networks.items():
+        network.load_state_dict(state["networks"][name])
+    for name, optimiser in stage.optimisers.items():
+        optimiser.optimiser.load_state_dict(state["optimisers"][name])
+    generator.set_state(state["generator"])
+
+
+def save_labels(path: Path, labels: dict[str, np.ndarray]) -> None:
+    """The pseudo labels of an epoch, one int32 array per image list, in path order."""
+    with atomic(path, "wb") as file:
+        np.savez_compressed(file, **{name: y.astype(np.int32) for name, y in labels.items()})
+
+
+def remove(folder: Path) -> None:
+    """Delete what :func:`commit` wrote."""
+    for path in (*folder.glob("*.pth*"), *folder.glob("labels/*.npz*")):
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()

@@ -1,0 +1,84 @@
+"""One log for people (console and log.txt) and one for programs (metrics.jsonl)."""
+
+import json
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from clustercontrast.engine.stage import Terms
+from clustercontrast.files import atomic, write_error
+
+
+class Log:
+    """Appends to ``log.txt`` and ``metrics.jsonl``, line by line, so that a kill loses nothing."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.metrics = folder / "metrics.jsonl"
+        self.text = folder / "log.txt"
+
+    def say(self, line: str, console: bool = True) -> None:
+        """A line for people."""
+        self._append(self.text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
+        if console:
+            tqdm.write(line, file=sys.stdout)
+            sys.stdout.flush()
+
+    def event(self, **content: Any) -> None:
+        """A line for programs."""
+        self._append(self.metrics, json.dumps(content))
+
+    def forget(self, stage: str, first_epoch: int) -> None:
+        """Drop events of epochs that a resumed run will do again."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        with atomic(self.metrics) as file:
+            file.writelines(f"{line}\n" for line in lines if not _after(line, stage, first_epoch))
+
+    @staticmethod
+    def _append(path: Path, line: str) -> None:
+        try:
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")
+        except OSError as error:
+            raise write_error(path, error) from error
+
+
+def _after(line: str, stage: str, first_epoch: int) -> bool:
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:  # cut by a kill
+        return True
+    return event.get("stage") == stage and event.get("epoch", -1) >= first_epoch
+
+
+class Meter:
+    """Running means of loss terms, kept on the device so that no step waits for a number."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, torch.Tensor] = {}
+        self.iterations = 0
+
+    def add(self, terms: Terms) -> None:
+        """Take the unweighted terms of one optimiser step, and their weighted sum."""
+        total = sum(weight * term.detach().float() for weight, term in terms.values())
+        for name, value in (*((n, t) for n, (_, t) in terms.items()), ("total", total)):
+            self.sums[name] = self.sums.get(name, 0) + value.detach().float()
+
+    def means(self) -> dict[str, float]:
+        """Means per iteration so far; ``total`` adds up all optimiser steps of an iteration.
+
+        Raises:
+            FloatingPointError: names the first term that is no longer finite.
+        """
+        means = {name: float(value) / self.iterations for name, value in self.sums.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise FloatingPointError(name)
+        return means

@@ -1,0 +1,33 @@
+"""The stages of a method, in order: build, hand over, resume, train."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from clustercontrast.engine.loop import train
+from clustercontrast.engine.run import Run
+from clustercontrast.engine.stage import Stage
+
+
+def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Run) -> None:
+    """Run every stage that this run has not finished yet.
+
+    Args:
+        stages: in order.
+        options: ``at(stage name)`` gives a stage its flags as a namespace of scalars.
+        data: handed to the stages.
+        run: where it happens.
+    """
+    for make in stages:
+        args = options.at(make.name)
+        stage = make(args, data, run)
+        if run.finished(make, stage.epochs):
+            run.log.say(f"{make.name}: finished before, skipped")
+            continue
+        torch.manual_seed(args.seed)  # new layers draw their first weights from torch's generator
+        stage.setup()
+        if stage.starts_from and args.start_from in ("test", "cycle", "last"):
+            run.hand_over(stage, args.start_from)
+        run.resume(stage)
+        train(stage, run)

@@ -1,0 +1,229 @@
+"""One run: its folder, device, precision, generator, log, and what happens at epoch boundaries."""
+
+import contextlib
+import time
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from clustercontrast.engine import checkpoint
+from clustercontrast.engine.log import Log, Meter
+from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.files import UserError
+
+RULES = ("test", "cycle")
+
+
+class Run:
+    """State shared by the stages of one run.
+
+    Args:
+        folder: the run's folder; every stage has a folder of its own in it.
+        device: where networks and batches live.
+        precision: "fp32", "tf32" or "bf16" (autocast; weights and memories stay float32).
+        evaluate: scores of a stage's retrieval network; ``rules`` name the deciding ones.
+        rules: selection rule -> the score it maximises.
+        print_freq: iterations between two lines of log.txt.
+        about: facts stored with every saved model (method, dataset, architecture).
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        precision: str = "fp32",
+        evaluate: Callable[[Stage], dict[str, float]] | None = None,
+        rules: dict[str, str] | None = None,
+        print_freq: int = 10,
+        about: dict[str, Any] | None = None,
+    ) -> None:
+        self.folder, self.device, self.precision = folder, device, precision
+        self.evaluate, self.rules = evaluate, rules or {}
+        self.print_freq, self.about = print_freq, about or {}
+        self.generator = torch.Generator()  # all randomness of the training; seeded per stage
+        self.log = Log(folder)
+        self.best: dict[str, dict] = {}
+        self._meter, self._seconds, self._bar = Meter(), {}, None
+        self.position = "before the first epoch"
+        torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        torch.backends.cudnn.benchmark = True
+
+    def autocast(self) -> torch.autocast:
+        """The run's precision, as a context."""
+        enabled = self.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+    @contextlib.contextmanager
+    def timed(self, what: str) -> Iterator[None]:
+        """Add the block's seconds to the epoch's account of time."""
+        started = time.perf_counter()
+        yield
+        self.add_seconds(what, time.perf_counter() - started)
+
+    def add_seconds(self, what: str, seconds: float) -> None:
+        """Book seconds of the open epoch."""
+        self._seconds[what] = self._seconds.get(what, 0.0) + seconds
+
+    # Stages and their weights
+
+    def finished(self, stage: type[Stage], epochs: range) -> bool:
+        """Whether the stage's last epoch is saved."""
+        state = checkpoint.last(self.folder / stage.name)
+        return state is not None and state["epoch"] == epochs[-1]
+
+    def hand_over(self, stage: Stage, source: str) -> None:
+        """Give a stage the weights of an earlier one.
+
+        Args:
+            stage: receives weights for the networks of its ``starts_from``.
+            source: "test" or "cycle" (the best model under that rule) or "last".
+
+        Raises:
+            UserError: the earlier stage has not finished in this run.
+        """
+        for name, origin in stage.starts_from.items():
+            earlier = origin.split(".")[0]
+            weights = saved_model(self.folder / earlier, source)["weights"]
+            stage.networks[name].load_state_dict(weights)
+            self.log.say(f"{stage.name}.{name} starts from {earlier} ({source} model)")
+
+    def resume(self, stage: Stage) -> None:
+        """Go on after the stage's last whole epoch, if there is one."""
+        self.best = {}
+        self._stage_folder = self.folder / stage.name
+        state = checkpoint.last(self._stage_folder)
+        self._next = stage.epochs[0] if state is None else state["epoch"] + 1
+        self.log.forget(stage.name, self._next)
+        if state is None:
+            self.generator.manual_seed(stage.args.seed + zlib.crc32(stage.name.encode()))
+            return
+        checkpoint.restore(stage, state, self.generator)
+        self.best = state["best"]
+        self.log.say(f"{stage.name}: resumed after epoch {state['epoch']}")
+
+    def remaining(self, stage: Stage) -> range:
+        """Epochs still to do."""
+        return range(self._next, stage.epochs.stop)
+
+    # Epochs
+
+    def open_epoch(self, stage: Stage, epoch: int) -> None:
+        """Start the account of an epoch."""
+        self._meter, self._seconds = Meter(), {}
+        self._started = time.perf_counter()
+        self.position = f"in epoch {epoch} of stage {stage.name}"
+
+    def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterable:
+        """The batches, behind a bar with loss, images per second and remaining time."""
+        title = f"{stage.name} {epoch + 1}/{stage.epochs.stop}"
+        with tqdm(batches, title, stage.args.iters, leave=False, disable=None) as self._bar:
+            self._images, self._bar_started = 0, time.perf_counter()
+            yield from self._bar
+
+    def meter(self, terms: Terms) -> None:
+        """Note the terms of one optimiser step."""
+        self._meter.add(terms)
+
+    def tick(self, stage: Stage, epoch: int, iteration: int, images: int) -> None:
+        """End of an iteration: show and log the running means now and then."""
+        self._meter.iterations += 1
+        self._images += images
+        if (iteration + 1) % self.print_freq:
+            return
+        means = self._means(stage)
+        rate = self._images / (time.perf_counter() - self._bar_started)
+        self._bar.set_postfix_str(f"loss {means['total']:.3f}, {rate:.0f} images/s")
+        shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
+        line = f"{stage.name} [{epoch}][{iteration + 1}/{stage.args.iters}]  {shown}"
+        self.log.say(f"{line}  {rate:.0f} images/s", console=False)
+
+    def close_epoch(self, stage: Stage, epoch: int) -> None:
+        """Evaluate if due, keep the best models, commit the epoch, log it."""
+        loss = self._means(stage)
+        scores = {}
+        if self.evaluate and stage.retrieval and self._due(stage, epoch):
+            with self.timed("evaluation"):
+                scores = self.evaluate(stage)
+        with self.timed("saving"):
+            self._commit(stage, epoch, scores)
+        seconds = self._seconds | {"total": time.perf_counter() - self._started}
+        self.log.event(
+            event="epoch",
+            stage=stage.name,
+            epoch=epoch,
+            loss=loss,
+            clusters=stage.facts,
+            scores=scores,
+            seconds={name: round(value, 3) for name, value in seconds.items()},
+        )
+        self.log.say(_summary(stage, epoch, loss, scores, self.best, seconds))
+
+    def _due(self, stage: Stage, epoch: int) -> bool:
+        since = epoch - stage.args.eval_from
+        return epoch == stage.epochs[-1] or (since >= 0 and since % stage.args.eval_step == 0)
+
+    def _means(self, stage: Stage) -> dict[str, float]:
+        try:
+            return self._meter.means()
+        except FloatingPointError as error:
+            raise UserError(
+                f"the loss term '{error}' is no longer finite {self.position}: lower --lr, or use "
+                f"--precision fp32; the epochs before are saved in {self.folder / stage.name}"
+            ) from error
+
+    def _commit(self, stage: Stage, epoch: int, scores: dict[str, float]) -> None:
+        models = {}
+        for rule, key in self.rules.items():
+            improved = rule not in self.best or scores.get(key, -1) > self.best[rule]["score"]
+            if key in scores and improved:
+                self.best[rule] = {"score": scores[key], "epoch": epoch}
+                weights = stage.networks[stage.retrieval].state_dict()
+                models[rule] = self._model(stage.name, epoch, weights)
+        if stage.labels:
+            labels = self._stage_folder / "labels" / f"epoch_{epoch:03d}.npz"
+            checkpoint.save_labels(labels, stage.labels)
+        state = checkpoint.capture(stage, epoch, self.generator)
+        state |= {"best": self.best, "about": self.about}
+        checkpoint.commit(self._stage_folder, state, models)
+
+    def _model(self, stage: str, epoch: int, weights: dict) -> dict:
+        return {"stage": stage, "epoch": epoch, "weights": weights, "about": self.about}
+
+
+def saved_model(folder: Path, which: str) -> dict:
+    """A stage's model: "last" epoch, or the best under a rule ("test", "cycle").
+
+    Returns:
+        ``weights`` (state dict of the retrieval network), ``epoch``, ``stage`` and ``about``.
+
+    Raises:
+        UserError: the stage has not been trained in that folder.
+    """
+    state = checkpoint.last(folder)
+    if state is None:
+        raise UserError(
+            f"{folder} holds no finished epoch: train stage '{folder.name}' first, or give "
+            "--start-from PATH (weights of another run) or --start-from pretrained"
+        )
+    if which != "last":
+        return checkpoint.load(checkpoint.best_file(folder, which))
+    weights = state["networks"][state["retrieval"]]
+    return {key: state[key] for key in ("stage", "epoch", "about")} | {"weights": weights}
+
+
+def _summary(stage, epoch, loss, scores, best, seconds) -> str:
+    parts = [f"{stage.name} epoch {epoch}: loss {loss['total']:.3f}"]
+    for name, fact in stage.facts.items():
+        if isinstance(fact, dict) and "clusters" in fact:
+            share = 100 * fact.get("outliers", 0)
+            parts.append(f"{name} {fact['clusters']} clusters, {share:.0f} % outliers")
+    parts += [f"{name} {100 * value:.2f}" for name, value in scores.items()]
+    if "test" in best:
+        score, of = best["test"]["score"], best["test"]["epoch"]
+        parts.append(f"best on test {100 * score:.2f} (epoch {of})")
+    return "  ".join((*parts, f"{seconds['total']:.0f} s"))

@@ -1,0 +1,93 @@
+"""A stage says what happens; the engine says when.  A method is an ordered list of stages."""
+
+import contextlib
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from clustercontrast.engine.schedules import Schedule
+
+Terms = dict[str, tuple[float, torch.Tensor]]
+
+
+class Stage:
+    """Base of all stages: four hooks – setup, refresh, iteration, retrieval – and two registries.
+
+    What must outlive an epoch is a module or buffer in ``networks`` or a file in the run's folder;
+    everything else is rebuilt by ``refresh``.  Hence a run resumes at any epoch boundary.
+
+    Attributes:
+        name: what the stage is for, in one word; its folder in the run.
+        retrieval: name of the network that is evaluated and kept as best; None for nothing.
+        starts_from: network -> "stage.network" of an earlier stage whose weights it takes.
+        labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
+        facts: numbers about the epoch's labels, for the log alone.
+    """
+
+    name: str
+    retrieval: str | None = None
+    starts_from: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, args: Namespace, data: Any, run: Any) -> None:
+        self.args, self.data, self.run = args, data, run
+        self.networks: dict[str, nn.Module] = {}
+        self.optimisers: dict[str, ScheduledOptimiser] = {}
+        self.labels: dict[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+
+    def setup(self) -> None:
+        """Build networks and optimisers; called once, before weights are handed over or resumed."""
+        raise NotImplementedError
+
+    def refresh(self, epoch: int) -> Iterator[Iterable]:
+        """Make labels and memories, then yield a stream of batches.
+
+        Code before the ``yield`` is the clustering step, code after it runs when training on that
+        stream is over.  Never yield inside ``torch.no_grad()``.
+        """
+        raise NotImplementedError
+
+    def iteration(self, batch: Any, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """Yield ``(optimiser, {term: (weight, value)})``; code after a yield follows its step."""
+        raise NotImplementedError
+
+    @property
+    def epochs(self) -> range:
+        """Epochs of the stage; its schedule and log count in these numbers."""
+        return range(self.args.epochs)
+
+    def add(self, name: str, network: nn.Module) -> nn.Module:
+        """Register a network: it is put on the device, trained, saved and resumed."""
+        self.networks[name] = network.to(self.run.device)
+        return network
+
+    def optimise(self, name: str, optimiser: torch.optim.Optimizer, schedule: Schedule) -> None:
+        """Register an optimiser under the name that ``iteration`` yields."""
+        self.optimisers[name] = ScheduledOptimiser(optimiser, schedule)
+
+    @contextlib.contextmanager
+    def evaluating(self, network: nn.Module) -> Iterator[None]:
+        """Eval mode, no gradients and the run's precision, then back to train mode."""
+        was_training = network.training
+        network.eval()
+        try:
+            with torch.no_grad(), self.run.autocast():
+                yield
+        finally:
+            network.train(was_training)
+
+
+class ScheduledOptimiser:
+    """An optimiser with base learning rates that are stored once and never read back."""
+
+    def __init__(self, optimiser: torch.optim.Optimizer, schedule: Schedule) -> None:
+        self.optimiser, self.schedule = optimiser, schedule
+        self.base = [group["lr"] for group in optimiser.param_groups]
+
+    def set_learning_rate(self, epoch: int, iteration: int) -> None:
+        """Base learning rate times the schedule's factor."""
+        for group, base in zip(self.optimiser.param_groups, self.base, strict=True):
+            group["lr"] = base * self.schedule(epoch, iteration)

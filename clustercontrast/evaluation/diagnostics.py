@@ -1,0 +1,200 @@
+"""How good pseudo labels are: logged for the reader, never used in training.
+
+All functions but ``cycle_consistency`` look at true identities and may therefore not influence a
+training in any way, not even the choice of a checkpoint. ``cycle_consistency`` needs none.
+"""
+
+import numpy as np
+from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
+
+BLOCK_CELLS = 1 << 23
+"""Cells of the visible-infrared similarity matrix held at a time."""
+
+
+def clustering_quality(labels: np.ndarray, identities: np.ndarray) -> dict[str, float]:
+    """Agreement of pseudo labels with true identities (pgm.md 9, quirk 16; pclhd.md 9.2, quirk 12).
+
+    Args:
+        labels: (N,) int64 pseudo labels, -1 = outlier.
+        identities: (N,) int64 true identities.
+
+    Returns:
+        "clusters": how many there are; "outliers": their share in [0, 1]; "ari" and "nmi": adjusted
+        Rand index and normalised mutual information with the outliers kept as one class -1 (the
+        protocol of MMM); "ari_clean" and "nmi_clean": the same without the outliers, 0 when nothing
+        is left.
+
+    Raises:
+        ValueError: no image, or the lengths disagree.
+    """
+    labels, identities = np.asarray(labels), np.asarray(identities)
+    if not len(labels) or labels.shape != identities.shape:
+        raise ValueError(f"labels {labels.shape} and identities {identities.shape} must agree")
+    clean = labels >= 0
+    ari, nmi = _agreement(labels, identities)
+    ari_clean, nmi_clean = _agreement(labels[clean], identities[clean])
+    return {
+        "clusters": len(np.unique(labels[clean])),
+        "outliers": float(1 - clean.mean()),
+        "ari": ari,
+        "nmi": nmi,
+        "ari_clean": ari_clean,
+        "nmi_clean": nmi_clean,
+    }
+
+
+def joint_quality(
+    labels_v: np.ndarray,
+    labels_r: np.ndarray,
+    to_infrared: np.ndarray,
+    identities_v: np.ndarray,
+    identities_r: np.ndarray,
+) -> dict[str, float]:
+    """``clustering_quality`` of both modalities together after the matching (pgm.md 9, quirk 16).
+
+    Every visible cluster takes the label of its matched infrared cluster; an unmatched one keeps a
+    label of its own beyond all infrared labels. Outliers stay -1.
+
+    Args:
+        labels_v: (N_v,) int64 visible pseudo labels in 0..C_v-1, -1 = outlier.
+        labels_r: (N_r,) int64 infrared pseudo labels, -1 = outlier.
+        to_infrared: (C_v,) int64 infrared label of every visible cluster, -1 = unmatched.
+        identities_v: (N_v,) int64 true identities.
+        identities_r: (N_r,) int64 true identities.
+
+    Raises:
+        ValueError: as ``clustering_quality``, or a visible label has no entry in ``to_infrared``.
+    """
+    labels_v, labels_r, to_infrared = map(np.asarray, (labels_v, labels_r, to_infrared))
+    _check_map(labels_v, to_infrared)
+    beyond = 1 + max(labels_r.max(initial=-1), to_infrared.max(initial=-1))
+    own = beyond + np.arange(len(to_infrared))
+    # The last entry answers for label -1.
+    relabelled = np.append(np.where(to_infrared >= 0, to_infrared, own), -1)[labels_v]
+    return clustering_quality(
+        np.concatenate([relabelled, labels_r]), np.concatenate([identities_v, identities_r])
+    )
+
+
+def match_accuracy(
+    labels_v: np.ndarray,
+    identities_v: np.ndarray,
+    labels_r: np.ndarray,
+    identities_r: np.ndarray,
+    to_infrared: np.ndarray,
+) -> float:
+    """Share of visible clusters matched to an infrared cluster of the same person.
+
+    The person of a cluster is its most frequent identity, the smallest of equally frequent ones.
+    Unmatched clusters count as wrong. For the other direction exchange the modalities.
+
+    Args:
+        labels_v: (N_v,) int64 visible pseudo labels in 0..C_v-1, -1 = outlier (ignored).
+        identities_v: (N_v,) int64 true identities.
+        labels_r: (N_r,) int64 infrared pseudo labels, -1 = outlier (ignored).
+        identities_r: (N_r,) int64 true identities.
+        to_infrared: (C_v,) int64 infrared label of every visible cluster, -1 = unmatched.
+
+    Returns:
+        In [0, 1]; 0 when there is no visible cluster.
+
+    Raises:
+        ValueError: a visible label has no entry in ``to_infrared``.
+    """
+    labels_v, labels_r, to_infrared = map(np.asarray, (labels_v, labels_r, to_infrared))
+    _check_map(labels_v, to_infrared)
+    if not len(to_infrared):
+        return 0.0
+    clusters_r = 1 + max(labels_r.max(initial=-1), to_infrared.max())
+    people_v = _majority(labels_v, identities_v, len(to_infrared))
+    # The last entry, nobody, answers for unmatched clusters.
+    people_r = np.append(_majority(labels_r, identities_r, clusters_r), -1)
+    return float(((people_v == people_r[to_infrared]) & (people_v >= 0)).mean())
+
+
+def cycle_consistency(
+    visible: np.ndarray, infrared: np.ndarray, labels_v: np.ndarray, labels_r: np.ndarray
+) -> float:
+    """Share of round trips through the other modality that end in the cluster they began in.
+
+    From every infrared image with a label: to its most similar visible image, and from there to the
+    most similar infrared image other than the first. The trip is consistent when both ends have the
+    same pseudo label; ending at an outlier is not. The same from the visible side; the result is
+    the mean of both shares. No true identity is used, so the score may choose a checkpoint.
+    It compares epochs of one run: few large clusters raise it, one single cluster makes it 1.
+
+    Args:
+        visible: (N_v, d) unit rows.
+        infrared: (N_r, d) unit rows.
+        labels_v: (N_v,) int64 visible pseudo labels, -1 = outlier (no trip begins there).
+        labels_r: (N_r,) int64 infrared pseudo labels, -1 = outlier (no trip begins there).
+
+    Returns:
+        In [0, 1]; a modality without any label contributes 0.
+
+    Raises:
+        ValueError: fewer than two images in a modality, or lengths disagree.
+    """
+    labels_v, labels_r = np.asarray(labels_v), np.asarray(labels_r)
+    if min(len(visible), len(infrared)) < 2:
+        raise ValueError("a round trip needs at least two images of each modality")
+    if len(visible) != len(labels_v) or len(infrared) != len(labels_r):
+        raise ValueError(
+            f"{len(visible)} visible and {len(infrared)} infrared features, but "
+            f"{len(labels_v)} and {len(labels_r)} labels"
+        )
+    from_visible = _two_nearest(visible, infrared)
+    from_infrared = _two_nearest(infrared, visible)
+    return (
+        _returning(from_infrared, from_visible, labels_r)
+        + _returning(from_visible, from_infrared, labels_v)
+    ) / 2
+
+
+def _agreement(labels: np.ndarray, identities: np.ndarray) -> tuple[float, float]:
+    """ARI and NMI, both 0 without images."""
+    if not len(labels):
+        return 0.0, 0.0
+    return (
+        float(adjusted_rand_score(identities, labels)),
+        float(normalized_mutual_info_score(identities, labels)),
+    )
+
+
+def _check_map(labels: np.ndarray, to_other: np.ndarray) -> None:
+    """Every cluster must have an entry in the map."""
+    if labels.max(initial=-1) >= len(to_other):
+        raise ValueError(f"label {labels.max()} has no entry in a map of {len(to_other)} clusters")
+
+
+def _majority(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:
+    """(clusters,) most frequent identity of every cluster, -1 for one without images."""
+    people, person = np.unique(identities, return_inverse=True)
+    member = labels >= 0
+    cells = labels[member] * len(people) + person[member]
+    counts = np.bincount(cells, minlength=clusters * len(people)).reshape(clusters, len(people))
+    return np.where(counts.any(axis=1), people[counts.argmax(axis=1)], -1)
+
+
+def _two_nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """(n, 2) rows of ``others`` most similar to every row, the nearest first."""
+    nearest = np.empty((len(rows), 2), dtype=np.int64)
+    size = max(1, BLOCK_CELLS // len(others))
+    for first in range(0, len(rows), size):
+        similarity = rows[first : first + size] @ others.T
+        inside = np.arange(len(similarity))
+        best = similarity.argmax(axis=1)
+        # Two passes of arg-max beat a partition of the whole row.
+        similarity[inside, best] = -np.inf
+        nearest[first : first + size] = np.stack([best, similarity.argmax(axis=1)], axis=1)
+    return nearest
+
+
+def _returning(there: np.ndarray, back: np.ndarray, labels: np.ndarray) -> float:
+    """Share of labelled images whose round trip ends under their own label."""
+    start = np.flatnonzero(labels >= 0)
+    if not len(start):
+        return 0.0
+    ends = back[there[start, 0]]
+    end = np.where(ends[:, 0] == start, ends[:, 1], ends[:, 0])
+    return float((labels[end] == labels[start]).mean())

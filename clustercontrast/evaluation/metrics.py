@@ -1,0 +1,147 @@
+"""CMC, mAP and mINP of a similarity matrix (common.md 2.3).
+
+Every query ranks the gallery by falling similarity, equal similarities in gallery order. Average
+precision and inverse negative penalty count images; the CMC counts either distinct identities
+(SYSU-MM01) or images (RegDB).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+BLOCK_CELLS = 1 << 20
+"""Cells of the similarity matrix ranked at a time: bounds the temporary memory to some 50 MB."""
+
+
+@dataclass(frozen=True, eq=False)
+class Retrieval:
+    """Result of one evaluation; every average runs over the valid queries only.
+
+    Attributes:
+        cmc: (max_rank,) float64 in [0, 1]; entry k - 1 is the share of queries found by rank k.
+        mAP: mean average precision in [0, 1].
+        mINP: mean inverse negative penalty in [0, 1].
+        queries: number of valid queries, those with a correct gallery image left.
+    """
+
+    cmc: np.ndarray
+    mAP: float  # noqa: N815 - the name of the literature
+    mINP: float  # noqa: N815
+    queries: int
+
+
+def evaluate(
+    similarity: np.ndarray,
+    query_identities: np.ndarray,
+    gallery_identities: np.ndarray,
+    excluded: np.ndarray | None = None,
+    cmc: Literal["identity", "image"] = "identity",
+    max_rank: int = 20,
+) -> Retrieval:
+    """Score a retrieval (common.md 2.3, worked example 2.6).
+
+    With M correct images among the ranks 1..R that are left for a query, m_r marking them:
+    AP = 1/M sum_r m_r (sum_{s<=r} m_s) / r and INP = M / rank of the last correct image. The CMC of
+    "identity" collapses the ranked list to the first occurrence of every identity, that of "image"
+    does not. Beyond the end of a list the CMC keeps its last value. Queries without a correct image
+    are ignored.
+
+    Args:
+        similarity: (Q, G) finite, grows with likeness.
+        query_identities: (Q,) integers.
+        gallery_identities: (G,) integers.
+        excluded: (Q, G) bool, pairs removed from the ranking whatever their identity.
+        cmc: what a rank of the CMC counts.
+        max_rank: length of the CMC.
+
+    Raises:
+        ValueError: no query is valid, the shapes disagree, a similarity is not finite, or ``cmc``
+            or ``max_rank`` is out of range.
+    """
+    similarity = np.asarray(similarity)
+    query_identities = np.asarray(query_identities)
+    gallery_identities = np.asarray(gallery_identities)
+    excluded = np.broadcast_to(False, similarity.shape) if excluded is None else excluded
+    _check(similarity, query_identities, gallery_identities, excluded)
+    if cmc not in ("identity", "image") or max_rank < 1:
+        raise ValueError(f"cmc must be 'identity' or 'image' and max_rank >= 1: {cmc}, {max_rank}")
+
+    groups = _identity_groups(gallery_identities) if cmc == "identity" else None
+    rows = max(1, BLOCK_CELLS // len(gallery_identities))
+    blocks = (slice(first, first + rows) for first in range(0, len(query_identities), rows))
+    scores = [
+        _scores(
+            similarity[block],
+            query_identities[block, None] == gallery_identities,
+            np.asarray(excluded[block]),
+            groups,
+        )
+        for block in blocks
+    ]
+    hit_ranks, precisions, penalties = (np.concatenate(part) for part in zip(*scores, strict=True))
+    if not len(hit_ranks):
+        raise ValueError("no query has a correct gallery image: nothing can be evaluated")
+    counts = np.bincount(hit_ranks, minlength=max_rank)[:max_rank]
+    return Retrieval(
+        cmc=counts.cumsum() / len(hit_ranks),
+        mAP=float(precisions.mean()),
+        mINP=float(penalties.mean()),
+        queries=len(hit_ranks),
+    )
+
+
+def _check(
+    similarity: np.ndarray, queries: np.ndarray, gallery: np.ndarray, excluded: np.ndarray
+) -> None:
+    """Refuse inputs whose result would be meaningless."""
+    shape = (len(queries), len(gallery))
+    if similarity.shape != shape or np.shape(excluded) != shape:
+        raise ValueError(
+            f"similarity {similarity.shape} and excluded {np.shape(excluded)} must both be "
+            f"(queries, gallery) = {shape}"
+        )
+    if similarity.size == 0:
+        raise ValueError(f"nothing to rank: {shape[0]} queries, {shape[1]} gallery images")
+    if not np.isfinite(similarity).all():
+        raise ValueError("the similarities contain NaN or infinity: the features are broken")
+
+
+def _identity_groups(identities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Gallery columns ordered by identity, and where each identity starts among them."""
+    columns = np.argsort(identities, kind="stable")
+    ordered = identities[columns]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+    return columns, starts
+
+
+def _scores(
+    similarity: np.ndarray,
+    correct: np.ndarray,
+    excluded: np.ndarray,
+    groups: tuple[np.ndarray, np.ndarray] | None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """0-based CMC rank of the first hit, AP and INP of the valid queries of one block."""
+    # Excluded pairs go behind everything else: no rank of a kept image counts them.
+    order = np.argsort(np.where(excluded, np.inf, -similarity), axis=1, kind="stable")
+    hits = np.take_along_axis(correct & ~excluded, order, axis=1)
+    valid = hits.any(axis=1)
+    order, hits = order[valid], hits[valid]
+    found = hits.cumsum(axis=1)
+    ranks = np.arange(1, hits.shape[1] + 1)
+    precisions = (hits * found / ranks).sum(axis=1) / found[:, -1]
+    penalties = found[:, -1] / (hits.shape[1] - hits[:, ::-1].argmax(axis=1))
+    first = hits.argmax(axis=1)
+    if groups is not None:
+        first = _identities_before(order, first, *groups)
+    return first, precisions, penalties
+
+
+def _identities_before(
+    order: np.ndarray, first: np.ndarray, columns: np.ndarray, starts: np.ndarray
+) -> np.ndarray:
+    """(n,) number of distinct identities ranked before position ``first`` of every query."""
+    positions = np.empty_like(order)
+    np.put_along_axis(positions, order, np.arange(order.shape[1])[None], axis=1)
+    best = np.minimum.reduceat(positions[:, columns], starts, axis=1)
+    return (best < first[:, None]).sum(axis=1)

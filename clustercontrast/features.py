@@ -1,0 +1,38 @@
+"""Features of a list of images: flip-averaged, in the list's order."""
+
+import torch
+from torch import nn
+
+from clustercontrast.data.augment import normalise
+from clustercontrast.data.images import ImageArray
+
+
+def extract(
+    network: nn.Module,
+    images: ImageArray,
+    batch_size: int = 256,
+    rows: torch.Tensor | None = None,
+    unit: bool = False,
+) -> torch.Tensor:
+    """Mean of the unit features of every image and of its mirror image.
+
+    Clustering uses the mean as it is, norm at most 1 (common.md 3.1); retrieval normalises it once
+    more (common.md 2.1).  The caller puts the network in eval mode, without gradients.
+
+    Args:
+        network: has ``embed(images, modality) -> (B, d)`` unit rows.
+        images: prepared images; their list names the modality, hence the stem.
+        batch_size: images per forward.
+        rows: extract these rows only, in this order.
+        unit: normalise the mean.
+
+    Returns:
+        (N, d) float32 on the CPU, in row order.
+    """
+    modality, parts = images.list.modality, []
+    for pixels in images.chunks(batch_size, rows):
+        batch = normalise(pixels)
+        pair = network.embed(batch, modality), network.embed(batch.flip(-1), modality)
+        mean = (pair[0].float() + pair[1].float()) / 2
+        parts.append(mean / mean.norm(dim=1, keepdim=True) if unit else mean)
+    return torch.cat(parts).cpu()

@@ -1,0 +1,27 @@
+"""Alternate cross-modality contrast (PGM, CVPR 2023)."""
+
+from collections.abc import Callable
+
+import torch
+
+Memory = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Pair = tuple[torch.Tensor, torch.Tensor]
+
+
+def alternate_contrast(
+    epoch: int, memories: tuple[Memory, Memory], features: Pair, targets: Pair
+) -> torch.Tensor:
+    """Contrast one modality with the other's memory, changing sides every epoch (pgm.md 4).
+
+    Even epochs: visible features against the infrared memory; odd epochs: infrared features against
+    the visible memory.  The call also rewrites that memory with the other modality's features.
+
+    Args:
+        epoch: counted from 0.
+        memories: visible, infrared.
+        features: visible (n_v, d), infrared (n_r, d).
+        targets: the *other* modality's cluster of every visible (n_v,), infrared (n_r,) feature.
+    """
+    if epoch % 2 == 0:
+        return memories[1](features[0], targets[0])
+    return memories[0](features[1], targets[1])

@@ -1,0 +1,40 @@
+"""ADCA (ACM MM 2022, doi:10.1145/3503161.3548198).
+
+Augmented Dual-Contrastive Aggregation Learning for Unsupervised Visible-Infrared Person
+Re-Identification.
+
+Stage "intra" is dual contrastive learning (:mod:`clustercontrast.methods.dcl`).  Stage "cross" goes
+on with the same losses but blends, at the start of every epoch, the visible memory rows with the
+infrared rows they are matched to by the votes of similar images (cross-modality memory
+aggregation, CMA).  Only visible rows move, as in the released code (quirk ADCA-2).
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from clustercontrast.association.instance_votes import aggregate, instance_votes
+from clustercontrast.data.batches import Batch
+from clustercontrast.methods import dcl
+
+
+class Cross(dcl.Intra):
+    """Dual contrastive learning on aggregated memories."""
+
+    name = "cross"
+    starts_from: ClassVar = {"encoder": "intra.encoder"}
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        self.memory_v, self.memory_r = self.memories(features, labels)
+        with self.run.timed("association"):
+            pairs = instance_votes(*features, *labels, self.args.vote_threshold)
+        self.memory_v.rows = aggregate(
+            self.memory_v.rows, self.memory_r.rows, pairs, self.args.aggregation_weight
+        )
+        self.note_labels(labels)
+        self.facts["aggregated"] = len(pairs)
+        yield self.batches()
+
+
+STAGES = [dcl.Intra, Cross]

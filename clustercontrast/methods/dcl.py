@@ -1,0 +1,242 @@
+"""Dual contrastive learning: the intra-modality stage shared by ADCA, PGM, PCLHD and others.
+
+Every modality is clustered on its own, each cluster is a row of that modality's memory, and both
+modalities are contrasted with their own memory (ADCA, MM 2022; PCLHD Eq. 1-5).  What brings the
+modalities together is the shared trunk and the channel-exchanged view of the visible images.
+
+Later stages of the methods extend :class:`Intra`: its small methods are the vocabulary in which
+their ``refresh`` and ``iteration`` are written.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import nn
+
+from clustercontrast.association.graph_matching import graph_matching
+from clustercontrast.clustering.centroids import centroids, farthest_members
+from clustercontrast.clustering.dbscan import dbscan
+from clustercontrast.clustering.jaccard import jaccard
+from clustercontrast.data.augment import View
+from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
+from clustercontrast.engine.schedules import step_decay
+from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.evaluation.diagnostics import (
+    clustering_quality,
+    joint_quality,
+    match_accuracy,
+)
+from clustercontrast.features import extract
+from clustercontrast.files import UserError
+from clustercontrast.losses.alternate import alternate_contrast
+from clustercontrast.memory import ClusterMemory, HybridMemory
+from clustercontrast.models import weights
+from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+Labels = tuple[np.ndarray, np.ndarray]
+Memory = ClusterMemory | HybridMemory
+
+
+def build_encoder(args: Namespace) -> TwoStreamResNet:
+    """The network that the flags describe, with random weights."""
+    return TwoStreamResNet(args.depth, args.non_local, args.bn_groups, args.checkpoint_groups)
+
+
+class Intra(Stage):
+    """Cluster each modality, contrast it with its own memory."""
+
+    name, retrieval = "intra", "encoder"
+
+    def setup(self) -> None:
+        self._check_batches()
+        self.encoder = self.add("encoder", build_encoder(self.args))
+        self.start_weights()
+        trained = [p for p in self.encoder.parameters() if p.requires_grad]
+        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
+        self.optimise("encoder", adam, step_decay(self.args.step_size))
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        self.memory_v, self.memory_r = self.memories(features, labels)  # Eq. 1-2
+        self.note_labels(labels)
+        yield self.batches()
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
+        yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
+
+    # --- first weights ---
+
+    def start_weights(self) -> None:
+        """First weights of the encoder; a later stage may take them from an earlier one instead."""
+        source = self.args.pretrained
+        if self.starts_from and self.args.start_from != "pretrained":
+            if self.args.start_from in ("test", "cycle", "last"):
+                return  # the pipeline hands them over
+            source = self.args.start_from
+        report = weights.start(self.encoder, source, self.args.depth)
+        self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
+
+    # --- features and labels ---
+
+    def extract(self, network: nn.Module) -> Pair:
+        """Clustering features of all training images: (N_v, d), (N_r, d), norm at most 1."""
+        with self.run.timed("features"), self.evaluating(network):
+            return tuple(
+                extract(network, images, self.args.test_batch)
+                for images in (self.data.visible, self.data.infrared)
+            )
+
+    def cluster_each(self, features: Pair) -> Labels:
+        """Pseudo labels of both modalities, (N_v,), (N_r,) int64, -1 for outliers."""
+        a, labels = self.args, []
+        for name, f, eps in zip(
+            ("visible", "infrared"), features, (a.eps_visible, a.eps_infrared), strict=True
+        ):
+            with self.run.timed("clustering"):
+                distances = jaccard(f, a.k1, a.k2, eps, a.neighbours)
+                labels.append(self.cluster(name, distances, eps))
+        return tuple(labels)
+
+    def cluster(self, name: str, distances: csr_array, eps: float) -> np.ndarray:
+        """DBSCAN labels, refused when there is nothing to contrast.
+
+        Raises:
+            UserError: fewer than two clusters; says which flag to change.
+        """
+        y = dbscan(distances, eps, self.args.min_samples)
+        clusters, outliers = y.max(initial=-1) + 1, np.count_nonzero(y < 0)
+        if clusters < 2:
+            advice = "lower" if clusters == 1 and outliers < len(y) / 2 else "raise"
+            raise UserError(
+                f"the {name} images fell into {clusters} cluster(s) with {outliers} of {len(y)} as "
+                f"outliers {self.run.position}, and contrast needs two: {advice} --eps-{name} "
+                f"(now {eps}), or change --min-samples ({self.args.min_samples}), --k1 "
+                f"({self.args.k1}) or --pretrained; the epochs before are saved"
+            )
+        return y
+
+    def hard_prototypes(self, features: torch.Tensor, y: np.ndarray, c: torch.Tensor):
+        """First hard prototypes: centroids (released code) or farthest members (Eq. 6-7)."""
+        if self.args.hard_init == "centroid":
+            return c
+        return farthest_members(features, y, c, self.args.hard_k)
+
+    # --- memories and their losses ---
+
+    def memories(self, features: Pair, labels: Labels) -> tuple[Memory, Memory]:
+        """Memories of both modalities of the kind that ``--memory`` names, with fresh centroids."""
+        return tuple(
+            self.memory(c, self.hard_prototypes(f, y, c))
+            for f, y, c in zip(features, labels, map(centroids, features, labels), strict=True)
+        )
+
+    def memory(self, c: torch.Tensor, hard: torch.Tensor) -> Memory:
+        """A memory over centroids (C, d) and, if it is hybrid, hard prototypes (C, d)."""
+        a, device = self.args, self.run.device
+        if a.memory != "hybrid":
+            return ClusterMemory(
+                c.to(device), a.temp, a.momentum, a.memory, a.memory_gradient, a.smooth
+            )
+        return HybridMemory(
+            c.to(device),
+            hard.to(device),
+            a.temp,
+            a.momentum,
+            hard_weight=a.hard_weight,
+            centroid_weight=a.centroid_weight,
+            hinge=a.hinge,
+            gradient=a.memory_gradient,
+            smoothing=a.smooth,
+        )
+
+    def own_terms(self, features: Pair, labels: Pair) -> Terms:
+        """Every modality against its own memory.
+
+        Memories are rewritten during backward, the call made last first (quirk MEM-1): keep the
+        order infrared, visible, and any cross-modality call after them.
+        """
+        (f_v, f_r), (y_v, y_r) = features, labels
+        infrared = self.memory_r(f_r, y_r)
+        return {"infrared": (1.0, infrared), "visible": (1.0, self.memory_v(f_v, y_v))}
+
+    # --- batches ---
+
+    def batches(self) -> Iterator[Batch]:
+        """The epoch's batches, drawn by the labels noted for it."""
+        lists = {name: self._plan(name, labels) for name, labels in self.labels.items()}
+        return labelled_batches(lists, self.run.generator, self.args.iters)
+
+    def _plan(self, name: str, labels: np.ndarray) -> StreamPlan:
+        a, is_visible = self.args, name.endswith("visible")
+        images = self.data.visible if is_visible else self.data.infrared
+        size = a.batch_visible if is_visible else a.batch_size
+        return StreamPlan(images, labels, self._views(is_visible), size, a.num_instances, a.cam)
+
+    def _views(self, is_visible: bool) -> tuple[View, ...]:
+        a = self.args
+        shared = {"erasing": a.erasing, "padding": a.padding, "flip": a.flip}
+        if not is_visible:
+            return (View(jitter=a.jitter_infrared, channels="adaptive_gray", **shared),)
+        exchanged = View(jitter=a.jitter_exchanged, channels="exchange", **shared)
+        return View(**shared), exchanged
+
+    def _check_batches(self) -> None:
+        a = self.args
+        for flag, size, images in (
+            ("--batch-size", a.batch_size, a.batch_size),
+            ("--batch-visible", a.batch_visible, 2 * a.batch_visible),
+        ):
+            if size % a.num_instances:
+                raise UserError(
+                    f"{flag} {size} is no multiple of --num-instances {a.num_instances}"
+                )
+            if images % a.bn_groups:
+                raise UserError(f"{flag} {size} does not divide by --bn-groups {a.bn_groups}")
+
+    # --- what the log is told; true identities are read here and nowhere else in training ---
+
+    def note_labels(self, labels: Labels, maps: Pair | None = None) -> None:
+        """Keep the epoch's labels for the batches and the checkpoint, and grade them for the log."""
+        y_v, y_r = labels
+        self.labels = {"visible": y_v, "infrared": y_r}
+        true_v, true_r = self.data.visible.list.identities, self.data.infrared.list.identities
+        self.facts = {
+            "visible": clustering_quality(y_v, true_v),
+            "infrared": clustering_quality(y_r, true_r),
+        }
+        if maps is not None:
+            to_infrared, to_visible = (m.cpu().numpy() for m in maps)
+            self.facts["joint"] = joint_quality(y_v, y_r, to_infrared, true_v, true_r)
+            self.facts["match_accuracy"] = {
+                "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
+                "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
+            }
+
+
+class Matched(Intra):
+    """Vocabulary of stages that match clusters and contrast across modalities."""
+
+    maps: Pair | None = None  # to_infrared (C_v,), to_visible (C_r,); None without matching
+
+    def match(self, features: Pair, labels: Labels) -> None:
+        """Match the clusters of both modalities (``--association``)."""
+        if self.args.association == "none":
+            return
+        with self.run.timed("association"):
+            maps = graph_matching(*map(centroids, features, labels))
+        self.maps = tuple(m.to(self.run.device) for m in maps)
+
+    def cross_term(self, features: Pair, labels: Pair, epoch: int) -> Terms:
+        """Every cluster against the other modality's memory, sides changing with the epoch."""
+        if self.maps is None:
+            return {}
+        targets = tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
+        memories = self.memory_v, self.memory_r
+        cross = alternate_contrast(epoch, memories, features, targets)
+        return {"cross": (self.args.cross_weight, cross)}

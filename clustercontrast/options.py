@@ -1,0 +1,367 @@
+"""Every flag, once: parsing, per-stage values, and where each value comes from.
+
+No default stands here: they are in :mod:`clustercontrast.recipes`.  A method knows the flags that
+its recipe rows name; giving it another is an error, so that no flag is silently ignored.
+"""
+
+import argparse
+import contextlib
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+from clustercontrast.files import UserError
+from clustercontrast.recipes import RECIPES, matching, variants
+
+# A flag whose value is None takes this one's.
+FOLLOWS = {"eps_visible": "eps", "eps_infrared": "eps", "eps_joint": "eps"}
+
+# Flags that the official scripts accept and never read, or that stand under another name here.
+REJECTED = {
+    "--eps-gap": "no official script reads it",
+    "--features": "the AGW network ignores it",
+    "--dropout": "the AGW network ignores it",
+    "--pooling-type": "the AGW network always pools with GeM, p = 3",
+    "--warmup-step": "no official script reads it",
+    "--milestones": "no official script reads it",
+    "--use-hard": "say --memory hard",
+    "--memorybank": "say --memory sequential, hard or hybrid",
+    "-mb": "say --memory sequential, hard or hybrid",
+    "--arch": "say --depth and --non-local",
+    "-a": "say --depth and --non-local",
+    "--dataset": "the script's name says it",
+    "-d": "the script's name says it",
+    "--workers": "training has no loader processes; prepare_sysu.py takes -j",
+    "-j": "training has no loader processes; prepare_sysu.py takes -j",
+    "--resume": "the same command resumes by itself",
+}
+
+RUN_ONLY = {  # where and how to run: may change when a run is resumed
+    "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
+    "test_batch", "checkpoint_groups", "trials",
+}  # fmt: skip
+
+
+def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], Any]:
+    """A number of ``kind`` in [low, high], with a message that says so."""
+
+    def parse(text: str) -> Any:
+        with contextlib.suppress(ValueError):
+            if low <= kind(text) <= high:
+                return kind(text)
+        bound = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
+        name = "a whole number" if kind is int else "a number"
+        raise argparse.ArgumentTypeError(f"'{text}' is not {name} {bound}")
+
+    return parse
+
+
+count, natural = number(int, 1), number(int, 0)
+positive, share = number(float, 0), number(float, 0, 1)
+
+
+def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
+    """All flags, in groups.  ``stages`` of the method name the per-stage values."""
+
+    def group(title: str) -> tuple[Callable, Callable, Callable]:
+        section = parser.add_argument_group(title)
+
+        def staged(flag: str, kind: Callable, text: str, *short: str, **more: Any) -> None:
+            metavar = flag.lstrip("-").replace("-", "_").upper()
+            action = PerStage(kind, stages, more.pop("choices", None))
+            section.add_argument(
+                *short, flag, nargs="+", type=action, metavar=metavar, help=text, **more
+            )
+
+        def switch(flag: str, text: str) -> None:
+            section.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
+
+        return section.add_argument, staged, switch
+
+    plain, staged, switch = group("run")
+    plain("--method", help="which paper: adca, pgm, pclhd, or supervised (an upper bound)")
+    plain("--variant", help="named set of defaults, such as pclhd's upstream and paper")
+    plain(
+        "--name", help="the run's folder below LOGS_DIR/<dataset>/<method> (seed<SEED> if left out)"
+    )
+    plain("--logs-dir", help="folder of all runs")
+    plain("--stages", nargs="+", choices=list(stages), help="run these stages only")
+    plain("--device", help="auto, cpu, cuda or cuda:N")
+    plain("--precision", choices=["fp32", "tf32", "bf16"], help="fp32 as upstream; bf16 autocast")
+    plain("--seed", type=natural, help="of the one generator behind all randomness")
+    plain("--print-freq", type=count, help="iterations between two lines of log.txt")
+    switch("--overwrite", "delete what a run of this name left behind and start anew")
+
+    plain, staged, switch = group("data")
+    plain("--data-dir", help="the dataset as it was downloaded (prepared by prepare_<dataset>.py)")
+    plain("--cache-dir", help="prepared images (default: beside the dataset, DATA_DIR-HxW)")
+    plain("--height", type=number(int, 16), help="image height in pixels, as prepared")
+    plain("--width", type=number(int, 16), help="image width in pixels, as prepared")
+
+    plain, staged, switch = group("model")
+    plain("--depth", type=int, choices=[18, 34, 50], help="ResNet depth; 50 in every paper")
+    switch("--non-local", "non-local blocks (on for PGM and PCLHD, off for ADCA)")
+    plain("--pretrained", help="first weights: imagenet, random, or a checkpoint's PATH")
+    plain(
+        "--start-from",
+        help="weights a later stage starts from: the earlier stage's best model by 'test' score "
+        "(upstream) or by label-free 'cycle' consistency, its 'last' epoch, 'pretrained' (no "
+        "earlier stage), or the PATH of a checkpoint",
+    )
+    plain("--bn-groups", type=count, help="GPUs whose BatchNorm is emulated (common.md 8)")
+    switch("--checkpoint-groups", "recompute each BatchNorm group in backward: 1/G of the memory")
+
+    plain, staged, switch = group("schedule")
+    staged("--epochs", count, "label refreshes per stage")
+    staged("--iters", count, "iterations per epoch, whatever the number of images")
+    staged("--lr", positive, "base learning rate of Adam")
+    staged("--weight-decay", positive, "L2 added to the gradient by Adam")
+    staged("--step-size", count, "epochs after which the learning rate falls to a tenth")
+
+    plain, staged, switch = group("batches and views")
+    staged("--batch-size", count, "infrared images per batch", "-b")
+    staged("--batch-visible", count, "visible images per batch; each gives two views")
+    staged("--num-instances", count, "images per cluster in a batch, K; also M of Eq. 17")
+    switch("--cam", "draw a cluster's images from other cameras than the first one's")
+    staged("--padding", natural, "black pixels around an image before the random crop")
+    staged("--flip", share, "probability of the horizontal flip")
+    staged("--erasing", share, "probability of random erasing")
+    switch("--jitter-exchanged", "colour jitter before the channel exchange (PGM)")
+    switch("--jitter-infrared", "colour jitter of infrared images (PGM v2024, stage 1)")
+
+    plain, staged, switch = group("pseudo labels")
+    staged("--eps", share, "DBSCAN radius in Jaccard distance, all modalities")
+    staged("--eps-visible", share, "the same for visible images (follows --eps)")
+    staged("--eps-infrared", share, "the same for infrared images (follows --eps)")
+    staged("--eps-joint", share, "the same for the joint clustering (follows --eps)")
+    staged("--min-samples", count, "neighbours that make a core point, itself included")
+    staged("--k1", count, "k-reciprocal neighbours, self included")
+    staged("--k2", count, "neighbours of the query expansion; 1 switches it off")
+    staged("--joint-k1", count, "k1 of PCLHD's joint clustering")
+    staged("--joint-k2", count, "k2 of PCLHD's joint clustering")
+    plain("--neighbours", choices=["torch", "faiss"], help="backend of the neighbour search")
+
+    plain, staged, switch = group("association")
+    plain("--association", choices=["pgm", "none"], help="matching of clusters across modalities")
+    staged("--cross-weight", positive, "weight of the cross-modality contrast")
+    staged("--vote-threshold", share, "ADCA: similarity from which an image pair votes")
+    staged("--aggregation-weight", share, "ADCA: weight of the visible row (paper: λ)")
+
+    plain, staged, switch = group("memories")
+    staged("--temp", number(float, 1e-4), "temperature (paper: τ)")
+    staged("--momentum", share, "weight of the OLD row in an update (paper: α)")
+    kinds = ["sequential", "hard", "hybrid"]
+    staged("--memory", str, f"kind of memory, of {', '.join(kinds)}", choices=kinds)
+    plain(
+        "--memory-gradient",
+        choices=["upstream", "clean"],
+        help="rows a gradient is formed with when a memory is called twice: as upstream (already "
+        "rewritten by the later call), or those of the forward pass",
+    )
+    staged("--smooth", share, "label smoothing of memory losses (upstream: 0.1 if above 0)")
+
+    plain, staged, switch = group("PCLHD")
+    staged("--hard-weight", share, "weight of hard prototypes (paper: λ of Eq. 23)")
+    staged("--centroid-weight", share, "weight of centroid prototypes in a hybrid memory")
+    staged("--hinge", positive, "centroid loss below which it gives no gradient")
+    plain("--hard-init", choices=["centroid", "farthest"], help="first hard prototypes (Eq. 6-7)")
+    staged("--hard-k", count, "farthest members averaged by --hard-init farthest (Fig. 2b: k)")
+    switch("--dpcl", "dynamic prototype loss (Eq. 17-22)")
+    staged("--dynamic-weight", positive, "its weight (variant paper: follows 1 - HARD_WEIGHT)")
+    plain(
+        "--dynamic-query",
+        choices=["momentum", "online"],
+        help="encoder of its queries: momentum (upstream, no gradient) or online",
+    )
+    switch("--joint-branch", "third clustering over both modalities, with a step of its own")
+    staged("--ema-decay", share, "weight of the old momentum encoder (paper: β)")
+    plain("--retrieval", choices=["momentum_encoder", "encoder"], help="network that is evaluated")
+
+    plain, staged, switch = group("evaluation")
+    staged("--eval-from", natural, "first epoch evaluated; the last one always is")
+    staged("--eval-step", count, "epochs between two evaluations")
+    plain("--eval-trials", type=number(int, 1, 10), help="gallery draws of these evaluations")
+    plain("--trials", type=number(int, 1, 10), help="gallery draws of the final test")
+    plain("--select", choices=["rank1", "mAP"], help="test score of the best model, as upstream")
+    plain("--selection-images", type=count, help="training images per modality of the cycle score")
+    plain("--test-batch", type=count, help="images per forward when features are extracted")
+
+
+class PerStage:
+    """Type of a per-stage flag: VALUE, one VALUE per stage, or STAGE=VALUE."""
+
+    def __init__(self, kind: Callable, stages: Sequence[str], choices: Sequence[str] | None):
+        self.kind, self.stages, self.choices = kind, stages, choices
+
+    def __call__(self, text: str) -> tuple[str | None, Any]:
+        """Parse one word of the flag."""
+        stage, equals, value = text.rpartition("=")
+        if equals and stage not in self.stages:
+            raise argparse.ArgumentTypeError(
+                f"no stage '{stage}': the stages are {', '.join(self.stages)}"
+            )
+        if self.choices and value not in self.choices:
+            raise argparse.ArgumentTypeError(f"'{value}' is not one of {', '.join(self.choices)}")
+        return stage or None, self.kind(value)
+
+
+class Options:
+    """All values of a run, frozen, with their origins.
+
+    Attributes:
+        values: flag -> scalar, or {stage: scalar} where stages differ.
+        origins: flag -> "*/sysu", "pclhd/*/paper" ... (the recipe row) or "command line".
+    """
+
+    def __init__(self, values: dict, origins: dict[str, str], stages: Sequence[str]) -> None:
+        self.values, self.origins, self.stages = values, origins, tuple(stages)
+
+    def at(self, stage: str) -> Namespace:
+        """Flags of one stage, as scalars."""
+        flags = {
+            name: value[stage] if isinstance(value, dict) else value
+            for name, value in self.values.items()
+        }
+        for name, leader in FOLLOWS.items():
+            if flags.get(name) is None:
+                flags[name] = flags[leader]
+        if "dynamic_weight" in flags and flags["dynamic_weight"] is None:
+            flags["dynamic_weight"] = 1 - flags["hard_weight"]  # Eq. 23: λ and 1 - λ
+        return Namespace(**flags)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self.values[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def numbers(self) -> dict[str, Any]:
+        """The values that the results depend on."""
+        return {k: v for k, v in self.values.items() if k not in RUN_ONLY}
+
+
+def parse(
+    dataset: str, methods: dict[str, Sequence[str]], argv: Sequence[str] | None = None
+) -> Options:
+    """Read ``--method`` and ``--variant``, overlay their recipe rows, then parse for real.
+
+    Args:
+        dataset: "sysu".
+        methods: method -> names of its stages.
+        argv: the command line; the process's own by default.
+
+    Raises:
+        UserError: the command line is wrong.
+        SystemExit: it asked for ``--help``.
+    """
+    first = OneLineParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--method", default="pclhd", choices=list(methods))
+    first.add_argument("--variant")
+    known, _ = first.parse_known_args(argv)
+    stages = methods[known.method]
+    recipe, origins = defaults(known.method, dataset, known.variant, stages)
+
+    recipe |= {"method": known.method}
+    parser = OneLineParser(
+        usage="%(prog)s [--FLAG VALUE ...]",
+        description=f"{known.method} on {dataset}. Behind each flag: its default, and the row of "
+        "clustercontrast/recipes.py it comes from.",
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    add_flags(parser, stages)
+    for flag, reason in REJECTED.items():
+        parser.add_argument(flag, nargs="*", action=Reject, reason=reason, help=argparse.SUPPRESS)
+    _describe(parser, recipe, origins)
+    return _merge(recipe, origins, vars(parser.parse_args(argv)), stages)
+
+
+def defaults(
+    method: str, dataset: str, variant: str | None, stages: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """A method's values before the command line, and the recipe row each comes from.
+
+    Raises:
+        UserError: the method has no such variant.
+    """
+    names = variants(method)
+    recipe: dict[str, Any] = {}
+    for key in matching(method, dataset):
+        recipe |= RECIPES[key] if len(key) == 2 else {}
+    variant = variant or recipe["variant"]
+    if variant not in names:
+        raise UserError(f"{method} has no variant '{variant}': choose from {', '.join(names)}")
+    recipe, origins = {}, {}
+    for key in matching(method, dataset, variant):
+        recipe |= RECIPES[key]
+        origins |= dict.fromkeys(RECIPES[key], "/".join(key))
+    per_stage = {
+        name: dict(zip(stages, value, strict=True)) if isinstance(value, list) else value
+        for name, value in recipe.items()
+    }
+    return per_stage | {"variant": variant}, origins
+
+
+class Reject(argparse.Action):
+    """A flag of the official scripts that does nothing here: say why."""
+
+    def __init__(self, *args: Any, reason: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reason = reason
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Refuse the flag."""
+        parser.error(f"{'/'.join(self.option_strings)} is not a flag here: {self.reason}")
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong command line as one line, without the usage of sixty flags."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong."""
+        raise UserError(f"{message} (--help lists the flags)")
+
+
+def _describe(parser: argparse.ArgumentParser, recipe: dict, origins: dict[str, str]) -> None:
+    """Put defaults and origins behind the help texts; leave out flags the method does not read."""
+    for action in parser._actions:
+        if action.dest not in recipe and action.dest != "help":
+            action.help = argparse.SUPPRESS
+        elif recipe.get(action.dest) is not None and action.dest in origins:
+            default = _shown(recipe[action.dest])
+            action.help += f" [{default}; {origins[action.dest]}]".replace("%", "%%")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return " ".join(f"{stage}={_shown(v)}" for stage, v in value.items())
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)
+
+
+def _merge(recipe: dict, origins: dict, given: dict, stages: Sequence[str]) -> Options:
+    """Lay the command line over the recipe."""
+    values, origins = dict(recipe), dict(origins)
+    for name, value in given.items():
+        if name not in values:
+            flag = "--" + name.replace("_", "-")
+            raise UserError(f"{values['method']} does not use {flag}: leave it out")
+        per_stage = isinstance(value, list) and value and isinstance(value[0], tuple)
+        values[name] = _spread(name, value, values[name], stages) if per_stage else value
+        origins[name] = "command line"
+    return Options(values, origins, stages)
+
+
+def _spread(name: str, given: list[tuple], default: Any, stages: Sequence[str]) -> Any:
+    """One value for all stages, one per stage, or named stages over the recipe's values."""
+    plain = [value for stage, value in given if stage is None]
+    if len(plain) == 1 and len(given) == 1:
+        return plain[0]
+    if len(plain) == len(given) == len(stages):
+        return dict(zip(stages, plain, strict=True))
+    if plain:
+        raise UserError(
+            f"--{name.replace('_', '-')} takes one value, {len(stages)} values (one per stage: "
+            f"{', '.join(stages)}) or STAGE=VALUE"
+        )
+    base = default if isinstance(default, dict) else dict.fromkeys(stages, default)
+    return base | dict(given)

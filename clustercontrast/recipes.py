@@ -1,0 +1,142 @@
+"""Every default, once: (method, dataset[, variant]) -> values.  Pure data; later rows win.
+
+"*" matches all.  A value may be a list with one entry per stage of the method.  None means that the
+flag follows another one (see ``FOLLOWS`` in options.py).  The numbers are those of the official
+run scripts, or of the official code where a script leaves them out; the specification section that
+documents each stands beside its row.  ``python train_<dataset>.py --method M --help`` shows what a
+method gets, and every run writes the origin of each value into its config.json.
+"""
+
+Row = dict[str, object]
+
+RECIPES: dict[tuple[str, ...], Row] = {
+    # common.md 3 to 8: what all official scripts share
+    ("*", "*"): {
+        "seed": 1,
+        "name": None,
+        "variant": "upstream",
+        "logs_dir": "logs",
+        "stages": None,
+        "device": "auto",
+        "precision": "fp32",
+        "print_freq": 10,
+        "overwrite": False,
+        "cache_dir": None,
+        "height": 288,
+        "width": 144,
+        "depth": 50,
+        "non_local": True,
+        "pretrained": "imagenet",
+        "start_from": "test",
+        "bn_groups": 2,
+        "checkpoint_groups": False,
+        "epochs": 50,
+        "lr": 3.5e-4,
+        "weight_decay": 5e-4,
+        "step_size": 20,
+        "batch_visible": 128,
+        "num_instances": 16,
+        "cam": True,
+        "padding": 10,
+        "flip": 0.5,
+        "erasing": 0.5,
+        "jitter_exchanged": False,
+        "jitter_infrared": False,
+        "k1": 30,
+        "k2": 6,
+        "eps_visible": None,
+        "eps_infrared": None,
+        "eps_joint": None,
+        "min_samples": 4,
+        "neighbours": "torch",
+        "temp": 0.05,
+        "momentum": 0.1,
+        "memory": "sequential",
+        "memory_gradient": "upstream",
+        "smooth": 0.0,
+        "hard_weight": 0.5,
+        "centroid_weight": 0.5,
+        "hinge": 0.2,
+        "hard_init": "centroid",
+        "hard_k": 1,
+        "test_batch": 256,
+        "eval_from": 0,
+        "eval_step": 1,
+        "eval_trials": 1,
+        "trials": 10,
+        "selection_images": 2048,
+    },
+    ("*", "sysu"): {"data_dir": "data/SYSU-MM01", "eps": 0.6, "iters": 200},  # common.md 3.4, 8
+    # adca.md 12, 13: four GPUs, no non-local blocks
+    ("adca", "*"): {
+        "batch_size": 256,
+        "bn_groups": 4,
+        "non_local": False,
+        "select": "mAP",
+        "eval_from": 6,
+        "vote_threshold": 0.5,
+        "aggregation_weight": 0.1,
+    },
+    # pgm.md 6: four GPUs, momentum left at the code's default; stage 2 of pgm.md 3.3, 4
+    ("pgm", "*"): {
+        "variant": "v2023",
+        "batch_size": 256,
+        "bn_groups": 4,
+        "momentum": 0.2,
+        "jitter_exchanged": True,
+        "association": "pgm",
+        "cross_weight": 0.25,
+        "select": "mAP",
+        "eval_from": 6,
+        "eval_trials": 10,
+    },
+    # pgm.md, table of code generations: v2024 differs on SYSU-MM01 only
+    ("pgm", "*", "v2023"): {},
+    ("pgm", "*", "v2024"): {},
+    ("pgm", "sysu", "v2024"): {
+        "jitter_infrared": [True, False],
+        "memory": ["sequential", "hard"],
+    },
+    # pclhd.md 6, 9: two GPUs
+    ("pclhd", "*"): {
+        "batch_size": 128,
+        "memory": "hybrid",
+        "association": "pgm",
+        "cross_weight": 0.25,
+        "ema_decay": 0.999,
+        "retrieval": "momentum_encoder",
+        "dpcl": True,
+        "dynamic_weight": 1.0,
+        "dynamic_query": "momentum",
+        "joint_branch": True,
+        "joint_k1": 40,
+        "joint_k2": 32,
+        "select": "rank1",
+    },
+    ("pclhd", "*", "upstream"): {},
+    # the paper's equations; pclhd.md 9.1
+    ("pclhd", "*", "paper"): {
+        "batch_size": 256,
+        "batch_visible": 256,
+        "memory": ["sequential", "hybrid"],
+        "centroid_weight": 0.0,
+        "hard_init": "farthest",
+        "dynamic_weight": None,
+        "dynamic_query": "online",
+        "joint_branch": False,
+    },
+    # ours: an upper bound and the demo's warm start
+    ("supervised", "*"): {"batch_size": 128, "select": "mAP"},
+}
+
+
+def matching(method: str, dataset: str, variant: str | None = None) -> list[tuple[str, ...]]:
+    """Keys of the rows that apply, in the order in which they are laid over each other."""
+    wanted = (method, dataset, variant)
+    return [key for key in RECIPES if all(k in ("*", w) for k, w in zip(key, wanted, strict=False))]
+
+
+def variants(method: str) -> list[str]:
+    """Named variants of a method; "upstream" alone when it has no row of its own."""
+    named = {key[2]: None for key in RECIPES if len(key) == 3 and key[0] == method}
+    return list(named) or ["upstream"]

@@ -1,0 +1,222 @@
+"""Curves of a run over its epochs, drawn from ``metrics.jsonl`` as one PNG.
+
+A line of the file with ``"event": "epoch"`` describes one epoch; everything it may hold is optional
+(common keys: "loss", "clusters", "scores"), and other events are ignored. Scores are in percent but
+for "cycle"; shares, ARI and NMI lie in [0, 1].
+"""
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from clustercontrast.files import UserError, atomic
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One plot of the figure.
+
+    Attributes:
+        title: what is shown.
+        unit: label of the vertical axis.
+        curves: patterns of the dotted keys drawn here.
+        percent: patterns of the keys among them that are shares, drawn as percent.
+        top: fixed upper end of the vertical axis, None = by the data.
+    """
+
+    title: str
+    unit: str
+    curves: tuple[str, ...]
+    percent: tuple[str, ...] = ()
+    top: float | None = None
+
+
+PANELS = (
+    Panel("loss terms", "mean of the epoch", ("loss.*",)),
+    Panel("retrieval", "%", ("scores.*",), percent=("scores.cycle",), top=100),
+    Panel("clusters", "number", ("clusters.*.clusters",)),
+    Panel("outliers", "% of the images", ("clusters.*.outliers",), percent=("*",)),
+    Panel(
+        "clusters and identities: ARI, matching",
+        "",
+        ("clusters.*.ari", "clusters.match_accuracy*"),
+        top=1,
+    ),
+    Panel("clusters and identities: NMI", "", ("clusters.*.nmi",), top=1),
+)
+
+COLOURS = {
+    "visible": "#d55e00",
+    "infrared": "#0072b2",
+    "joint": "#009e73",
+    "total": "#222222",
+    "rank1": "#222222",
+    "mAP": "#cc79a7",
+    "mINP": "#e69f00",
+    "cycle": "#56b4e9",
+}
+"""Colours of known curves, the same in every panel (Okabe and Ito's, told apart by all readers)."""
+
+OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00", "#999999", "#882255", "#44aa99")
+
+NAMES = {
+    "rank1": "Rank-1",
+    "cycle": "cycle consistency",
+    "match_accuracy": "matched to the same person",
+}
+"""Legends of curves whose key does not read well."""
+
+
+def curves(metrics_jsonl: Path, png: Path) -> None:
+    """Draw loss terms, clusters, their quality and the retrieval scores of a run.
+
+    Args:
+        metrics_jsonl: log of the run.
+        png: picture to write; it is replaced only when the new one is complete.
+
+    Raises:
+        UserError: the log is missing, damaged or holds no finished epoch; the picture cannot be
+            written.
+    """
+    figure = draw(read_epochs(metrics_jsonl))
+    with atomic(png, "wb") as file:
+        figure.savefig(file, format="png")
+
+
+def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
+    """Epoch records of a log in the order of training, the last one of an epoch run twice.
+
+    A last line that is cut off, as a killed run leaves it, is ignored.
+
+    Raises:
+        UserError: the log is missing, damaged or holds no finished epoch.
+    """
+    try:
+        lines = Path(metrics_jsonl).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{metrics_jsonl} does not exist: has the run been started?") from error
+    epochs = {}
+    for number, line in enumerate(lines, start=1):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            if number == len(lines):
+                break
+            raise UserError(f"{metrics_jsonl}, line {number} is damaged: remove it") from error
+        if record.get("event") == "epoch":
+            epochs[record["stage"], record["epoch"]] = record
+    if not epochs:
+        raise UserError(f"{metrics_jsonl} holds no finished epoch yet: nothing to draw")
+    return list(epochs.values())
+
+
+def draw(epochs: Sequence[Mapping[str, Any]]) -> Figure:
+    """The figure of a run: one plot per entry of ``PANELS``, stages side by side in each.
+
+    Args:
+        epochs: records of ``read_epochs``, at least one.
+    """
+    figure = Figure(figsize=(13, 11), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
+    values = [dict(_numbers(record)) for record in epochs]
+    stages = [record["stage"] for record in epochs]
+    starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
+    for panel, axes in zip(PANELS, figure.subplots(3, 2).flat, strict=True):
+        _draw_panel(axes, panel, values, starts)
+        _mark_stages(axes, stages, starts)
+    return figure
+
+
+def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Numbers of a nested record under dotted keys, such as ``clusters.visible.ari``."""
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            yield from _numbers(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float):
+            yield prefix + key, float(value)
+
+
+def _draw_panel(
+    axes: Axes, panel: Panel, values: Sequence[Mapping[str, float]], starts: Sequence[int]
+) -> None:
+    """Draw all curves of one panel over the epochs counted from 1."""
+    spare = itertools.cycle(OTHER_COLOURS)
+    for key in _keys(panel, values):
+        name = _curve_name(key)
+        scale = 100 if any(fnmatchcase(key, pattern) for pattern in panel.percent) else 1
+        epochs, heights = _curve([value.get(key, np.nan) for value in values], starts)
+        axes.plot(
+            epochs,
+            scale * heights,
+            color=COLOURS.get(name) or next(spare),
+            label=NAMES.get(name, name.replace("_", " ").replace(".", ", ")),
+            linewidth=1.6,
+            marker="o",
+            markersize=2.5,
+        )
+    _decorate(axes, panel, len(values))
+
+
+def _curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a curve: epochs without a value are bridged, stages are not joined (NaN)."""
+    known = np.insert(np.isfinite(heights), starts, True)
+    epochs = np.insert(np.arange(1.0, len(heights) + 1), starts, np.nan)
+    return epochs[known], np.insert(heights, starts, np.nan)[known]
+
+
+def _keys(panel: Panel, values: Sequence[Mapping[str, float]]) -> list[str]:
+    """Keys of the panel that occur in any epoch, in the order of their first appearance."""
+    seen = dict.fromkeys(key for value in values for key in value)
+    return [key for key in seen if any(fnmatchcase(key, curve) for curve in panel.curves)]
+
+
+def _curve_name(key: str) -> str:
+    """``clusters.visible.ari`` is the curve "visible", ``loss.total`` the curve "total"."""
+    parts = key.split(".")[1:]
+    measured = len(parts) > 1 and parts[-1] in ("clusters", "outliers", "ari", "nmi")
+    return ".".join(parts[:-1] if measured else parts)
+
+
+def _decorate(axes: Axes, panel: Panel, epochs: int) -> None:
+    """Title, axes, grid and legend of one panel."""
+    axes.set_title(panel.title, loc="left", fontweight="bold", pad=20)
+    axes.set_xlabel("epoch, counted over all stages")
+    axes.set_ylabel(panel.unit)
+    axes.set_xlim(0.5, epochs + 0.5)
+    axes.set_ylim(min(0, axes.dataLim.y0), panel.top)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.lines:
+        axes.grid(alpha=0.25)
+        axes.legend(frameon=False, fontsize="small")
+    else:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="0.5")
+
+
+def _mark_stages(axes: Axes, stages: Sequence[str], starts: Sequence[int]) -> None:
+    """A vertical line between stages and the name of each above its epochs."""
+    for start, end in zip(starts, [*starts[1:], len(stages)], strict=True):
+        if start:
+            axes.axvline(start + 0.5, color="0.4", linestyle="--", linewidth=1)
+        axes.text(
+            (start + end + 1) / 2,
+            1.01,
+            stages[start],
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize="small",
+            color="0.35",
+        )

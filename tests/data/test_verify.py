@@ -1,0 +1,102 @@
+"""Counts: hand-counted on the little dataset, and every difference named."""
+
+import json
+
+import numpy as np
+import pytest
+
+from clustercontrast.data import sysu, verify
+from clustercontrast.data.samples import ImageList
+from clustercontrast.files import UserError
+
+# By hand from PEOPLE in conftest.py. Gallery draw: (7, cam1), (7, cam2), (20, cam4), (20, cam5).
+FOUND = {
+    "train_identities": 3,
+    "test_identities": 2,
+    "train_visible": 3 + 2 + 2 + 1 + 2,
+    "train_infrared": 2 + 1 + 3 + 2,
+    "query": 3 + 2 + 1,
+    "gallery": 2 + 3 + 1 + 2,
+    "gallery_draw": 4,
+}
+
+
+def test_counts_by_hand(sysu_root):
+    assert verify.counts(sysu.read(sysu_root)) == FOUND
+
+
+def test_images_per_camera_by_hand(sysu_root):
+    table = verify.images_per_camera(sysu.read(sysu_root))
+    assert table["train_visible"] == {1: 4, 2: 2, 4: 2, 5: 2}
+    assert table["train_infrared"] == {3: 4, 6: 4}
+    assert table["query"] == {3: 3, 6: 3}
+    assert table["gallery"] == {1: 2, 2: 3, 4: 1, 5: 2}
+    json.dumps(table)
+
+
+def test_agreement_is_silent(sysu_root):
+    assert verify.verify_counts(sysu.read(sysu_root), FOUND, allow_incomplete=False) == []
+
+
+def test_every_difference_is_named_in_one_line(sysu_root):
+    expected = FOUND | {"train_infrared": 11909, "query": 7}
+    with pytest.raises(UserError) as caught:
+        verify.verify_counts(sysu.read(sysu_root), expected, allow_incomplete=False)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert "found 8 infrared training images" in message
+    assert "11,909" in message
+    assert "found 6 infrared query images" in message
+    assert "--allow-incomplete" in message
+    assert "visible training" not in message
+
+
+def test_published_counts_are_called_by_the_datasets_name(sysu_root):
+    lists = sysu.read(sysu_root)
+    with pytest.raises(UserError, match="10 visible training images, SYSU-MM01 has 22,258"):
+        verify.verify_counts(lists, sysu.COUNTS, allow_incomplete=False)
+
+
+def test_incomplete_data_are_warned_of_when_allowed(sysu_root):
+    warnings = verify.verify_counts(sysu.read(sysu_root), FOUND | {"gallery": 9}, True)
+    assert len(warnings) == 1
+    assert "8 visible gallery images" in warnings[0]
+
+
+def test_an_empty_list_is_never_allowed(sysu_root):
+    lists = sysu.read(sysu_root)
+    lists["query"] = lists["query"].subset(np.zeros(0, np.int64))
+    with pytest.raises(UserError, match="no infrared query images"):
+        verify.verify_counts(lists, FOUND, allow_incomplete=True)
+
+
+def test_gallery_draw_counts_pairs_not_images():
+    one, none = np.ones(3, np.int64), ImageList("infrared", (), *np.zeros((2, 0), np.int64))
+    gallery = ImageList("visible", ("a", "b", "c"), one, np.array([1, 1, 2]))
+    lists = {"gallery": gallery, "query": none, "train_visible": none, "train_infrared": none}
+    assert verify.counts(lists)["gallery_draw"] == 2
+
+
+def test_published_facts(sysu_root):
+    known = verify.facts(sysu_root)
+    assert known == {"rendered": False, "counts": sysu.COUNTS}
+    assert sum(known["counts"][key] for key in verify.NAMES if "_" not in key) == 3803 + 6775
+    # common.md 1.1: 44 745 files of the 491 identities.
+    lists = ("train_visible", "train_infrared", "query", "gallery")
+    assert sum(sysu.COUNTS[name] for name in lists) == 44745
+    assert sysu.COUNTS["train_identities"] + sysu.COUNTS["test_identities"] == 491
+
+
+def test_rendered_facts_come_from_the_folder(sysu_root):
+    content = {"rendered": True, "counts": FOUND, "seed": 3, "note": "drawn"}
+    (sysu_root / "rendered.json").write_text(json.dumps(content))
+    assert verify.facts(sysu_root) == content
+    with pytest.raises(UserError, match=r"rendered\.json has 9"):
+        verify.verify_counts(sysu.read(sysu_root), FOUND | {"gallery": 9}, False)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"counts": {"query": 1}}'])
+def test_damaged_facts_are_named(sysu_root, text):
+    (sysu_root / "rendered.json").write_text(text)
+    with pytest.raises(UserError, match=r"rendered\.json"):
+        verify.facts(sysu_root)

@@ -1,0 +1,231 @@
+"""Quality of pseudo labels: cases computed by hand, invariances, a slow twin of the round trips.
+
+Each of these errors in the package was tried and makes a test here fail: the start of a trip not
+left out, outliers as starts, unmatched clusters counted as right, unmatched labels without offset.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clustercontrast.evaluation import diagnostics
+from clustercontrast.evaluation.diagnostics import (
+    clustering_quality,
+    cycle_consistency,
+    joint_quality,
+    match_accuracy,
+)
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def pair_counting_ari(labels, identities):
+    """Adjusted Rand index by looking at every pair of images."""
+    pairs = [(i, j) for i in range(len(labels)) for j in range(i)]
+    same_label = [labels[i] == labels[j] for i, j in pairs]
+    same_person = [identities[i] == identities[j] for i, j in pairs]
+    both = sum(a and b for a, b in zip(same_label, same_person, strict=True))
+    chance = sum(same_label) * sum(same_person) / len(pairs)
+    return (both - chance) / ((sum(same_label) + sum(same_person)) / 2 - chance)
+
+
+def test_quality_by_hand():
+    """Two people; one image of the first is an outlier, one of the second sits in cluster 0."""
+    labels, identities = np.array([0, 0, -1, 0, 1, 1]), np.array([7, 7, 7, 9, 9, 9])
+    quality = clustering_quality(labels, identities)
+    assert quality["clusters"] == 2
+    assert quality["outliers"] == pytest.approx(1 / 6)
+    # 15 pairs: 4 share a label, 6 a person, 2 both; chance 4·6/15 = 1.6 → (2-1.6)/(5-1.6)
+    assert quality["ari"] == pytest.approx(0.4 / 3.4)
+    # without the outlier 10 pairs: 4, 4, 2 → (2-1.6)/(4-1.6)
+    assert quality["ari_clean"] == pytest.approx(0.4 / 2.4)
+    # H(label) = H(person) = -(0.4 ln 0.4 + 0.6 ln 0.6); cells 2/5, 1/5, 2/5
+    entropy = -(0.4 * np.log(0.4) + 0.6 * np.log(0.6))
+    information = 0.4 * np.log(0.4 / 0.24) + 0.2 * np.log(0.2 / 0.36) + 0.4 * np.log(0.4 / 0.24)
+    assert quality["nmi_clean"] == pytest.approx(information / entropy)
+
+
+def test_perfect_labels_and_outliers_as_a_class():
+    identities = np.array([3, 3, 5, 5, 8, 8])
+    perfect = clustering_quality(np.array([0, 0, 1, 1, 2, 2]), identities)
+    assert [perfect[k] for k in ("ari", "nmi", "ari_clean", "nmi_clean")] == pytest.approx([1] * 4)
+    # outliers that happen to be one person are a perfect class of their own
+    outliers = clustering_quality(np.array([0, 0, 1, 1, -1, -1]), identities)
+    assert outliers["ari"] == pytest.approx(1)
+    assert outliers["clusters"] == 2
+
+
+def test_all_outliers():
+    quality = clustering_quality(np.full(4, -1), np.array([1, 1, 2, 2]))
+    assert quality == {
+        "clusters": 0,
+        "outliers": 1.0,
+        "ari": 0.0,
+        "nmi": 0.0,
+        "ari_clean": 0.0,
+        "nmi_clean": 0.0,
+    }
+
+
+@given(seed=seeds)
+def test_quality_invariances_and_pair_counts(seed):
+    generator = np.random.default_rng(seed)
+    labels, identities = generator.integers(-1, 4, 12), generator.integers(0, 3, 12)
+    quality = clustering_quality(labels, identities)
+    order = generator.permutation(12)
+    renamed = np.append(generator.permutation(4) + 10, -1)[labels]
+    for other in (
+        clustering_quality(labels[order], identities[order]),
+        clustering_quality(renamed, 100 - identities),
+    ):
+        assert other == pytest.approx(quality, abs=1e-12)
+    if len(set(identities)) > 1:
+        assert quality["ari"] == pytest.approx(pair_counting_ari(labels, identities))
+
+
+def test_joint_quality_relabels_by_the_matching():
+    """Visible clusters 0, 1 are the infrared clusters 1, 0; outliers of both are one class."""
+    labels_v, identities_v = np.array([0, 0, 1, 1, -1]), np.array([4, 4, 6, 6, 6])
+    labels_r, identities_r = np.array([0, 0, 1, -1]), np.array([6, 6, 4, 4])
+    joint = joint_quality(labels_v, labels_r, np.array([1, 0]), identities_v, identities_r)
+    expected = clustering_quality(
+        np.array([1, 1, 0, 0, -1, 0, 0, 1, -1]), np.r_[identities_v, identities_r]
+    )
+    assert joint == expected
+    assert joint["ari_clean"] == pytest.approx(1)
+    swapped = joint_quality(labels_v, labels_r, np.array([0, 1]), identities_v, identities_r)
+    assert swapped["ari_clean"] < joint["ari_clean"]
+
+
+def test_unmatched_visible_clusters_keep_labels_of_their_own():
+    labels_v, identities_v = np.array([0, 0, 1, 1, 2, 2]), np.array([1, 1, 2, 2, 3, 3])
+    labels_r, identities_r = np.array([0, 0, 1, 1]), np.array([3, 3, 4, 4])
+    joint = joint_quality(labels_v, labels_r, np.array([-1, -1, 0]), identities_v, identities_r)
+    assert joint["clusters"] == 4
+    assert joint["ari"] == pytest.approx(1)
+    nothing = joint_quality(labels_v, labels_r, np.full(3, -1), identities_v, identities_r)
+    assert nothing["clusters"] == 5
+
+
+def test_match_accuracy_by_hand():
+    labels_v = np.array([0, 0, 0, 1, 1, 2, -1])
+    identities_v = np.array([5, 5, 8, 8, 8, 9, 9])
+    labels_r = np.array([0, 0, 1, 1, 1, -1])
+    identities_r = np.array([8, 8, 5, 5, 9, 9])
+    both = (labels_v, identities_v, labels_r, identities_r)
+    # cluster 0 is person 5 = infrared 1, cluster 1 is person 8 = infrared 0, cluster 2 has nobody
+    assert match_accuracy(*both, np.array([1, 0, -1])) == pytest.approx(2 / 3)
+    assert match_accuracy(*both, np.array([0, 0, 1])) == pytest.approx(1 / 3)
+    assert match_accuracy(*both, np.array([0, 1, 1])) == 0
+    other_way = (labels_r, identities_r, labels_v, identities_v)
+    assert match_accuracy(*other_way, np.array([1, 0])) == 1
+    assert match_accuracy(*other_way, np.array([1, 2])) == 0.5
+
+
+def test_match_accuracy_of_nothing():
+    empty, one = np.zeros(0, dtype=np.int64), np.array([0])
+    assert match_accuracy(np.array([-1]), one, one, one, empty) == 0
+    # infrared has no labelled image: a match to one of its clusters names nobody
+    assert match_accuracy(one, one, np.array([-1]), one, np.array([0])) == 0
+    # a cluster without images has no person, not the person of another empty cluster
+    assert match_accuracy(one, one, one, one, np.array([0, 1])) == 0.5
+
+
+def test_equally_frequent_identities_are_settled_by_the_smallest():
+    labels = np.array([0, 0])
+    for identities in (np.array([3, 7]), np.array([7, 3])):
+        people = np.array([3, 3])
+        assert match_accuracy(labels, identities, labels, people, np.array([0])) == 1
+
+
+def test_a_label_without_entry_in_the_map():
+    one, two = np.array([0]), np.array([0, 1])
+    with pytest.raises(ValueError, match="label 1 has no entry in a map of 1 clusters"):
+        match_accuracy(two, two, two, two, one)
+    with pytest.raises(ValueError, match="label 1 has no entry"):
+        joint_quality(two, two, one, two, two)
+
+
+def angles(*degrees):
+    """Unit vectors of the plane."""
+    radians = np.deg2rad(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
+def test_cycle_consistency_by_hand():
+    visible, labels_v = angles(0, 4, 90), np.array([0, 0, 1])
+    infrared, labels_r = angles(1, 6, 84, 95), np.array([0, 0, 1, -1])
+    # infrared 1° → 0° → 6° (not itself): right; 6° → 4° → 1°: right; 84° → 90° → 95°: an outlier;
+    # 95° starts no trip. Visible 0° → 1° → 4°: right; 4° → 6° → 0°: right; 90° → 95° → 4°: wrong.
+    assert cycle_consistency(visible, infrared, labels_v, labels_r) == pytest.approx(2 / 3)
+
+
+def test_cycle_consistency_leaves_the_start_out():
+    """Both infrared images find visible 0°; each one must then find the other, not itself."""
+    visible, infrared = angles(0, 180), angles(1, -2)
+    assert cycle_consistency(visible, infrared, np.array([0, -1]), np.array([0, 1])) == 0
+    assert cycle_consistency(visible, infrared, np.array([-1, -1]), np.array([0, 0])) == 0.5
+
+
+def test_cycle_consistency_without_labels_is_zero():
+    rows = angles(0, 10, 20)
+    assert cycle_consistency(rows, rows, np.full(3, -1), np.full(3, -1)) == 0
+
+
+def slow_cycle(visible, infrared, labels_v, labels_r):
+    """One trip at a time."""
+    shares = []
+    for near, far, labels in ((infrared, visible, labels_r), (visible, infrared, labels_v)):
+        trips = []
+        for start in range(len(near)):
+            if labels[start] < 0:
+                continue
+            middle = max(range(len(far)), key=lambda j, s=start: near[s] @ far[j])
+            others = [i for i in range(len(near)) if i != start]
+            end = max(others, key=lambda i, m=middle: far[m] @ near[i])
+            trips.append(labels[end] == labels[start])
+        shares.append(np.mean(trips) if trips else 0.0)
+    return np.mean(shares)
+
+
+@given(seed=seeds, count_v=st.integers(2, 15), count_r=st.integers(2, 15))
+def test_cycle_equals_slow_twin_and_ignores_order(seed, count_v, count_r):
+    generator = np.random.default_rng(seed)
+    visible, infrared = (
+        generator.standard_normal((count_v, 4)),
+        generator.standard_normal((count_r, 4)),
+    )
+    visible /= np.linalg.norm(visible, axis=1, keepdims=True)
+    infrared /= np.linalg.norm(infrared, axis=1, keepdims=True)
+    labels_v, labels_r = generator.integers(-1, 3, count_v), generator.integers(-1, 3, count_r)
+    score = cycle_consistency(visible, infrared, labels_v, labels_r)
+    assert score == pytest.approx(slow_cycle(visible, infrared, labels_v, labels_r))
+    order_v, order_r = generator.permutation(count_v), generator.permutation(count_r)
+    assert score == pytest.approx(
+        cycle_consistency(visible[order_v], infrared[order_r], labels_v[order_v], labels_r[order_r])
+    )
+
+
+def test_blocks_change_nothing(monkeypatch):
+    generator = np.random.default_rng(5)
+    visible, infrared = generator.standard_normal((40, 4)), generator.standard_normal((31, 4))
+    labels_v, labels_r = generator.integers(-1, 3, 40), generator.integers(-1, 3, 31)
+    copies = visible.copy(), infrared.copy()
+    whole = cycle_consistency(visible, infrared, labels_v, labels_r)
+    monkeypatch.setattr(diagnostics, "BLOCK_CELLS", 100)
+    assert cycle_consistency(visible, infrared, labels_v, labels_r) == whole
+    np.testing.assert_array_equal(visible, copies[0])
+    np.testing.assert_array_equal(infrared, copies[1])
+
+
+def test_bad_input():
+    rows, labels = angles(0, 10), np.array([0, 0])
+    with pytest.raises(ValueError, match="at least two images"):
+        cycle_consistency(rows[:1], rows, labels[:1], labels)
+    with pytest.raises(ValueError, match="2 visible and 2 infrared features, but 1 and 2 labels"):
+        cycle_consistency(rows, rows, labels[:1], labels)
+    with pytest.raises(ValueError, match="must agree"):
+        clustering_quality(labels, labels[:1])
+    with pytest.raises(ValueError, match="must agree"):
+        clustering_quality(labels[:0], labels[:0])

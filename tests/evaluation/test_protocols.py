@@ -1,0 +1,196 @@
+"""The SYSU-MM01 search protocol: galleries of the literature, exclusion, averages over draws."""
+
+import random
+
+import golden_set
+import numpy as np
+import pytest
+
+from clustercontrast.data.samples import ImageList
+from clustercontrast.evaluation.metrics import Retrieval
+from clustercontrast.evaluation.protocols import (
+    SYSU_MODES,
+    draw_gallery,
+    evaluate_sysu,
+    needed_gallery,
+    same_place,
+    summarise,
+)
+from clustercontrast.files import UserError
+
+GALLERIES = "evaluation/sysu_gallery.json"
+
+# common.md 2.2: files 0001… of each (camera, identity) folder
+SMALL_TREE = {
+    (1, 6): 5,
+    (2, 6): 5,
+    (4, 6): 5,
+    (5, 6): 5,
+    (2, 12): 3,
+    (5, 12): 7,
+    (1, 21): 20,
+    (4, 21): 20,
+}
+
+
+def images(cells, modality="visible"):
+    """ImageList of (camera, identity, file number) cells, in path order."""
+    cells = sorted(cells, key="cam{0[0]}/{0[1]:04d}/{0[2]:04d}.jpg".format)
+    return ImageList(
+        modality=modality,
+        paths=tuple(
+            f"cam{camera}/{identity:04d}/{file:04d}.jpg" for camera, identity, file in cells
+        ),
+        identities=np.array([identity for _, identity, _ in cells]),
+        cameras=np.array([camera for camera, _, _ in cells]),
+    )
+
+
+def small_pool():
+    return images((c, i, file) for (c, i), n in SMALL_TREE.items() for file in range(1, n + 1))
+
+
+def golden_pool(cameras):
+    tree = golden_set.load_json(GALLERIES)
+    people = set(tree["test_ids_file_order"])
+    return images(
+        (folder["cam"], folder["id"], folder["first"] + folder["step"] * place)
+        for folder in tree["folders"]
+        if folder["id"] in people and folder["cam"] in cameras
+        for place in range(folder["count"])
+    )
+
+
+@pytest.mark.parametrize("mode", golden_set.entry(GALLERIES)["parameters"]["modes"])
+def test_golden_galleries(mode):
+    pool = golden_pool((1, 2, 4, 5))
+    for trial in golden_set.entry(GALLERIES)["parameters"]["trials"]:
+        drawn = draw_gallery(pool, SYSU_MODES[mode], trial)
+        expected = golden_set.load_json(GALLERIES)["gallery"][mode][str(trial)]
+        assert [pool.paths[row] for row in drawn] == expected
+
+
+def test_order_of_the_pool_does_not_matter():
+    pool = small_pool()
+    shuffled = pool.subset(np.random.default_rng(0).permutation(len(pool)))
+    for trial in range(3):
+        straight = draw_gallery(pool, (1, 2, 4, 5), trial)
+        drawn = draw_gallery(shuffled, (1, 2, 4, 5), trial)
+        assert [pool.paths[r] for r in straight] == [shuffled.paths[r] for r in drawn]
+
+
+@pytest.mark.parametrize(
+    ("mode", "trial", "frames"),
+    [
+        ("all", 0, [4, 4, 1, 3, 3, 4, 13, 10]),
+        ("all", 1, [2, 5, 1, 3, 1, 4, 15, 16]),
+        ("all", 9, [4, 5, 3, 3, 1, 2, 1, 11]),
+        ("indoor", 0, [4, 4, 1, 9]),
+        ("indoor", 1, [2, 5, 1, 9]),
+    ],
+)
+def test_table_of_the_specification(mode, trial, frames):
+    pool = small_pool()
+    drawn = draw_gallery(pool, SYSU_MODES[mode], trial)
+    assert [int(pool.paths[row][-8:-4]) for row in drawn] == frames
+    assert list(pool.identities[drawn]) == sorted(pool.identities[drawn])
+
+
+def test_global_generator_is_left_alone():
+    state = random.getstate()
+    draw_gallery(small_pool(), (1, 2, 4, 5), 0)
+    assert random.getstate() == state
+
+
+def test_needed_gallery_is_the_union_of_the_draws():
+    pool = small_pool()
+    needed = needed_gallery(pool, iter(("all", "indoor")), iter(range(4)))
+    union = {
+        row
+        for mode in ("all", "indoor")
+        for trial in range(4)
+        for row in draw_gallery(pool, SYSU_MODES[mode], trial)
+    }
+    assert needed.tolist() == sorted(union)
+
+
+def test_same_place_is_camera_two_for_queries_of_camera_three():
+    np.testing.assert_array_equal(
+        same_place(np.array([3, 6]), np.array([1, 2, 4, 2])),
+        [[False, True, False, True], [False, False, False, False]],
+    )
+
+
+def unit_rows(generator, count):
+    rows = generator.standard_normal((count, 8)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_evaluate_sysu_step_by_step():
+    """One draw recomputed with loops, for an array and for a mapping of the needed rows only."""
+    pool, generator = small_pool(), np.random.default_rng(1)
+    query = images(((3, 6, 1), (6, 12, 1), (3, 12, 2), (6, 21, 5), (3, 99, 1)), "infrared")
+    query_features, pool_features = (
+        unit_rows(generator, len(query)),
+        unit_rows(generator, len(pool)),
+    )
+    needed = needed_gallery(pool, ["all"], [2])
+    partial = dict(zip(needed.tolist(), pool_features[needed], strict=True))
+    drawn = draw_gallery(pool, SYSU_MODES["all"], 2)
+    first_ranks = []
+    for q in range(len(query)):
+        kept = [r for r in drawn if not (query.cameras[q] == 3 and pool.cameras[r] == 2)]
+        ranked = sorted(kept, key=lambda r: -(query_features[q] @ pool_features[r]))
+        people = list(dict.fromkeys(pool.identities[r] for r in ranked))
+        if query.identities[q] in people:
+            first_ranks.append(people.index(query.identities[q]))
+    expected = [np.mean(np.array(first_ranks) < rank) for rank in range(1, 21)]
+    for features in (pool_features, partial):
+        result = evaluate_sysu(query, pool, query_features, features, "all", 2)
+        assert result.queries == len(first_ranks) == len(query) - 1
+        np.testing.assert_allclose(result.cmc, expected)
+
+
+def test_perfect_features_find_everybody():
+    pool = small_pool()
+    query = images(((6, 6, 1), (6, 12, 1), (6, 21, 5)), "infrared")
+    code = {6: 0, 12: 1, 21: 2}
+    pool_features = np.eye(3)[[code[i] for i in pool.identities]]
+    for mode in SYSU_MODES:
+        result = evaluate_sysu(query, pool, np.eye(3), pool_features, mode, 0)
+        assert (result.cmc[0], result.mAP, result.mINP) == (1.0, 1.0, 1.0)
+
+
+def test_summary_is_mean_and_population_deviation_in_percent():
+    draws = [
+        Retrieval(cmc=np.full(20, 0.5), mAP=0.2, mINP=0.1, queries=4),
+        Retrieval(cmc=np.r_[0.7, np.full(19, 0.9)], mAP=0.4, mINP=0.1, queries=4),
+    ]
+    summary = summarise(draws)
+    assert list(summary) == ["rank1", "rank5", "rank10", "rank20", "mAP", "mINP"]
+    assert summary["rank1"] == {"mean": pytest.approx(60), "std": pytest.approx(10)}
+    assert summary["rank5"] == {"mean": pytest.approx(70), "std": pytest.approx(20)}
+    assert summary["mAP"] == {"mean": pytest.approx(30), "std": pytest.approx(10)}
+    assert summary["mINP"] == {"mean": pytest.approx(10), "std": pytest.approx(0)}
+
+
+def test_summary_reads_the_named_rank():
+    draw = Retrieval(cmc=np.arange(1, 21) / 20, mAP=0.0, mINP=0.0, queries=1)
+    summary = summarise([draw])
+    assert [summary[f"rank{rank}"]["mean"] for rank in (1, 5, 10, 20)] == [5, 25, 50, 100]
+
+
+def test_bad_input():
+    pool = small_pool()
+    features = np.zeros((len(pool), 2))
+    stranger = images([(6, 99, 1)], "infrared")
+    with pytest.raises(UserError, match=r"unknown search mode 'outdoor'.*all, indoor"):
+        needed_gallery(pool, ["outdoor"], [0])
+    with pytest.raises(UserError, match=r"no gallery image of the cameras \(7,\)"):
+        draw_gallery(pool, (7,), 0)
+    with pytest.raises(UserError, match="none of the 1 query images"):
+        evaluate_sysu(stranger, pool, np.zeros((1, 2)), features, "all", 0)
+    with pytest.raises(ValueError, match="must both be"):
+        evaluate_sysu(images([(6, 6, 1)], "infrared"), pool, features[:2], features, "all", 0)
+    with pytest.raises(ValueError, match="no draw"):
+        summarise([])

@@ -1,0 +1,161 @@
+"""Curves of a run: what is read from the log, which numbers end up in which plot."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clustercontrast.files import UserError
+from clustercontrast.report.figures import PANELS, curves, draw, read_epochs
+
+
+def epoch(stage, number, **more):
+    return {"event": "epoch", "stage": stage, "epoch": number, **more}
+
+
+RUN = [
+    {"event": "start", "epoch": 0},
+    epoch("intra", 0, loss={"visible": 5.0, "total": 9.0}),
+    {"event": "step", "loss": 3.0},
+    epoch("intra", 1, loss={"visible": 4.0, "total": 7.0}, scores={"rank1": 30.0, "cycle": 0.4}),
+    epoch(
+        "progressive",
+        0,
+        loss={"visible": 3.0, "cross": 2.0, "total": 5.0},
+        clusters={
+            "visible": {"clusters": 8, "outliers": 0.25, "ari": -0.1, "nmi": 0.5, "ari_clean": 0.9},
+            "match_accuracy": 0.75,
+        },
+        scores={"rank1": 40.0, "cycle": None},
+        seconds={"train": 3.0},
+    ),
+]
+
+
+def write(path, records):
+    path.write_text("\n".join(map(json.dumps, records)) + "\n")
+    return path
+
+
+def plotted(figure):
+    """{panel title: {legend: known (epoch, height) points}}"""
+    return {
+        axes.get_title(loc="left"): {
+            line.get_label(): [tuple(p) for p in line.get_xydata() if np.isfinite(p[1])]
+            for line in axes.lines
+            if not line.get_label().startswith("_")
+        }
+        for axes in figure.axes
+    }
+
+
+def test_every_number_is_in_its_plot(tmp_path):
+    shown = plotted(draw(read_epochs(write(tmp_path / "metrics.jsonl", RUN))))
+    assert shown == {
+        "loss terms": {
+            "visible": [(1, 5), (2, 4), (3, 3)],
+            "total": [(1, 9), (2, 7), (3, 5)],
+            "cross": [(3, 2)],
+        },
+        "retrieval": {"Rank-1": [(2, 30), (3, 40)], "cycle consistency": [(2, 40)]},
+        "clusters": {"visible": [(3, 8)]},
+        "outliers": {"visible": [(3, 25)]},
+        "clusters and identities: ARI, matching": {
+            "visible": [(3, -0.1)],
+            "matched to the same person": [(3, 0.75)],
+        },
+        "clusters and identities: NMI": {"visible": [(3, 0.5)]},
+    }
+
+
+def test_no_point_lies_outside_its_plot():
+    for axes in draw([r for r in RUN if r["event"] == "epoch"]).axes:
+        low, high = axes.get_ylim()
+        for line in axes.lines:
+            heights = line.get_ydata()
+            assert all(low <= height <= high for height in heights if np.isfinite(height))
+
+
+def test_stages_are_named_parted_and_not_joined():
+    figure = draw([r for r in RUN if r["event"] == "epoch"])
+    axes = figure.axes[0]
+    assert [text.get_text() for text in axes.texts] == ["intra", "progressive"]
+    assert [text.get_position()[0] for text in axes.texts] == [1.5, 3]
+    (border,) = [line for line in axes.lines if line.get_linestyle() == "--"]
+    assert set(border.get_xdata()) == {2.5}
+    total = next(line for line in axes.lines if line.get_label() == "total")
+    gap = np.flatnonzero(np.isnan(total.get_ydata()))
+    assert 9 in total.get_ydata()[: gap[-1]]
+    assert 5 in total.get_ydata()[gap[-1] :]
+
+
+def test_an_epoch_without_value_is_bridged():
+    records = [epoch("intra", n, loss={"total": 1.0} if n != 1 else {}) for n in range(3)]
+    (line,) = draw(records).axes[0].lines
+    heights = line.get_ydata()[1:]
+    assert np.isfinite(heights).all()
+    np.testing.assert_array_equal(line.get_xdata()[1:], [1, 3])
+
+
+def test_panels_without_data_say_so():
+    figure = draw([epoch("intra", 0, loss={"total": 1.0})])
+    silent = [axes for axes in figure.axes if "not recorded" in [t.get_text() for t in axes.texts]]
+    assert len(silent) == len(PANELS) - 1
+
+
+def test_a_modality_keeps_its_colour_in_every_plot():
+    both = {m: {"clusters": 1, "outliers": 0, "ari": 0, "nmi": 0} for m in ("infrared", "visible")}
+    figure = draw([epoch("intra", 0, loss={"visible": 1.0, "infrared": 2.0}, clusters=both)])
+    for modality in both:
+        colours = [
+            line.get_color()
+            for axes in figure.axes
+            for line in axes.lines
+            if line.get_label() == modality
+        ]
+        assert len(colours) == 5
+        assert len(set(colours)) == 1
+
+
+def test_repeated_epochs_and_a_cut_last_line(tmp_path):
+    """A run killed while writing and resumed from the epoch before."""
+    path = write(tmp_path / "metrics.jsonl", [*RUN, epoch("intra", 1, loss={"total": 6.5})])
+    with path.open("a") as file:
+        file.write('{"event": "epo')
+    epochs = read_epochs(path)
+    assert [(e["stage"], e["epoch"]) for e in epochs] == [
+        ("intra", 0),
+        ("intra", 1),
+        ("progressive", 0),
+    ]
+    assert epochs[1]["loss"] == {"total": 6.5}
+
+
+def test_png_is_written_whole(tmp_path):
+    log, png = write(tmp_path / "metrics.jsonl", RUN), tmp_path / "figures" / "curves.png"
+    curves(log, png)
+    with Image.open(png) as picture:
+        picture.load()
+        assert picture.format == "PNG"
+        assert min(picture.size) > 800
+        assert len(picture.convert("RGB").getcolors(1 << 24)) > 20
+    assert [path.name for path in png.parent.iterdir()] == ["curves.png"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "does not exist"),
+        ("", "no finished epoch"),
+        ('{"event": "start"}\n', "no finished epoch"),
+        ('{"event"\n{"event": "start"}\n', "line 1 is damaged"),
+    ],
+)
+def test_bad_logs(tmp_path, content, message):
+    path = tmp_path / "metrics.jsonl"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=message):
+        curves(path, tmp_path / "curves.png")
+    assert not (tmp_path / "curves.png").exists()
