@@ -28,9 +28,10 @@ from clustercontrast.clustering.neighbours import nearest
 JOINT_ROWS, VISIBLE_ROWS = 34167, 22258
 LATENT = 64  # real features vary along few directions only
 IMAGES_PER_IDENTITY = 50
-CAMERAS = 4
+CAMERAS = 4  # per modality
 STRAY = 0.15  # share of images far from every identity
-COMMON, CAMERA_SPREAD, IMAGE_SPREAD, STRAY_SPREAD = 1.5, 0.8, 1.2, 2.5  # identities: 1
+# Standard deviations of the parts of a feature; that of the identities is 1.
+COMMON, CAMERA_SPREAD, IMAGE_SPREAD, STRAY_SPREAD = 1.5, 0.8, 1.2, 2.5
 
 
 def synthetic_features(rows: int, dim: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
@@ -101,6 +102,7 @@ class Clock:
         self.seconds: dict[str, float] = {}
 
     def time(self, name, function, *arguments):
+        """Result of the function; its wall-clock and CPU seconds are noted under the name."""
         wall, cpu = time.perf_counter(), time.process_time()
         result = function(*arguments)
         self.seconds[name] = time.perf_counter() - wall

@@ -31,7 +31,7 @@ def centroids(features: torch.Tensor, labels: Labels) -> torch.Tensor:
 def balanced_centroids(
     visible: torch.Tensor, infrared: torch.Tensor, labels: Labels
 ) -> torch.Tensor:
-    """Mean of the visible and the infrared mean, or the only one there is (PCLHD, PCA: joint memory).
+    """Mean of the visible and the infrared mean, or the only one there is (PCLHD, PCA; 3.4).
 
     Args:
         visible: (N_v, d), not normalised.

@@ -8,9 +8,9 @@ from scipy.sparse.csgraph import connected_components
 def dbscan(distances: csr_array, eps: float, min_samples: int = 4) -> np.ndarray:
     """Pseudo labels from a sparse distance matrix.
 
-    A row with at least ``min_samples`` neighbours, itself included, is a core point; connected core
-    points are one cluster; any other row goes to the first cluster that has a core point next to it.
-    Only stored entries are neighbours, explicit zeros too; a diagonal that is not stored is 0.
+    A row with at least ``min_samples`` neighbours, itself included, is a core point; connected
+    core points are one cluster; any other row goes to the first cluster with a core point next to
+    it.  Only stored entries are neighbours, explicit zeros too; a diagonal that is not stored is 0.
 
     Args:
         distances: (N, N) symmetric, without repeated positions; non-negative.

@@ -34,8 +34,8 @@ def jaccard(
 
     Returns:
         (N, N) CSR float32, exactly symmetric, indices sorted; distances in [0, 1], zeros stored
-        explicitly.  Off the diagonal, distances above the cutoff and distances of 1 (no overlap) are
-        not stored.  The diagonal always is; it is 0 up to rounding.
+        explicitly.  Off the diagonal, distances above the cutoff and distances of 1 (no overlap)
+        are not stored.  The diagonal always is; it is 0 up to rounding.
 
     Raises:
         ValueError: k1 or k2 below 1, k2 > k1, no rows, or non-finite features.
@@ -55,8 +55,8 @@ def balanced_jaccard(
     """Jaccard distance of k-reciprocal encodings with modality-balanced query expansion.
 
     Each row's encoding is averaged over its visible and its infrared neighbours separately, then
-    over the one or two means (PCLHD's and PCA's joint clustering; common.md 3.3).  With one modality
-    empty this is ``jaccard``.
+    over the one or two means (PCLHD's and PCA's joint clustering; common.md 3.3).  With one
+    modality empty this is ``jaccard``.
 
     Args:
         visible: (N_v, d) flip-averaged features, norm ≤ 1, *not* re-normalised.
@@ -293,23 +293,24 @@ def _cursors(entries, first):
 def _accumulate(i, structure, entries, cursors, overlaps, touched):
     """Add the overlaps of row i with itself and with the rows below it; list the rows met.
 
-    Rows are visited in ascending order, so the cursor of a column stands at row i whenever row i has
-    an entry there, and the entries after it belong to the rows j > i.
+    Rows are visited in ascending order, so the cursor of a column stands at row i whenever row i
+    has an entry there, and the entries after it belong to the rows j > i.
     """
     row_starts, row_columns = structure
     starts, rows, values = entries
     touched[0] = i
     found = 1
     for column in row_columns[row_starts[i] : row_starts[i + 1]]:
-        cursor = cursors[column]
         cursors[column] += 1
-        overlaps[i] += values[cursor]
-        for position in range(cursor + 1, starts[column + 1]):
-            j = rows[position]
+        below, end = cursors[column], starts[column + 1]
+        own = values[below - 1]
+        overlaps[i] += own
+        for signed, value in zip(rows[below:end], values[below:end]):  # noqa: B905
+            j = np.uint32(signed)  # spares a test for negative positions in the hottest loop
             if overlaps[j] == 0:
                 touched[found] = j
                 found += 1
-            overlaps[j] += min(values[cursor], values[position])
+            overlaps[j] += min(own, value)
     return found
 
 

@@ -14,8 +14,8 @@ def nearest(
 ) -> np.ndarray:
     """Indices of the k nearest rows of every row by squared Euclidean distance.
 
-    The search is exact up to float32 rounding (leave TF32 switched off on a GPU).  A row is normally
-    its own first neighbour; among exact duplicates the order, and who is cut off, is undefined.
+    The search is exact up to float32 rounding (leave TF32 switched off on a GPU).  A row is
+    normally its own first neighbour; among exact duplicates order and cut are undefined.
 
     Args:
         features: (N, d) rows of any length.

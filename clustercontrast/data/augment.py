@@ -74,14 +74,13 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
 
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:
     """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]."""
-    images = pixels.permute(0, 3, 1, 2)
-    return images.to(torch.float32, memory_format=torch.contiguous_format) / 255
+    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:
     """Remove ImageNet's mean and deviation from (B, 3, H, W) images in [0, 1]."""
     mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
-    return (images - mean) / std
+    return (images - mean).div_(std)
 
 
 # --- geometry

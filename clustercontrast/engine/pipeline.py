@@ -29,5 +29,6 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
         stage.setup()
         if stage.starts_from and args.start_from in ("test", "cycle", "last"):
             run.hand_over(stage, args.start_from)
+        run.keep_start(stage)
         run.resume(stage)
         train(stage, run)

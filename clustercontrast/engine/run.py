@@ -15,9 +15,6 @@ from clustercontrast.engine.log import Log, Meter
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 
-RULES = ("test", "cycle")
-
-
 class Run:
     """State shared by the stages of one run.
 
@@ -105,6 +102,13 @@ class Run:
         checkpoint.restore(stage, state, self.generator)
         self.best = state["best"]
         self.log.say(f"{stage.name}: resumed after epoch {state['epoch']}")
+
+    def keep_start(self, stage: Stage) -> None:
+        """Save the network that training begins with, once, to measure training against it."""
+        path = self.folder / stage.name / "start.pth"
+        if stage.retrieval and not any(self.folder.glob("*/start.pth")):
+            weights = stage.networks[stage.retrieval].state_dict()
+            checkpoint.save(path, self._model(stage.name, -1, weights))
 
     def remaining(self, stage: Stage) -> range:
         """Epochs still to do."""
@@ -196,7 +200,7 @@ class Run:
 
 
 def saved_model(folder: Path, which: str) -> dict:
-    """A stage's model: "last" epoch, or the best under a rule ("test", "cycle").
+    """A stage's model: "last" epoch, "start", or the best under a rule ("test", "cycle").
 
     Returns:
         ``weights`` (state dict of the retrieval network), ``epoch``, ``stage`` and ``about``.
@@ -211,7 +215,8 @@ def saved_model(folder: Path, which: str) -> dict:
             "--start-from PATH (weights of another run) or --start-from pretrained"
         )
     if which != "last":
-        return checkpoint.load(checkpoint.best_file(folder, which))
+        file = folder / "start.pth" if which == "start" else checkpoint.best_file(folder, which)
+        return checkpoint.load(file)
     weights = state["networks"][state["retrieval"]]
     return {key: state[key] for key in ("stage", "epoch", "about")} | {"weights": weights}
 
@@ -222,8 +227,8 @@ def _summary(stage, epoch, loss, scores, best, seconds) -> str:
         if isinstance(fact, dict) and "clusters" in fact:
             share = 100 * fact.get("outliers", 0)
             parts.append(f"{name} {fact['clusters']} clusters, {share:.0f} % outliers")
-    parts += [f"{name} {100 * value:.2f}" for name, value in scores.items()]
+    parts += [f"{name} {value:.2f}" for name, value in scores.items()]
     if "test" in best:
         score, of = best["test"]["score"], best["test"]["epoch"]
-        parts.append(f"best on test {100 * score:.2f} (epoch {of})")
+        parts.append(f"best on test {score:.2f} (epoch {of})")
     return "  ".join((*parts, f"{seconds['total']:.0f} s"))

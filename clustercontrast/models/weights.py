@@ -16,6 +16,7 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from clustercontrast.files import UserError
+from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 
 State = dict[str, torch.Tensor]
 
@@ -150,6 +151,23 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     taken = {name: state[name] for name in own if name in state}
     network.load_state_dict(taken, strict=False)
     return LoadReport(source, len(taken), len(state) - len(taken))
+
+
+def network_for(state: State) -> TwoStreamResNet:
+    """A network of the architecture that a state dict (our names) was saved from, with its weights.
+
+    Raises:
+        UserError: the tensors fit none of the architectures.
+    """
+    blocks = len({name.split(".")[3] for name in state if name.startswith("trunk.layers.layer3.")})
+    bottlenecks = "trunk.layers.layer3.0.conv3.weight" in state
+    depth = {(2, False): 18, (6, False): 34, (6, True): 50}.get((blocks, bottlenecks))
+    if depth is None:
+        raise UserError("the checkpoint is no ResNet-18, 34 or 50 of this project")
+    non_local = any(name.startswith("trunk.non_local.") for name in state)
+    network = TwoStreamResNet(depth, non_local)
+    load(network, state, "the checkpoint")
+    return network
 
 
 def imagenet(depth: int) -> State:

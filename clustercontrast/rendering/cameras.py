@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from clustercontrast.rendering import figures, scenes
+from clustercontrast.rendering import bodies, figures, scenes
 from clustercontrast.rendering.people import OCCLUDER, Identity, palette
 
 FRAMES_PER_WALK = 8  # frames of one folder that show the same walk through the view
@@ -184,7 +184,7 @@ def _composed(
     crop: Image.Image,
 ) -> np.ndarray:
     """Person over background, shaded; (h, w, 3) float32 in 0 to 255, linear in the surfaces."""
-    figure = figures.build(person, pose)
+    figure = bodies.build(person, pose)
     labels, relief = figure.paint(*crop.size)
     figures.print_patterns(figure, person, labels)
     if moment.uniform() < 0.05:

@@ -39,6 +39,8 @@ def test_columns_follow_the_paths_and_modality_the_camera(sysu_root):
 
 
 def test_order_is_by_identity_text_camera_digit_and_frame_text(sysu_root):
+    for frame in np.random.default_rng(0).permutation(40):  # whatever order the disk lists
+        (sysu_root / "cam2" / "0007" / f"{frame:04d}.jpg").touch()
     for images in sysu.read(sysu_root).values():
         keys = [(one, camera, frame) for camera, one, frame in map(split, images.paths)]
         assert keys == sorted(keys)

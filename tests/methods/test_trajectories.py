@@ -13,7 +13,7 @@ import golden_set
 import numpy as np
 import pytest
 import torch
-from official import assert_checksum, filled_encoder, tensors
+from official import assert_checksum, filled_encoder, matrix_convolution, tensors
 
 from clustercontrast import methods
 from clustercontrast.engine.loop import resumed_under, take_step
@@ -126,6 +126,18 @@ class Trajectory:
             images=torch.from_numpy(np.concatenate(images)).double(),
             labels=torch.from_numpy(np.tile(labels, len(views))),
         )
+
+
+@pytest.fixture(autouse=True)
+def _fast_float64_convolutions(monkeypatch):
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", matrix_convolution)
+
+
+def test_the_exchanged_kernel_is_a_convolution():
+    layer = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1).double()
+    x = torch.randn(2, 3, 9, 6).double()
+    expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, 2, 1)
+    torch.testing.assert_close(layer(x), expected)
 
 
 @pytest.mark.slow

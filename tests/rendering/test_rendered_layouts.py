@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -203,6 +204,16 @@ def test_foreign_folders_and_files_are_refused(tmp_path):
     with pytest.raises(UserError, match="is a file"):
         render_sysu(tmp_path / "notes.txt", FEW, seed=0)
     assert files_of(tmp_path) == {"notes.txt": b"mine"}
+
+
+def test_a_full_disk_is_reported_and_leaves_no_marker(tmp_path, monkeypatch):
+    def refuse(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+    with pytest.raises(UserError, match="no space left on the disk"):
+        render_sysu(tmp_path / "few", FEW, seed=2)
+    assert not (tmp_path / "few" / "rendered.json").exists()
 
 
 def test_the_number_of_training_people_can_be_changed():

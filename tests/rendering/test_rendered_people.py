@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from clustercontrast.rendering import figures, people
+from clustercontrast.rendering import bodies, figures, people
 
 CROWD = [people.sample_identity(7, number) for number in range(1, 401)]
 CLOTHES = ("upper", "lower")
@@ -27,7 +27,7 @@ def pose(**changes) -> figures.Pose:
 
 
 def painted(person: people.Identity, **changes) -> np.ndarray:
-    figure = figures.build(person, pose(**changes))
+    figure = bodies.build(person, pose(**changes))
     labels, _ = figure.paint(80, 130)
     figures.print_patterns(figure, person, labels)
     return labels

@@ -1,0 +1,11 @@
+"""Verify SYSU-MM01 where it lies and write its images, resized once, for training and testing.
+
+    python prepare_sysu.py --data-dir data/SYSU-MM01
+
+The dataset is expected in its official layout: cam1 ... cam6 and exp/ in DATA_DIR.
+"""
+
+from clustercontrast.cli import prepare
+
+if __name__ == "__main__":
+    prepare("sysu")

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# bash run_train_sysu.sh [METHOD] [flags]     e.g.  bash run_train_sysu.sh pgm --eps 0.55 --name pgm-eps055
+# METHOD is pclhd (the default), pgm or adca; --help after it lists the flags.
+set -euo pipefail
+cd "$(dirname "$0")"
+if [[ -f .venv/bin/activate ]]; then source .venv/bin/activate; fi
+method=pclhd
+if [[ $# -gt 0 && $1 != -* ]]; then method=$1; shift; fi
+exec python train_sysu.py --method "$method" "$@"

@@ -1,0 +1,10 @@
+"""Test a run on SYSU-MM01: all-search and indoor-search, ten gallery draws, mean and deviation.
+
+    python test_sysu.py logs/sysu/pclhd/seed1/             # last epoch, best on test, best without
+    python test_sysu.py model_best.pth.tar                 # an official AGW checkpoint
+"""
+
+from clustercontrast.cli import test
+
+if __name__ == "__main__":
+    test("sysu")

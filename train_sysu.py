@@ -1,0 +1,15 @@
+"""Train a method on SYSU-MM01, then test it in all-search and indoor-search.
+
+    python train_sysu.py --method pclhd                    # both stages, then both searches
+    python train_sysu.py --method pclhd --help             # every flag with PCLHD's default
+    python train_sysu.py --method pclhd --no-joint-branch --name no-joint        # an ablation
+    python train_sysu.py --method pgm --stages cross       # second stage of a run whose first is done
+
+Defaults: clustercontrast/recipes.py.  Flags: clustercontrast/options.py.  Method:
+clustercontrast/methods/<method>.py.  The same command resumes an interrupted run.
+"""
+
+from clustercontrast.cli import train
+
+if __name__ == "__main__":
+    train("sysu")
