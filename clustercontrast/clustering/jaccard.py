@@ -122,7 +122,7 @@ def reciprocal(ranking: np.ndarray, k: int) -> csr_array:
     """
     size, k1 = ranking.shape
     count = min(k + 1, k1)
-    starts = np.arange(0, size * count + 1, count)
+    starts = np.arange(0, size * count + 1, count, dtype=np.int32)
     ones = np.ones(size * count, dtype=np.int32)
     near = csr_array((ones, ranking[:, :count].ravel(), starts), shape=(size, size))
     near.sort_indices()
@@ -190,7 +190,7 @@ def expand_query(
         peers = np.take_along_axis(counts, infrared.astype(np.int8), axis=1)
         peers = peers * np.count_nonzero(counts, axis=1)[:, None]
     shares = (1 / peers).astype(np.float32)
-    starts = np.arange(0, size * k2 + 1, k2)
+    starts = np.arange(0, size * k2 + 1, k2, dtype=np.int32)
     return csr_array((shares.ravel(), nearest_rows.ravel(), starts), shape=(size, size)) @ encoding
 
 
