@@ -2,6 +2,8 @@
 
     python test_sysu.py logs/sysu/pclhd/seed1/             # last epoch, best on test, best without
     python test_sysu.py model_best.pth.tar                 # an official AGW checkpoint
+
+The run's table, its JSON and Markdown forms and its curves are written into the run's folder.
 """
 
 from clustercontrast.cli import test

@@ -1,7 +1,7 @@
 """Seconds and memory of re-clustering: neighbour search, Jaccard distance, DBSCAN.
 
-    python benchmarks/clustering.py --sizes 5000 22258 34167 100000
-    python benchmarks/clustering.py --sizes 34167 --dim 768 --json clustering.json
+    python -m benchmarks.clustering --sizes 5000 22258 34167 100000
+    python -m benchmarks.clustering --sizes 34167 --dim 768 --json clustering.json
 
 Every size runs in a fresh process, so its peak memory is its own (imports of torch included).  The
 features are synthetic, people seen by a few cameras with some stray images.  34,167 is the joint
@@ -27,39 +27,42 @@ from clustercontrast.clustering.neighbours import nearest
 
 JOINT_ROWS, VISIBLE_ROWS = 34167, 22258
 LATENT = 64  # real features vary along few directions only
-IMAGES_PER_IDENTITY = 50
+IMAGES_PER_IDENTITY = 50  # of one modality
 CAMERAS = 4  # per modality
-STRAY = 0.15  # share of images far from every identity
-# Standard deviations of the parts of a feature; that of the identities is 1.
-COMMON, CAMERA_SPREAD, IMAGE_SPREAD, STRAY_SPREAD = 1.5, 0.8, 1.2, 2.5
+STRAY, STRAY_SPREAD = 0.15, 2.5  # share of images far from everybody, and how far
+COMMON = 1.5  # what all images share; the spread of the identities is 1
 
 
-def synthetic_features(rows: int, dim: int, seed: int) -> tuple[torch.Tensor, np.ndarray]:
-    """Unit rows (N, d) grouped by identity as files on disk are, and (N,) which are infrared."""
+def synthetic_features(
+    rows: int, dim: int, spread: tuple[float, float], seed: int
+) -> tuple[torch.Tensor, np.ndarray]:
+    """Unit rows (N, d) grouped by identity as files on disk are, and (N,) which are infrared.
+
+    ``spread``: of the cameras and of the images around an identity.
+    """
     generator = np.random.default_rng(seed)
     is_infrared = np.arange(rows) >= (VISIBLE_ROWS if rows == JOINT_ROWS else rows)
     identities = max(1, (~is_infrared).sum() // IMAGES_PER_IDENTITY)
     identity = np.empty(rows, dtype=np.int64)
-    for part in (is_infrared, ~is_infrared):
+    for part in (~is_infrared, is_infrared):
         identity[part] = np.sort(generator.integers(identities, size=part.sum()))
-    camera = generator.integers(CAMERAS, size=rows)
-    latent = _latent(generator, identity, camera, is_infrared)
+    camera = CAMERAS * is_infrared + generator.integers(CAMERAS, size=rows)
+    latent = _latent(generator, identity, camera, spread)
     features = latent @ generator.standard_normal((LATENT, dim), dtype=np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
     return torch.from_numpy(features), is_infrared
 
 
-def _latent(generator, identity, camera, is_infrared):
+def _latent(generator, identity, camera, spread):
+    def normal(*shape):
+        return generator.standard_normal((*shape, LATENT), dtype=np.float32)
+
     identities = identity.max() + 1
-    shape = (identities, 2, CAMERAS, LATENT)
-    person = generator.standard_normal((identities, LATENT), dtype=np.float32)
-    view = generator.standard_normal(shape, dtype=np.float32)
-    noise = generator.standard_normal((len(identity), LATENT), dtype=np.float32)
-    stray = generator.random(len(identity)) < STRAY
-    spread = np.where(stray, STRAY_SPREAD, IMAGE_SPREAD).astype(np.float32)[:, None]
-    seen = CAMERA_SPREAD * view[identity, is_infrared.astype(int), camera]
-    common = COMMON * generator.standard_normal(LATENT, dtype=np.float32)
-    return common + person[identity] + seen + spread * noise
+    person, view = normal(identities), normal(identities, 2 * CAMERAS)
+    is_stray = generator.random(len(identity)) < STRAY
+    image_spread = np.where(is_stray, STRAY_SPREAD, spread[1]).astype(np.float32)[:, None]
+    seen = person[identity] + spread[0] * view[identity, camera]
+    return COMMON * normal() + seen + image_spread * normal(len(identity))
 
 
 def dense_labels(features, k1, k2, eps, is_infrared):
@@ -114,7 +117,7 @@ def measure(rows: int, options: argparse.Namespace) -> dict:
     """One case, run in a process of its own."""
     k1, k2 = (40, 32) if rows == JOINT_ROWS else (30, 6)
     _compile_kernels()
-    features, is_infrared = synthetic_features(rows, options.dim, options.seed)
+    features, is_infrared = synthetic_features(rows, options.dim, options.spread, options.seed)
     balance = is_infrared if rows == JOINT_ROWS else None
     clock = Clock()
     ranking = clock.time("neighbours", nearest, features, k1, options.backend)
@@ -133,7 +136,7 @@ def measure(rows: int, options: argparse.Namespace) -> dict:
 
 
 def _compile_kernels():
-    features, _ = synthetic_features(100, 8, 0)
+    features, _ = synthetic_features(100, 8, (0.4, 0.8), 0)
     from_ranking(features, nearest(features, 8), 3)
 
 
@@ -146,13 +149,14 @@ def measure_afresh(rows: int, options: argparse.Namespace) -> dict:
 def table(results: list[dict]) -> str:
     """Results as fixed-width text, one line per size; a dash where a column does not apply."""
     names = list(dict.fromkeys(name for result in results for name in result))
-    width = max(map(len, names)) + 1
-    lines = ["".join(name.rjust(width) for name in names)]
-    for result in results:
-        cells = (result.get(name, "-") for name in names)
-        texts = (f"{cell:.2f}" if isinstance(cell, float) else str(cell) for cell in cells)
-        lines.append("".join(text.rjust(width) for text in texts))
-    return "\n".join(lines)
+    lines = [names] + [[_text(result.get(name, "-")) for name in names] for result in results]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    padded = ([*map(str.rjust, line, widths)] for line in lines)
+    return "\n".join("  ".join(line) for line in padded)
+
+
+def _text(value):
+    return f"{value:.2f}" if isinstance(value, float) else str(value)
 
 
 def parse() -> argparse.Namespace:
@@ -163,6 +167,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sizes", type=int, nargs="+", default=[5000, 22258, 34167, 100000])
     parser.add_argument("--dim", type=int, default=2048, help="feature width")
     parser.add_argument("--eps", type=float, default=0.6, help="DBSCAN radius, also the cutoff")
+    parser.add_argument(
+        "--spread",
+        type=float,
+        nargs=2,
+        default=(0.4, 0.8),
+        metavar=("CAMERA", "IMAGE"),
+        help="of the synthetic features; 0.4 0.8: trained network, 0.8 1.2: ImageNet weights",
+    )
     parser.add_argument("--backend", choices=("torch", "faiss"), default="torch")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic features")
     parser.add_argument("--dense-up-to", type=int, default=5000, help="0: no dense reference")

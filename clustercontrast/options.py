@@ -6,6 +6,7 @@ its recipe rows name; giving it another is an error, so that no flag is silently
 
 import argparse
 import contextlib
+import math
 from argparse import Namespace
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -47,7 +48,7 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
 
     def parse(text: str) -> Any:
         with contextlib.suppress(ValueError):
-            if low <= kind(text) <= high:
+            if low <= kind(text) <= high and math.isfinite(kind(text)):
                 return kind(text)
         bound = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
         name = "a whole number" if kind is int else "a number"
@@ -213,8 +214,8 @@ class Options:
         origins: flag -> "*/sysu", "pclhd/*/paper" ... (the recipe row) or "command line".
     """
 
-    def __init__(self, values: dict, origins: dict[str, str], stages: Sequence[str]) -> None:
-        self.values, self.origins, self.stages = values, origins, tuple(stages)
+    def __init__(self, values: dict, origins: dict[str, str]) -> None:
+        self.values, self.origins = values, origins
 
     def at(self, stage: str) -> Namespace:
         """Flags of one stage, as scalars."""
@@ -348,7 +349,7 @@ def _merge(recipe: dict, origins: dict, given: dict, stages: Sequence[str]) -> O
         per_stage = isinstance(value, list) and value and isinstance(value[0], tuple)
         values[name] = _spread(name, value, values[name], stages) if per_stage else value
         origins[name] = "command line"
-    return Options(values, origins, stages)
+    return Options(values, origins)
 
 
 def _spread(name: str, given: list[tuple], default: Any, stages: Sequence[str]) -> Any:

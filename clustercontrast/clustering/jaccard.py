@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numba
 import numpy as np
 import torch
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, get_index_dtype
 
 from clustercontrast.clustering.neighbours import nearest
 
@@ -124,7 +124,8 @@ def reciprocal(ranking: np.ndarray, k: int) -> csr_array:
     count = min(k + 1, k1)
     starts = np.arange(0, size * count + 1, count, dtype=np.int32)
     ones = np.ones(size * count, dtype=np.int32)
-    near = csr_array((ones, ranking[:, :count].ravel(), starts), shape=(size, size))
+    # A copy, because the next line sorts in place.
+    near = csr_array((ones, ranking[:, :count].flatten(), starts), shape=(size, size))
     near.sort_indices()
     return near.multiply(near.T.tocsr())
 
@@ -216,6 +217,7 @@ def compare(encoding: csr_array, cutoff: float = 1.0) -> csr_array:
     counts, indices, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     del blocks
     starts = np.cumsum(np.append(0, counts + np.bincount(indices) - 1))  # the diagonal counts once
+    starts = starts.astype(get_index_dtype(maxval=starts[-1]))  # int32 halves the memory
     indices, distances = _mirrored(counts, indices, distances, starts)
     return csr_array((distances, indices, starts), shape=encoding.shape)
 

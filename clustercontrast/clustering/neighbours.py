@@ -15,7 +15,8 @@ def nearest(
     """Indices of the k nearest rows of every row by squared Euclidean distance.
 
     The search is exact up to float32 rounding (leave TF32 switched off on a GPU).  A row is
-    normally its own first neighbour; among exact duplicates order and cut are undefined.
+    normally its own first neighbour.  Among equally near rows the lower index comes first, as far
+    as rounding leaves them equal.
 
     Args:
         features: (N, d) rows of any length.
@@ -56,8 +57,20 @@ def _search_blocks(features: torch.Tensor, k: int) -> np.ndarray:
     for start in range(0, len(features), rows):
         # Ascending ‖x − y‖² is descending ⟨x, y⟩ − ‖y‖²/2: the query's own norm is a constant.
         scores = (features[start : start + rows] @ features.T).sub_(half_squares)
-        indices[start : start + rows] = scores.topk(k, dim=1).indices
+        indices[start : start + rows] = _largest(scores, k)
     return indices.numpy()
+
+
+def _largest(scores: torch.Tensor, k: int) -> torch.Tensor:
+    """Columns of the k largest scores of every row, descending; the lower column wins a tie."""
+    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
+    columns, order = columns.sort(dim=1)
+    order = values.gather(1, order).argsort(dim=1, descending=True, stable=True)
+    columns = columns.gather(1, order)[:, :k]
+    # topk cuts through a tie anywhere; only such rows are worth a full sort.
+    is_cut = values[:, k - 1] == values[:, -1]
+    columns[is_cut] = scores[is_cut].argsort(dim=1, descending=True, stable=True)[:, :k]
+    return columns
 
 
 def _search_faiss(features: torch.Tensor, k: int) -> np.ndarray:

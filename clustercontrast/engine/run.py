@@ -15,6 +15,7 @@ from clustercontrast.engine.log import Log, Meter
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 
+
 class Run:
     """State shared by the stages of one run.
 
@@ -153,9 +154,7 @@ class Run:
         if self.evaluate and stage.retrieval and self._due(stage, epoch):
             with self.timed("evaluation"):
                 scores = self.evaluate(stage)
-        with self.timed("saving"):
-            self._commit(stage, epoch, scores)
-        seconds = self._seconds | {"total": time.perf_counter() - self._started}
+        # Logged first: an event without its epoch is forgotten on resuming, never the other way.
         self.log.event(
             event="epoch",
             stage=stage.name,
@@ -163,9 +162,18 @@ class Run:
             loss=loss,
             clusters=stage.facts,
             scores=scores,
-            seconds={name: round(value, 3) for name, value in seconds.items()},
+            seconds=self._account(),
         )
+        with self.timed("saving"):
+            self._commit(stage, epoch, scores)
+        seconds = self._account()
+        self.log.event(event="saved", stage=stage.name, epoch=epoch, seconds=seconds)
         self.log.say(_summary(stage, epoch, loss, scores, self.best, seconds))
+
+    def _account(self) -> dict[str, float]:
+        """Seconds of the open epoch so far, by what took them."""
+        seconds = self._seconds | {"total": time.perf_counter() - self._started}
+        return {name: round(value, 3) for name, value in seconds.items()}
 
     def _due(self, stage: Stage, epoch: int) -> bool:
         since = epoch - stage.args.eval_from

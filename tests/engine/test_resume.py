@@ -1,0 +1,186 @@
+"""A run killed at any moment and started again equals one that was left alone, bit for bit."""
+
+import itertools
+
+import pytest
+import tiny_runs
+
+from clustercontrast import cli
+from clustercontrast.engine import checkpoint
+from clustercontrast.engine.log import Log
+from clustercontrast.engine.run import Run
+
+METHODS = ("pclhd", "pgm", "adca")
+EPOCHS = 4  # two stages of two epochs
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch):
+    tiny_runs.use_small_encoder(monkeypatch)
+    monkeypatch.setattr(cli, "curves", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """Everything that an uninterrupted run of a method has saved, made when first asked for."""
+    made = {}
+
+    def of(method):
+        if method not in made:
+            logs = tmp_path_factory.mktemp("undisturbed")
+            cli.train("sysu", tiny_runs.arguments(method, logs))
+            made[method] = tiny_runs.saved(tiny_runs.run_folder(logs, method))
+        return made[method]
+
+    return of
+
+
+def in_the_middle_of_an_epoch(patch, interrupt):
+    tick = Run.tick
+
+    def interrupted(run, stage, epoch, iteration, images):
+        tick(run, stage, epoch, iteration, images)
+        if iteration == 0:
+            interrupt((stage.name, epoch))
+
+    patch.setattr(Run, "tick", interrupted)
+
+
+def before_the_commit(patch, interrupt):
+    commit = checkpoint.commit
+
+    def interrupted(folder, state, models):
+        interrupt((state["stage"], state["epoch"]))
+        commit(folder, state, models)
+
+    patch.setattr(checkpoint, "commit", interrupted)
+
+
+def between_last_and_best(patch, interrupt):
+    settle = checkpoint.settle
+
+    def interrupted(folder, state):
+        interrupt((state["stage"], state["epoch"]))
+        settle(folder, state)
+
+    patch.setattr(checkpoint, "settle", interrupted)
+
+
+def between_best_and_last(patch, interrupt):
+    save = checkpoint.save
+
+    def interrupted(path, content):
+        if path.name == checkpoint.LAST:
+            interrupt((content["stage"], content["epoch"]))
+        save(path, content)
+
+    patch.setattr(checkpoint, "save", interrupted)
+
+
+def around_the_log(patch, interrupt):
+    event = Log.event
+
+    def interrupted(log, **content):
+        place = content["event"], content["stage"], content["epoch"]
+        interrupt((*place, "before"))
+        event(log, **content)
+        interrupt((*place, "after"))
+
+    patch.setattr(Log, "event", interrupted)
+
+
+MOMENTS = (
+    in_the_middle_of_an_epoch,
+    before_the_commit,
+    between_last_and_best,
+    between_best_and_last,
+    around_the_log,
+)
+
+
+def is_interrupted(method, logs) -> bool:
+    """Start the training command; whether it was interrupted."""
+    try:
+        cli.train("sysu", tiny_runs.arguments(method, logs))
+    except SystemExit as leaving:
+        return leaving.code == 130
+    return False
+
+
+CASES = [  # the moments differ in the engine, hence all of them with one method in the fast part
+    pytest.param(
+        method,
+        moment,
+        id=f"{method}-{moment.__name__}",
+        marks=[pytest.mark.slow] if method != "pclhd" and moment is not MOMENTS[0] else [],
+    )
+    for method, moment in itertools.product(METHODS, MOMENTS)
+]
+
+
+@pytest.mark.parametrize(("method", "moment"), CASES)
+def test_every_epoch_interrupted_equals_none(method, moment, undisturbed, tmp_path, monkeypatch):
+    gone_off = set()
+
+    def interrupt(position):
+        if position not in gone_off:
+            gone_off.add(position)
+            raise KeyboardInterrupt
+
+    expected = undisturbed(method)
+    moment(monkeypatch, interrupt)
+    interruptions = 0
+    while is_interrupted(method, tmp_path):
+        interruptions += 1
+    assert interruptions == len(gone_off) >= EPOCHS
+    got = tiny_runs.saved(tiny_runs.run_folder(tmp_path, method))
+    assert tiny_runs.differences(got, expected) == []
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_compared_is_complete(method, undisturbed):
+    content = undisturbed(method)
+    stages = list(dict.fromkeys(event["stage"] for event in content["events"]))
+    assert [(e["stage"], e["epoch"]) for e in content["events"]] == [
+        (stage, epoch) for stage in stages for epoch in range(EPOCHS // len(stages))
+    ]
+    for stage in stages:
+        state = content[f"{stage}/last.pth"]
+        assert state["optimisers"]["encoder"]["state"][0]["exp_avg"].abs().sum() > 0
+        assert state["generator"].dtype.is_floating_point is False
+        assert {f"{stage}/best_{rule}.pth" for rule in ("test", "cycle")} <= content.keys()
+        assert len([name for name in content if name.startswith(f"{stage}/labels/")]) == 2
+    assert not [name for name in content if name.endswith((".next", ".tmp"))]
+
+
+def test_a_difference_is_seen(undisturbed):
+    content = undisturbed("pclhd")
+    state = content["progressive/last.pth"]
+    weights = state["networks"]["momentum_encoder"]
+    name = next(iter(weights))
+    changed = weights | {name: weights[name] + 1e-7}
+    other = content | {
+        "progressive/last.pth": state
+        | {"networks": state["networks"] | {"momentum_encoder": changed}}
+    }
+    assert tiny_runs.differences(content, other) == [
+        f"/progressive/last.pth/networks/momentum_encoder/{name}"
+    ]
+
+
+def test_the_joint_branch_was_part_of_it(undisturbed):
+    losses = [event["loss"] for event in undisturbed("pclhd")["events"]]
+    assert any("joint_visible" in loss for loss in losses)
+
+
+def test_interrupted_before_the_first_epoch_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_pipeline", interrupted)
+    with pytest.raises(SystemExit) as leaving:
+        cli.train("sysu", tiny_runs.arguments("pgm", tmp_path))
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert leaving.value.code == 130
+    assert line.startswith("interrupted")
+    assert "the same command goes on" in line

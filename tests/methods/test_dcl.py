@@ -1,0 +1,173 @@
+"""The shared first stage: what is clustered, drawn and contrasted, and where weights come from."""
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+import torch.nn.functional as F
+from scipy.sparse import csr_array
+
+from clustercontrast.files import UserError
+from clustercontrast.methods import dcl
+from clustercontrast.methods.pgm import Cross
+from clustercontrast.methods.supervised import Supervised
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    tiny_runs.use_small_encoder(monkeypatch)
+    return lambda *flags: tiny_runs.make_stage(dcl.Intra, "adca", tmp_path, *flags)
+
+
+def test_rows_are_the_normalised_means_of_the_clusters(make):
+    stage = make()
+    tiny_runs.open_epoch(stage)
+    for f, name, memory in zip(
+        stage.extract(stage.encoder),
+        ("visible", "infrared"),
+        (stage.memory_v, stage.memory_r),
+        strict=True,
+    ):
+        y = stage.labels[name]
+        assert len(memory.rows) == y.max() + 1
+        for cluster, row in enumerate(memory.rows):
+            mean = f[torch.from_numpy(y) == cluster].mean(0)
+            torch.testing.assert_close(row, F.normalize(mean, dim=0))
+
+
+def test_batches_hold_two_views_of_visible_images_and_no_outlier(make):
+    stage = make()
+    for batch in tiny_runs.open_epoch(stage):
+        visible, infrared = batch.visible, batch.infrared
+        assert len(visible.images) == 2 * stage.args.batch_visible
+        assert len(infrared.images) == stage.args.batch_size
+        for stream, name, views in ((visible, "visible", 2), (infrared, "infrared", 1)):
+            expected = torch.from_numpy(stage.labels[name])[stream.rows].repeat(views)
+            assert torch.equal(stream.labels, expected)
+            assert stream.labels.min() >= 0
+
+
+def test_an_epoch_has_the_iterations_asked_for(make):
+    assert len(list(tiny_runs.open_epoch(make("--iters", "3")))) == 3
+
+
+def test_the_infrared_memory_is_called_before_the_visible_one(make, monkeypatch):
+    """Backward runs the call made last first (common.md 4, MEM-1), so the order is part of it."""
+    stage, calls = make(), []
+    batch = next(tiny_runs.open_epoch(stage))
+    for name in ("memory_v", "memory_r"):
+        real = getattr(stage, name)
+        recorded = lambda f, y, real=real, name=name: calls.append(name) or real(f, y)  # noqa: E731
+        setattr(stage, name, recorded)
+    next(stage.iteration(batch, 0))
+    assert calls == ["memory_r", "memory_v"]
+
+
+def test_features_for_clustering_are_means_of_two_unit_rows(make):
+    stage = make()
+    norms = torch.cat(stage.extract(stage.encoder)).norm(dim=1)
+    assert norms.max() <= 1 + 1e-6
+    assert norms.min() < 1 - 1e-4  # not normalised again
+
+
+def test_true_identities_change_nothing_but_the_grades(make):
+    def after_an_epoch(shuffled):
+        stage = make()
+        if shuffled:
+            for images in (stage.data.visible.list, stage.data.infrared.list):
+                np.random.default_rng(0).shuffle(images.identities)
+        batches = tiny_runs.open_epoch(stage)
+        return stage, next(batches)
+
+    plain, batch = after_an_epoch(False)
+    other, same = after_an_epoch(True)
+    assert plain.facts["visible"]["ari"] != other.facts["visible"]["ari"]
+    assert np.array_equal(plain.labels["visible"], other.labels["visible"])
+    assert torch.equal(batch.visible.images, same.visible.images)
+    assert torch.equal(batch.infrared.rows, same.infrared.rows)
+
+
+def test_farthest_members_by_hand(make):
+    """Cluster 0 has its members at 0, 1 and 5: the mean is 2 and the farthest member 5."""
+    features = torch.tensor([[0.0], [1.0], [5.0], [7.0], [9.5]])
+    y, c = np.array([0, 0, 0, 1, -1]), torch.tensor([[2.0], [7.0]])
+    stage = make()
+    stage.args.hard_init, stage.args.hard_k = "farthest", 1
+    assert stage.hard_prototypes(features, y, c).tolist() == [[5.0], [7.0]]
+    stage.args.hard_k = 2  # 5 and 0 are the two farthest
+    assert stage.hard_prototypes(features, y, c).tolist() == [[2.5], [7.0]]
+    stage.args.hard_init = "centroid"
+    assert stage.hard_prototypes(features, y, c) is c
+
+
+DISTANCES = csr_array(1 - np.kron(np.eye(2), np.ones((4, 4))))  # two groups of four
+
+
+@pytest.mark.parametrize(
+    ("distances", "eps", "advice"),
+    [
+        (csr_array(np.full((8, 8), 0.01)), 0.6, "lower --eps-visible"),
+        (csr_array(np.ones((8, 8)) - np.eye(8)), 0.6, "raise --eps-visible"),
+    ],
+)
+def test_a_collapse_says_what_to_change(make, distances, eps, advice):
+    stage = make("--min-samples", "4")
+    with pytest.raises(UserError, match=advice) as error:
+        stage.cluster("visible", distances, eps)
+    for flag in ("--min-samples (4)", "--k1", "--pretrained"):
+        assert flag in str(error.value)
+
+
+def test_two_clusters_are_enough(make):
+    y = make("--min-samples", "4").cluster("visible", explicit(DISTANCES), 0.6)
+    assert y.tolist() == [0] * 4 + [1] * 4
+
+
+def explicit(matrix):
+    """The same with every entry stored, zeros included."""
+    dense = matrix.toarray()
+    rows, columns = np.indices(dense.shape)
+    return csr_array((dense.ravel(), (rows.ravel(), columns.ravel())), shape=dense.shape)
+
+
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        (["--batch-size", "18"], "--batch-size 18 is no multiple of --num-instances 4"),
+        (["--batch-visible", "18"], "--batch-visible 18 is no multiple"),
+        (["--bn-groups", "3"], "--batch-size 16 does not divide by --bn-groups 3"),
+        (["--bn-groups", "16", "--batch-visible", "20"], "--batch-visible 20 does not divide"),
+    ],
+)
+def test_batches_that_do_not_divide_are_refused(make, flags, named):
+    with pytest.raises(UserError, match=named):
+        make(*flags)
+
+
+@pytest.mark.parametrize(
+    ("start_from", "first", "second"),
+    [
+        ("test", ["random"], []),
+        ("cycle", ["random"], []),
+        ("last", ["random"], []),
+        ("pretrained", ["random"], ["random"]),
+        ("some.pth", ["random"], ["some.pth"]),
+    ],
+)
+def test_where_weights_come_from(monkeypatch, tmp_path, start_from, first, second):
+    """The first stage takes --pretrained; a later one what --start-from says."""
+    tiny_runs.use_small_encoder(monkeypatch)
+    for make, expected in ((dcl.Intra, first), (Cross, second)):
+        asked = []
+        monkeypatch.setattr(dcl.weights, "start", lambda _, source, __, to=asked: to.append(source))
+        tiny_runs.make_stage(make, "pgm", tmp_path, "--start-from", start_from)
+        assert asked == expected
+
+
+def test_supervised_labels_are_the_identities(monkeypatch, tmp_path):
+    tiny_runs.use_small_encoder(monkeypatch)
+    stage = tiny_runs.make_stage(Supervised, "supervised", tmp_path)
+    tiny_runs.open_epoch(stage)
+    for name, images in (("visible", stage.data.visible), ("infrared", stage.data.infrared)):
+        people = np.unique(images.list.identities)
+        assert np.array_equal(people[stage.labels[name]], images.list.identities)

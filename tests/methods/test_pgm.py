@@ -1,0 +1,96 @@
+"""PGM's second stage: sides that change with the epoch, targets that follow the matching."""
+
+import pytest
+import tiny_runs
+import torch
+import torch.nn.functional as F
+
+from clustercontrast.engine.loop import take_step
+from clustercontrast.losses.alternate import alternate_contrast
+from clustercontrast.methods.pgm import Cross
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    tiny_runs.use_small_encoder(monkeypatch)
+    return lambda *flags: tiny_runs.make_stage(Cross, "pgm", tmp_path, *flags)
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [
+        (0, ("infrared", "f_v", "y_v")),
+        (1, ("visible", "f_r", "y_r")),
+        (48, ("infrared", "f_v", "y_v")),
+    ],
+)
+def test_sides_change_with_the_epoch(epoch, expected):
+    """pgm.md 4: even epochs ask the infrared memory, odd ones the visible memory."""
+    memories = tuple(
+        lambda features, targets, name=name: (name, features, targets)
+        for name in ("visible", "infrared")
+    )
+    assert alternate_contrast(epoch, memories, ("f_v", "f_r"), ("y_v", "y_r")) == expected
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_an_iteration_term_by_term(make, epoch):
+    stage = make()
+    batch = next(tiny_runs.open_epoch(stage, epoch))
+    rows_v, rows_r = stage.memory_v.rows.clone(), stage.memory_r.rows.clone()
+    y_v, y_r = batch.visible.labels, batch.infrared.labels
+    ((name, terms),) = stage.iteration(batch, epoch)
+    f_v, f_r = stage.encoder(batch.visible.images, batch.infrared.images)
+
+    def loss(f, rows, y):
+        return F.cross_entropy(F.normalize(f) @ rows.T / stage.args.temp, y)
+
+    cross = (
+        loss(f_v, rows_r, stage.maps[0][y_v])
+        if epoch == 0
+        else loss(f_r, rows_v, stage.maps[1][y_r])
+    )
+    expected = {
+        "infrared": (1.0, loss(f_r, rows_r, y_r)),
+        "visible": (1.0, loss(f_v, rows_v, y_v)),
+        "cross": (0.25, cross),
+    }
+    assert name == "encoder"
+    assert list(terms) == list(expected)
+    for key, (weight, value) in expected.items():
+        assert terms[key][0] == weight
+        torch.testing.assert_close(terms[key][1], value, msg=key)
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_the_cross_call_rewrites_rows_of_the_other_memory(make, epoch):
+    stage = make()
+    batch = next(tiny_runs.open_epoch(stage, epoch))
+    y_v, y_r = batch.visible.labels, batch.infrared.labels
+    expected = [set(y_v.tolist()), set(y_r.tolist())]
+    if epoch == 0:
+        expected[1] |= set(stage.maps[0][y_v].tolist())
+    else:
+        expected[0] |= set(stage.maps[1][y_r].tolist())
+    memories = stage.memory_v, stage.memory_r
+    before = [memory.rows.clone() for memory in memories]
+    ((_, terms),) = stage.iteration(batch, epoch)
+    take_step(stage.optimisers["encoder"], terms)
+    for memory, old, touched in zip(memories, before, expected, strict=True):
+        changed = (memory.rows != old).any(1).nonzero().flatten()
+        assert set(changed.tolist()) == touched
+
+
+def test_matching_is_made_anew_every_epoch(make):
+    stage = make()
+    tiny_runs.open_epoch(stage, 0)
+    stage.maps = tuple(torch.zeros_like(m) for m in stage.maps)
+    tiny_runs.open_epoch(stage, 1)
+    assert any(m.any() for m in stage.maps)
+
+
+def test_jitter_stands_where_the_variant_puts_it(make):
+    visible, exchanged = make()._views(True)
+    assert (visible.jitter, exchanged.jitter) == (False, True)
+    assert make()._views(False)[0].jitter is False
+    assert make("--jitter-infrared")._views(False)[0].jitter is True

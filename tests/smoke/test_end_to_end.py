@@ -1,0 +1,239 @@
+"""From rendered people to the table: what a finished run leaves behind, method by method.
+
+The fast part runs the whole commands with a network of three layers, the slow part with a ResNet.
+"""
+
+import json
+import math
+
+import pytest
+import tiny_runs
+import torch
+from PIL import Image
+
+from clustercontrast import cli
+from clustercontrast.methods import METHODS
+from clustercontrast.models import weights
+from clustercontrast.report.tables import METRICS, RENDERED_NOTE
+
+METHOD_OF = {
+    "pclhd": "pclhd",
+    "pclhd-paper": "pclhd",
+    "pgm": "pgm",
+    "pgm-v2024": "pgm",
+    "adca": "adca",
+    "supervised": "supervised",
+}
+LABELS = [cli.CHANCE, *cli.MODELS.values()]
+CLUSTERING_FACTS = {"clusters", "outliers", "ari", "nmi", "ari_clean", "nmi_clean"}
+TERMS = {  # loss terms of the last stage
+    "pclhd": {"infrared", "visible", "cross", "dynamic_infrared", "dynamic_visible"},
+    "pclhd-paper": {"infrared", "visible", "cross", "dynamic_infrared", "dynamic_visible"},
+    "pgm": {"infrared", "visible", "cross"},
+    "pgm-v2024": {"infrared", "visible", "cross"},
+    "adca": {"infrared", "visible"},
+    "supervised": {"infrared", "visible"},
+}
+JOINT_TERMS = {"joint_infrared", "joint_visible"}
+
+SMALL = [pytest.param(name, False, id=name) for name in METHOD_OF]
+RESNET = [
+    pytest.param(name, True, id=f"{name}-resnet", marks=pytest.mark.slow)
+    for name in ("pclhd", "pgm")
+]
+every_run = pytest.mark.parametrize(("name", "resnet"), [*SMALL, *RESNET])
+
+
+def read_json(path):
+    return json.loads(path.read_text())
+
+
+@every_run
+def test_report_holds_every_model_in_both_searches(trained, name, resnet):
+    report = read_json(trained(name, resnet) / "report.json")
+    for mode in ("all", "indoor"):
+        results = [r for r in report["results"] if r["mode"] == mode]
+        assert [r["model"] for r in results] == LABELS
+    for result in report["results"]:
+        assert result["draws"] == 2
+        for metric in METRICS:
+            assert 0 <= result[metric]["mean"] <= 100
+            assert math.isfinite(result[metric]["std"])
+        assert result["rank1"]["mean"] <= result["rank5"]["mean"] <= result["rank20"]["mean"]
+
+
+@every_run
+def test_rendered_people_are_never_shown_as_the_dataset(trained, name, resnet):
+    folder = trained(name, resnet)
+    for file in ("report.txt", "report.md"):
+        assert RENDERED_NOTE in (folder / file).read_text()
+    report = read_json(folder / "report.json")
+    assert report["published"] == {}
+    assert "rendered" in report["dataset"]
+    assert read_json(folder / "config.json")["about"]["rendered"] is True
+    for path in folder.glob("*/*.pth"):
+        assert torch.load(path, weights_only=True)["about"]["rendered"] is True
+
+
+@every_run
+def test_three_forms_of_the_table_agree(trained, name, resnet):
+    folder = trained(name, resnet)
+    report = read_json(folder / "report.json")
+    for file in ("report.txt", "report.md"):
+        lines = [line.lstrip("| ") for line in (folder / file).read_text().splitlines()]
+        for result in report["results"]:
+            own = [x for x in lines if x.startswith(result["mode"]) and result["model"] in x]
+            assert len(own) == 1
+            assert f"{result['mAP']['mean']:.2f} ± {result['mAP']['std']:.2f}" in own[0]
+
+
+@every_run
+def test_curves_are_a_picture(trained, name, resnet):
+    with Image.open(trained(name, resnet) / "curves.png") as picture:
+        assert picture.format == "PNG"
+        assert min(picture.size) > 300
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+@every_run
+def test_config_tells_where_every_value_comes_from(trained, name, resnet):
+    config = read_json(trained(name, resnet) / "config.json")
+    origins, values = config["origins"], config["values"]
+    assert origins["k1"] == "command line"
+    assert origins["lr"] == "*/*"
+    assert origins["select"] == f"{METHOD_OF[name]}/*"
+    assert origins.keys() | {"method"} == values.keys()
+    assert values["k1"] == 8
+    assert config["numbers"].items() <= values.items()
+    assert "logs_dir" not in config["numbers"]
+    assert {"torch", "numpy", "python", "git"} <= config["versions"].keys()
+
+
+@every_run
+def test_every_epoch_has_its_event(trained, name, resnet):
+    stages = [stage.name for stage in METHODS[METHOD_OF[name]]]
+    events = tiny_runs.events(trained(name, resnet))
+    assert [(e["stage"], e["epoch"]) for e in events] == [(s, e) for s in stages for e in (0, 1)]
+    for event in events:
+        for modality in ("visible", "infrared"):
+            facts = event["clusters"][modality]
+            assert facts.keys() >= CLUSTERING_FACTS
+            assert facts["clusters"] >= 2
+            assert 0 <= facts["outliers"] < 1
+            assert -1 <= facts["ari"] <= 1
+            assert 0 <= facts["nmi"] <= 1 + 1e-9
+        assert {*METRICS, "cycle"} == event["scores"].keys()
+        assert all(map(math.isfinite, event["loss"].values()))
+    seen = events[-1]["loss"].keys() - {"total"}
+    assert TERMS[name] <= seen <= TERMS[name] | JOINT_TERMS
+
+
+@every_run
+def test_seconds_are_accounted_for(trained, name, resnet):
+    lines = (trained(name, resnet) / "metrics.jsonl").read_text().splitlines()
+    for event in map(json.loads, lines):
+        seconds = event["seconds"]
+        assert {"features", "steps", "evaluation", "total"} <= seconds.keys()
+        parts = sum(value for what, value in seconds.items() if what != "total")
+        assert parts <= seconds["total"] + 0.02
+        assert (event["event"] == "saved") == ("saving" in seconds)
+
+
+@pytest.mark.parametrize("name", ["pclhd", "pclhd-paper", "pgm", "pgm-v2024"])
+def test_matched_stages_grade_the_joint_labels_and_the_matches(trained, name):
+    for event in tiny_runs.events(trained(name)):
+        if event["stage"] == "intra":
+            assert "joint" not in event["clusters"]
+            continue
+        assert event["clusters"]["joint"].keys() >= CLUSTERING_FACTS
+        shares = event["clusters"]["match_accuracy"]
+        assert shares.keys() == {"visible", "infrared"}
+        assert all(0 <= share <= 1 for share in shares.values())
+
+
+def test_supervised_labels_are_the_people(trained):
+    for event in tiny_runs.events(trained("supervised")):
+        for modality in ("visible", "infrared"):
+            facts = event["clusters"][modality]
+            assert facts["ari"] == pytest.approx(1)
+            assert facts["outliers"] == 0
+
+
+@pytest.mark.parametrize("name", METHOD_OF)
+def test_best_models_are_those_of_the_best_epochs(trained, name):
+    """The first epoch with the greatest score; the rule of the method, and cycle consistency."""
+    folder = trained(name)
+    rules = {"test": read_json(folder / "config.json")["values"]["select"], "cycle": "cycle"}
+    for stage in METHODS[METHOD_OF[name]]:
+        scores = [e["scores"] for e in tiny_runs.events(folder) if e["stage"] == stage.name]
+        for rule, key in rules.items():
+            best = torch.load(folder / stage.name / f"best_{rule}.pth", weights_only=True)
+            series = [score[key] for score in scores]
+            assert best["epoch"] == series.index(max(series))
+
+
+def differing(a, b):
+    before, after = (read_json(folder / "config.json")["values"] for folder in (a, b))
+    return {key for key in before if before[key] != after[key]}
+
+
+def test_variants_differ_in_the_values_of_their_rows(trained):
+    paper = differing(trained("pclhd"), trained("pclhd-paper"))
+    assert paper >= {"memory", "centroid_weight", "hard_init", "dynamic_query", "joint_branch"}
+    v2024 = differing(trained("pgm"), trained("pgm-v2024")) - {"name", "logs_dir"}
+    assert v2024 == {"variant", "memory", "jitter_infrared"}
+
+
+# --- the test command ---
+
+
+def table(printed: str) -> list[str]:
+    return [line for line in printed.splitlines() if line.startswith(("all ", "indoor "))]
+
+
+@every_run
+def test_test_command_reproduces_the_training_report(trained, name, resnet, monkeypatch, capsys):
+    folder = trained(name, resnet)
+    if not resnet:
+        tiny_runs.use_small_encoder(monkeypatch)
+    expected = (folder / "report.json").read_text()
+    rows = table((folder / "report.txt").read_text())
+    (folder / "report.json").unlink()
+    capsys.readouterr()
+    cli.test("sysu", [str(folder), "--trials", "2", "--device", "cpu"])
+    assert (folder / "report.json").read_text() == expected
+    assert table(capsys.readouterr().out) == rows
+
+
+@pytest.mark.parametrize(
+    ("name", "resnet"),
+    [pytest.param("pgm", False), pytest.param("pgm", True, marks=pytest.mark.slow)],
+)
+def test_a_saved_model_alone_scores_as_in_the_report(trained, name, resnet, monkeypatch, capsys):
+    folder = trained(name, resnet)
+    if not resnet:
+        tiny_runs.use_small_encoder(monkeypatch)
+        monkeypatch.setattr(weights, "read", lambda path: torch.load(path)["weights"])
+    model = folder / "cross" / "best_test.pth"
+    place = ["--data-dir", str(tiny_runs.dataset()), *tiny_runs.SIZE, "--device", "cpu"]
+    capsys.readouterr()
+    cli.test("sysu", [str(model), *place, "--trials", "2"])
+    rows = table(capsys.readouterr().out)
+    label = cli.MODELS["test"]
+    reported = [x for x in table((folder / "report.txt").read_text()) if label in x]
+    assert [x.split(model.name)[1].split() for x in rows] == [
+        x.split(label)[1].split() for x in reported
+    ]
+
+
+def test_an_earlier_stage_can_be_tested(trained, monkeypatch, capsys):
+    tiny_runs.use_small_encoder(monkeypatch)
+    report = trained("adca") / "report.json"
+    before = report.read_text()
+    cli.test("sysu", [str(report.parent), "--stage", "intra", "--trials", "2", "--device", "cpu"])
+    assert "stage intra" in capsys.readouterr().out
+    results = [r["results"] for r in (json.loads(before), read_json(report))]
+    cross, intra = ({r["model"]: r for r in found if r["mode"] == "all"} for found in results)
+    report.write_text(before)
+    assert intra[cli.MODELS["start"]] == cross[cli.MODELS["start"]]
+    assert intra[cli.MODELS["last"]] != cross[cli.MODELS["last"]]

@@ -1,0 +1,124 @@
+"""A file is written whole or not at all."""
+
+import errno
+import os
+
+import pytest
+
+from clustercontrast.files import UserError, atomic, read_json, write_error, write_json
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "results.txt"
+    path.write_text("old")
+    return path
+
+
+def only(path):
+    """The text of the one file in a folder."""
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+    return path.read_text()
+
+
+def test_the_name_appears_with_the_whole_content(path):
+    with atomic(path) as file:
+        file.write("new")
+        file.flush()
+        assert path.read_text() == "old"
+    assert only(path) == "new"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_in_the_block_leaves_the_old_file(path, error):
+    def fail():
+        with atomic(path) as file:
+            file.write("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert only(path) == "old"
+
+
+def disk_full(*_):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def write(path):
+    with atomic(path) as file:
+        file.write("new")
+
+
+@pytest.mark.parametrize("place", ["fsync", "replace"])
+def test_a_full_disk_is_one_clear_line_and_leaves_the_old_file(path, monkeypatch, place):
+    monkeypatch.setattr(os, place, disk_full)
+    monkeypatch.setattr(type(path), "replace", disk_full, raising=True)
+    with pytest.raises(UserError) as error:
+        write(path)
+    assert str(path) in str(error.value)
+    assert "no space left" in str(error.value)
+    assert "\n" not in str(error.value)
+    assert only(path) == "old"
+
+
+def test_the_content_is_on_the_disk_before_the_name_appears(path, monkeypatch):
+    order = []
+    fsync, replace = os.fsync, type(path).replace
+    monkeypatch.setattr(os, "fsync", lambda number: (order.append("fsync"), fsync(number)))
+    monkeypatch.setattr(
+        type(path), "replace", lambda a, b: (order.append("replace"), replace(a, b))
+    )
+    write(path)
+    assert order == ["fsync", "replace"]
+
+
+def test_folders_are_made(tmp_path):
+    write(tmp_path / "a" / "b" / "c.txt")
+    assert (tmp_path / "a" / "b" / "c.txt").read_text() == "new"
+
+
+def test_a_file_in_the_way_of_a_folder_is_named(path):
+    with pytest.raises(UserError, match=r"cannot write .*results\.txt/inner"):
+        write(path / "inner")
+
+
+def test_bytes_and_unicode(tmp_path):
+    with atomic(tmp_path / "b", "wb") as file:
+        file.write(b"\x00\xff")
+    assert (tmp_path / "b").read_bytes() == b"\x00\xff"
+    write_json(tmp_path / "j", {"±": [1.5, None, "φ"]})
+    assert read_json(tmp_path / "j") == {"±": [1.5, None, "φ"]}
+    assert "φ" in (tmp_path / "j").read_text(encoding="utf-8")
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(path):
+    with pytest.raises(TypeError):
+        write_json(path, {"x": object()})
+    assert only(path) == "old"
+
+
+@pytest.mark.parametrize("content", [b"{", b"", b"\xff\xfe"])
+def test_damaged_json_is_named(path, content):
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"results\.txt is damaged"):
+        read_json(path)
+
+
+def test_missing_json_is_named(tmp_path):
+    with pytest.raises(UserError, match="does not exist"):
+        read_json(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    ("number", "remedy"),
+    [
+        (errno.ENOSPC, "free some space"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EACCES, "check the folder's rights"),
+    ],
+)
+def test_write_errors_name_the_remedy(path, number, remedy):
+    message = str(write_error(path, OSError(number, os.strerror(number))))
+    assert remedy in message
+    assert str(path) in message

@@ -1,0 +1,226 @@
+"""Who may import whom, that no method or numeric module knows a dataset, and who may seed."""
+
+import ast
+import functools
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "clustercontrast"
+FILES = sorted(PACKAGE.rglob("*.py"))
+NUMERICS = {"models", "losses", "clustering", "association", "memory", "features"}
+THIRD_PARTY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "faiss", "numba", "ot"}
+
+# Module or package -> what of this package it may import besides its own folder.  The longest
+# matching name decides.
+ALLOWED = {
+    "files": set(),
+    "recipes": set(),
+    "clustering": set(),
+    "association": set(),
+    "losses": set(),
+    "memory": set(),
+    "models": set(),
+    "models.weights": {"files"},  # a checkpoint that does not fit is the user's mistake
+    "evaluation": set(),
+    "evaluation.metrics": set(),
+    "evaluation.diagnostics": set(),
+    "data": {"files"},
+    "features": {"data"},
+    "evaluation.protocols": {"data", "features", "files", "evaluation.metrics"},
+    "evaluation.scoring": {"data", "features", "evaluation"},
+    "engine": {"files"},
+    "report": {"files"},
+    "rendering": {"files"},
+    "methods": {"files", "data", "engine", "features", "evaluation", *NUMERICS},
+    "options": {"files", "recipes"},
+    "cli": {"*"},
+}
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts).removesuffix("__init__").rstrip(".")
+
+
+MODULES = {module_of(path) for path in FILES}
+
+
+@functools.cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@functools.cache
+def imported(path: Path) -> frozenset[str]:
+    """Dotted names that a file imports; names of this package lose their first part."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            found |= {_resolved(node.module, alias.name) for alias in node.names}
+    return frozenset(found)
+
+
+def _resolved(module: str, name: str) -> str:
+    inner = f"{module}.{name}".removeprefix("clustercontrast.")
+    return f"clustercontrast.{inner}" if inner in MODULES and inner else module
+
+
+def own(path: Path) -> set[str]:
+    prefix = "clustercontrast."
+    return {name.removeprefix(prefix) for name in imported(path) if name.startswith(prefix)}
+
+
+def rule_of(module: str) -> str:
+    names = [name for name in ALLOWED if within(module, name)]
+    assert names, f"{module} stands in no layer: add it to the table"
+    return max(names, key=len)
+
+
+def within(module: str, package: str) -> bool:
+    return package == "*" or module == package or module.startswith(f"{package}.")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: module_of(path) or "clustercontrast")
+def test_imports_stay_within_the_table(path):
+    module = module_of(path)
+    if not module:
+        assert not own(path)
+        return
+    rule = rule_of(module)
+    allowed = ALLOWED[rule] | {rule if "." not in rule else rule.split(".")[0]}
+    if rule.startswith("evaluation."):
+        allowed = ALLOWED[rule] | {rule}
+    wrong = [name for name in own(path) if not any(within(name, other) for other in allowed)]
+    assert not wrong, f"{module} must not import {wrong}"
+
+
+def test_the_table_has_no_row_without_a_module():
+    assert all(any(within(module, name) for module in MODULES) for name in ALLOWED)
+
+
+@pytest.mark.parametrize("name", ["files", "recipes"])
+def test_the_ground_needs_the_standard_library_only(name):
+    tops = {name.split(".")[0] for name in imported(PACKAGE / f"{name}.py")}
+    assert not tops & (THIRD_PARTY | {"PIL", "matplotlib", "tqdm", "clustercontrast"})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in FILES if rule_of(module_of(p) or "cli").split(".")[0] in NUMERICS - {"features"}],
+    ids=module_of,
+)
+def test_numerics_know_no_flags_paths_or_logs(path):
+    tops = {name.split(".")[0] for name in imported(path)}
+    forbidden = {"argparse", "logging", "json", "os", "sys", "PIL", "tqdm", "matplotlib"}
+    if module_of(path) != "models.weights":
+        forbidden.add("pathlib")
+    assert not tops & forbidden
+
+
+def test_a_method_imports_no_other_method_but_dcl():
+    for path in (PACKAGE / "methods").glob("*.py"):
+        others = {name.split(".")[1] for name in own(path) if name.startswith("methods.")}
+        if path.stem != "__init__":
+            assert others <= {"dcl"}, path.stem
+
+
+def test_packages_import_their_children_in_methods_only():
+    for path in PACKAGE.rglob("__init__.py"):
+        if path.parent.name != "methods":
+            assert not own(path), path
+
+
+def test_root_scripts_import_the_command_line_only():
+    for path in ROOT.glob("*.py"):
+        assert {n for n in imported(path) if "clustercontrast" in n} <= {"clustercontrast.cli"}
+
+
+def test_no_cycles():
+    graph = {module_of(path): own(path) & MODULES for path in FILES}
+    done, open_ = set(), []
+
+    def visit(module):
+        if module in done:
+            return
+        assert module not in open_, f"cycle: {' -> '.join([*open_, module])}"
+        open_.append(module)
+        for other in graph[module]:
+            visit(other)
+        open_.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+    assert len(done) == len(FILES) > 30
+
+
+def test_imports_stand_at_the_top_of_their_file():
+    for path in FILES:
+        for function in ast.walk(tree(path)):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                inner = [
+                    n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)
+                ]
+                names = {alias.name for node in inner for alias in node.names}
+                assert names <= {"faiss"}, f"{path}: {names} imported inside {function.name}"
+
+
+DATASETS = re.compile(r"sysu|regdb|llcm", re.IGNORECASE)
+
+
+def identifiers(path: Path) -> set[str]:
+    """Names, attributes, arguments and short strings of a file; not its prose."""
+    found = set()
+    for node in ast.walk(tree(path)):
+        found |= {
+            value
+            for field in ("id", "attr", "name", "arg")
+            if isinstance(value := getattr(node, field, None), str)
+        }
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value:
+            found.add(node.value)
+    return found
+
+
+@pytest.mark.parametrize(
+    "folder", ["engine", "methods", "clustering", "association", "losses", "models"]
+)
+def test_no_dataset_is_known_where_methods_are_written(folder):
+    for path in (PACKAGE / folder).rglob("*.py"):
+        assert not [name for name in identifiers(path) if DATASETS.search(name)], path
+
+
+GLOBAL_STATE = re.compile(
+    r"(?<![\w.])(?:random\.(?!Random\b)\w+\(|np\.random\.(?!default_rng\b|Generator\b|SeedSequence\b)\w+\()"
+    r"|torch\.(?:cuda\.)?manual_seed|torch\.seed\(|set_rng_state"
+)
+
+
+def test_global_random_state_is_touched_in_one_place():
+    """New layers draw their first weights from torch's generator, so the pipeline seeds it."""
+    hits = {
+        (module_of(path), match.group())
+        for path in FILES
+        for match in GLOBAL_STATE.finditer(path.read_text(encoding="utf-8"))
+    }
+    assert hits == {("engine.pipeline", "torch.manual_seed")}
+
+
+DRAWS = {"rand", "randn", "randint", "randperm", "multinomial", "bernoulli", "normal"}
+
+
+def test_every_draw_names_its_generator():
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+                continue
+            called = node.func
+            is_torch = isinstance(called.value, ast.Name) and called.value.id == "torch"
+            if is_torch and called.attr in DRAWS:
+                assert "generator" in {k.arg for k in node.keywords}, f"{path}:{node.lineno}"

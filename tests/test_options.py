@@ -1,0 +1,288 @@
+"""Every flag once, every default once, and no value whose origin is not known."""
+
+import argparse
+import ast
+from pathlib import Path
+
+import pytest
+
+from clustercontrast import options as options_module
+from clustercontrast import recipes
+from clustercontrast.files import UserError
+from clustercontrast.methods import METHODS
+from clustercontrast.options import FOLLOWS, REJECTED, RUN_ONLY, add_flags, parse
+from clustercontrast.recipes import RECIPES, matching, variants
+
+PACKAGE = Path(options_module.__file__).parent
+STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
+OFFICIAL = ("pgm", "pclhd", "adca")
+
+
+def read(*argv, method="pclhd"):
+    return parse("sysu", STAGES, ["--method", method, *argv])
+
+
+def flags() -> set[str]:
+    parser = argparse.ArgumentParser(add_help=False)
+    add_flags(parser, ["first", "second"])
+    return {action.dest for action in parser._actions}
+
+
+def test_every_recipe_key_is_a_flag():
+    keys = {key for row in RECIPES.values() for key in row}
+    assert keys <= flags()
+
+
+def test_every_flag_has_a_value_somewhere():
+    keys = {key for row in RECIPES.values() for key in row}
+    assert flags() - keys == {"method"}
+
+
+def attributes_read(path: Path) -> set[str]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+
+
+def test_every_flag_is_read_somewhere():
+    files = [path for path in PACKAGE.rglob("*.py") if path.name not in ("options.py",)]
+    attributes = set().union(*map(attributes_read, files))
+    unread = flags() - attributes
+    assert unread <= set(FOLLOWS.values()), unread  # leaders are read through their followers
+
+
+def test_no_default_stands_with_the_flags():
+    tree = ast.parse((PACKAGE / "options.py").read_text(encoding="utf-8"))
+    function = next(n for n in ast.walk(tree) if getattr(n, "name", "") == "add_flags")
+    keywords = {k.arg for n in ast.walk(function) if isinstance(n, ast.Call) for k in n.keywords}
+    assert "default" not in keywords
+
+
+def test_flags_that_may_change_on_resuming_exist():
+    assert flags() >= RUN_ONLY
+    assert not RUN_ONLY & {"seed", "epochs", "eps", "precision", "bn_groups"}
+
+
+def test_every_method_has_a_recipe_and_a_value_for_every_flag_it_reads():
+    for method, stages in METHODS.items():
+        given = read(method=method).values
+        for stage in stages:
+            assert vars(read(method=method).at(stage.name)).keys() == given.keys()
+
+
+def test_a_list_in_a_recipe_has_one_value_per_stage():
+    for key, row in RECIPES.items():
+        for name, value in row.items():
+            if isinstance(value, list):
+                assert len(value) == len(STAGES[key[0]]), (key, name)
+
+
+# --- the official scripts ---
+
+SHARED = {  # common.md 3 to 8, the same in all three
+    "height": 288, "width": 144, "num_instances": 16, "k1": 30, "k2": 6, "lr": 3.5e-4,
+    "weight_decay": 5e-4, "epochs": 50, "iters": 200, "step_size": 20, "seed": 1, "temp": 0.05,
+    "batch_visible": 128, "min_samples": 4, "eps": 0.6, "cam": True, "depth": 50,
+    "padding": 10, "flip": 0.5, "erasing": 0.5, "eval_step": 1, "print_freq": 10,
+    "pretrained": "imagenet", "start_from": "test", "precision": "fp32", "smooth": 0,
+    "memory_gradient": "upstream",
+}  # fmt: skip
+SCRIPTS = {
+    "pgm": {  # pgm.md 6; four GPUs; evaluated from epoch 6, ten galleries, by mAP
+        "batch_size": 256, "momentum": 0.2, "bn_groups": 4, "non_local": True,
+        "memory": "sequential", "cross_weight": 0.25, "select": "mAP", "eval_from": 6,
+        "eval_trials": 10, "jitter_exchanged": True, "jitter_infrared": False,
+    },
+    "pclhd": {  # pclhd.md 6; two GPUs; one gallery, by Rank-1
+        "batch_size": 128, "momentum": 0.1, "bn_groups": 2, "non_local": True,
+        "memory": "hybrid", "cross_weight": 0.25, "select": "rank1", "eval_from": 0,
+        "eval_trials": 1, "ema_decay": 0.999, "hinge": 0.2, "hard_weight": 0.5,
+        "centroid_weight": 0.5, "dynamic_weight": 1.0, "joint_k1": 40, "joint_k2": 32,
+        "hard_init": "centroid", "dynamic_query": "momentum", "joint_branch": True,
+        "retrieval": "momentum_encoder", "jitter_exchanged": False,
+    },
+    "adca": {  # adca.md 12 and the values hard-coded there; four GPUs
+        "batch_size": 256, "momentum": 0.1, "bn_groups": 4, "non_local": False,
+        "memory": "sequential", "vote_threshold": 0.5, "aggregation_weight": 0.1,
+        "select": "mAP", "eval_from": 6, "jitter_exchanged": False,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", OFFICIAL)
+def test_defaults_are_those_of_the_official_scripts(method):
+    for stage in STAGES[method]:
+        got = vars(read(method=method).at(stage))
+        expected = SHARED | SCRIPTS[method]
+        assert {key: got[key] for key in expected} == expected
+        assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.6
+
+
+def test_pgm_v2024_differs_from_v2023_in_two_stages():
+    """pgm.md: jittered infrared images in stage 1, the hardest-sample update in stage 2."""
+    intra, cross = (vars(read("--variant", "v2024", method="pgm").at(s)) for s in STAGES["pgm"])
+    before = vars(read(method="pgm").at("intra"))
+    assert {k: v for k, v in intra.items() if before[k] != v} == {
+        "variant": "v2024",
+        "jitter_infrared": True,
+    }
+    assert {k: v for k, v in cross.items() if before[k] != v} == {
+        "variant": "v2024",
+        "memory": "hard",
+    }
+
+
+def test_pclhd_paper_is_the_equations():
+    """pclhd.md 9.1: Eq. 3-5, 6-7, 19-23; λ and 1 - λ weigh hard and dynamic prototypes."""
+    intra, progressive = (read("--variant", "paper").at(s) for s in STAGES["pclhd"])
+    assert (intra.memory, progressive.memory) == ("sequential", "hybrid")
+    assert progressive.centroid_weight == 0
+    assert progressive.hard_init == "farthest"
+    assert progressive.dynamic_query == "online"
+    assert progressive.joint_branch is False
+    assert progressive.dynamic_weight == 0.5
+
+
+# --- values ---
+
+
+def test_one_value_one_per_stage_or_by_name():
+    at = read("--iters", "7").at
+    assert (at("intra").iters, at("progressive").iters) == (7, 7)
+    at = read("--iters", "7", "9").at
+    assert (at("intra").iters, at("progressive").iters) == (7, 9)
+    at = read("--iters", "progressive=9").at
+    assert (at("intra").iters, at("progressive").iters) == (200, 9)
+    at = read("--memory", "intra=hard", "--variant", "paper").at
+    assert (at("intra").memory, at("progressive").memory) == ("hard", "hybrid")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--iters", "1", "2", "3"],
+        ["--iters", "1", "progressive=2"],
+        ["--iters", "cross=2"],
+        ["--memory", "intra=soft"],
+    ],
+)
+def test_wrong_per_stage_values_are_refused(argv):
+    with pytest.raises(UserError, match=argv[0]):
+        read(*argv)
+
+
+def test_following_values():
+    at = read("--eps", "0.5", "--eps-joint", "progressive=0.7").at
+    stage = at("progressive")
+    assert (stage.eps_visible, stage.eps_infrared, stage.eps_joint) == (0.5, 0.5, 0.7)
+    assert at("intra").eps_joint == 0.5
+    at = read("--eps", "0.5", "0.4").at
+    assert (at("intra").eps_visible, at("progressive").eps_visible) == (0.5, 0.4)
+
+
+def test_the_dynamic_weight_of_the_paper_follows_lambda_unless_given():
+    paper = ("--variant", "paper", "--hard-weight", "0.3")
+    assert read(*paper).at("progressive").dynamic_weight == pytest.approx(0.7)
+    given = read(*paper, "--dynamic-weight", "0.1").at("progressive")
+    assert given.dynamic_weight == pytest.approx(0.1)
+    assert read("--hard-weight", "0.3").at("progressive").dynamic_weight == 1.0
+
+
+def test_switches():
+    assert read("--no-cam").at("intra").cam is False
+    assert read("--no-joint-branch").at("progressive").joint_branch is False
+    assert read("--non-local", method="adca").at("intra").non_local is True
+
+
+def test_stages_are_read_from_the_command_line():
+    assert read().stages is None
+    assert read("--stages", "progressive").stages == ["progressive"]
+
+
+# --- origins and variants ---
+
+
+def test_origins():
+    origins = read("--k1", "20", "--variant", "paper").origins
+    assert origins["k1"] == "command line"
+    assert origins["lr"] == "*/*"
+    assert origins["eps"] == "*/sysu"
+    assert origins["ema_decay"] == "pclhd/*"
+    assert origins["hard_init"] == "pclhd/*/paper"
+    assert read("--variant", "v2024", method="pgm").origins["memory"] == "pgm/sysu/v2024"
+
+
+def test_later_rows_win():
+    assert matching("pgm", "sysu", "v2024") == [
+        ("*", "*"),
+        ("*", "sysu"),
+        ("pgm", "*"),
+        ("pgm", "*", "v2024"),
+        ("pgm", "sysu", "v2024"),
+    ]
+
+
+def test_variants_of_the_methods():
+    assert variants("pgm") == ["v2023", "v2024"]
+    assert variants("pclhd") == ["upstream", "paper"]
+    assert variants("adca") == ["upstream"]
+    with pytest.raises(UserError, match="choose from v2023, v2024"):
+        read("--variant", "paper", method="pgm")
+
+
+def test_numbers_leave_out_where_and_how_the_run_happens():
+    a = read("--logs-dir", "x", "--device", "cpu", "--print-freq", "3", "--trials", "2").numbers()
+    assert a == read().numbers()
+    assert read("--k1", "20").numbers() != a
+
+
+def test_recipes_are_data():
+    assert not [n for n in vars(recipes) if n not in ("RECIPES", "Row", "matching", "variants")
+                and not n.startswith("__")]  # fmt: skip
+
+
+# --- refusal ---
+
+
+@pytest.mark.parametrize("flag", REJECTED)
+def test_dead_official_flags_are_refused_with_their_reason(flag):
+    with pytest.raises(UserError) as error:
+        read(flag, "1")
+    assert flag in str(error.value)
+    assert REJECTED[flag] in str(error.value)
+
+
+def test_flags_of_other_methods_are_refused():
+    with pytest.raises(UserError, match="adca does not use --ema-decay"):
+        read("--ema-decay", "0.9", method="adca")
+
+
+@pytest.mark.parametrize("argv", [["--bogus"], ["--iter", "3"], ["surplus"]])
+def test_unknown_words_and_abbreviations_are_refused(argv):
+    with pytest.raises(UserError, match="--help lists the flags"):
+        read(*argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "bound"),
+    [
+        (["--eps", "1.01"], "from 0 to 1"),
+        (["--momentum", "-0.01"], "from 0 to 1"),
+        (["--k1", "0"], "of at least 1"),
+        (["--seed", "-1"], "of at least 0"),
+        (["--seed", "1.5"], "a whole number"),
+        (["--lr", "nan"], "a number"),
+        (["--lr", "inf"], "a number"),
+        (["--lr", "fast"], "'fast' is not a number"),
+        (["--trials", "11"], "from 1 to 10"),
+    ],
+)
+def test_values_out_of_range_are_refused(argv, bound):
+    with pytest.raises(UserError, match=argv[0]) as error:
+        read(*argv)
+    assert bound in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_values_at_the_bounds_are_accepted():
+    at = read("--eps", "1", "--momentum", "0", "--k1", "1", "--seed", "0").at("intra")
+    assert (at.eps, at.momentum, at.k1, at.seed) == (1, 0, 1, 0)

@@ -1,0 +1,125 @@
+"""The files a user starts: they answer, parse, and name what exists."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from clustercontrast import cli
+from clustercontrast.methods import METHODS
+from clustercontrast.options import parse
+
+ROOT = Path(__file__).parents[1]
+SCRIPTS = sorted(ROOT.glob("*.py"))
+SHELL = sorted([*ROOT.glob("*.sh"), *(ROOT / ".ci").glob("*")])
+STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
+COMMANDS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
+
+
+def test_there_is_something_to_test():
+    names = {path.name for path in (*SCRIPTS, *SHELL)}
+    assert names >= {"prepare_sysu.py", "train_sysu.py", "test_sysu.py", "run_tests.sh"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_are_thin(script):
+    """A root script calls one command with its dataset, which the same words in its name say."""
+    action, dataset = script.stem.split("_")
+    call = f'from clustercontrast.cli import {action}\n\nif __name__ == "__main__":\n    {action}'
+    assert f'{call}("{dataset}")\n' in script.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_scripts_answer_help(script, tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(script), "--help"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--data-dir" in done.stdout
+    assert done.stderr == ""
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("action", COMMANDS)
+def test_commands_answer_help(action, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        COMMANDS[action]("sysu", ["--help"])
+    assert leaving.value.code == 0
+    assert "--data-dir" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", STAGES)
+def test_help_of_a_method_shows_its_values_and_rows(method, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        parse("sysu", STAGES, ["--method", method, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert leaving.value.code == 0
+    assert f"{method} on sysu" in shown
+    assert "[0.00035; */*]" in shown
+    assert f"; {method}/*]" in shown
+    assert ("--ema-decay" in shown) == (method == "pclhd")
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_parse(script):
+    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+NAMED = re.compile(r"(?<![\w./-])((?:\.ci/|benchmarks/|tests/)?[a-z_]+\.(?:py|sh|txt))\b")
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_name_existing_files(script):
+    missing = [name for name in NAMED.findall(script.read_text()) if not (ROOT / name).exists()]
+    assert not missing
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_stop_at_the_first_failure(script):
+    text = script.read_text()
+    if text.startswith("#!"):
+        assert "set -euo pipefail" in text
+        assert 'cd "$(dirname "$0")' in text
+
+
+FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
+
+
+@pytest.mark.parametrize("name", ["run_train_sysu.sh", "test_sysu.sh"])
+def test_shell_scripts_name_existing_flags(name, capsys):
+    known = set()
+    for method in STAGES:
+        with pytest.raises(SystemExit):
+            parse("sysu", STAGES, ["--method", method, "--help"])
+        known |= set(FLAG.findall(capsys.readouterr().out))
+    assert set(FLAG.findall((ROOT / name).read_text())) <= known
+
+
+def test_the_training_script_hands_everything_on(tmp_path):
+    """A ``python`` that prints its arguments stands in for the interpreter."""
+    fake = tmp_path / "python"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    script = tmp_path / "run_train_sysu.sh"  # a copy: no environment is entered beside it
+    script.write_text((ROOT / script.name).read_text())
+    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+
+    def called(*words):
+        command = ["bash", str(script), *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        return done.stdout.split("\n")[:-1]
+
+    assert called() == ["train_sysu.py", "--method", "pclhd"]
+    flags = ["--eps", "0.55", "--name", "two words"]
+    assert called("pgm", *flags) == ["train_sysu.py", "--method", "pgm", *flags]
+    assert called(*flags) == ["train_sysu.py", "--method", "pclhd", *flags]

@@ -1,0 +1,149 @@
+"""Whole runs in seconds: rendered people of 32x16 pixels and a network of three layers.
+
+The commands are the real ones; only ``build_encoder`` (and its counterpart that rebuilds a network
+from saved weights) is exchanged where a test is about the engine and not about the ResNet.
+"""
+
+import atexit
+import functools
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from clustercontrast import cli
+from clustercontrast.data.images import open_prepared
+from clustercontrast.engine.run import Run
+from clustercontrast.engine.stage import Stage
+from clustercontrast.methods import METHODS, dcl
+from clustercontrast.models import weights
+from clustercontrast.options import parse
+from clustercontrast.rendering.layouts import SIZES, render_sysu
+
+SIZE = ["--height", "32", "--width", "16"]
+SCHEDULE = ["--epochs", "2", "--iters", "2"]
+CLUSTERING = ["--k1", "8", "--k2", "3", "--eps", "0.5", "--min-samples", "3"]
+BATCHES = ["--batch-size", "16", "--batch-visible", "16", "--num-instances", "4"]
+START = ["--depth", "18", "--pretrained", "random", "--device", "cpu"]
+SCORING = ["--selection-images", "64", "--trials", "2", "--eval-from", "0", "--eval-trials", "1"]
+JOINT = ["--joint-k1", "10", "--joint-k2", "4", "--eps-joint", "0.6"]
+
+
+@functools.cache
+def dataset() -> Path:
+    """The tiny rendered set, rendered and prepared once per session."""
+    folder = tempfile.TemporaryDirectory(prefix="clustercontrast-")
+    atexit.register(folder.cleanup)
+    root = Path(folder.name) / "people"
+    render_sysu(root, SIZES["tiny"], seed=3)
+    cli.prepare("sysu", ["--data-dir", str(root), *SIZE, "-j", "1"])
+    return root
+
+
+def arguments(method: str, logs: Path, *more: str) -> list[str]:
+    """Command line of a short training; what ``more`` says comes last and wins."""
+    places = ["--method", method, "--data-dir", str(dataset()), "--logs-dir", str(logs)]
+    numbers = [*SIZE, *SCHEDULE, *CLUSTERING, *BATCHES, *START, *SCORING]
+    return [*places, *numbers, *(JOINT if method == "pclhd" else []), *more]
+
+
+def run_folder(logs: Path, method: str, name: str = "seed1") -> Path:
+    return logs / "sysu" / method / name
+
+
+class SmallEncoder(nn.Module):
+    """What the stages know of a network: two stems, a shared part with BatchNorm, a neck."""
+
+    width = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stems = nn.ModuleDict(
+            {name: nn.Conv2d(3, 8, 5, stride=4) for name in ("visible", "infrared")}
+        )
+        self.stems["infrared"].load_state_dict(self.stems["visible"].state_dict())
+        self.shared = nn.Sequential(
+            nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
+        )
+        self.neck = nn.BatchNorm1d(16)
+
+    def forward(self, visible, infrared):
+        maps = torch.cat([self.stems["visible"](visible), self.stems["infrared"](infrared)])
+        return self.neck(self.shared(maps).mean((2, 3))).split([len(visible), len(infrared)])
+
+    def embed(self, images, modality):
+        features = self.neck(self.shared(self.stems[modality](images)).mean((2, 3)))
+        return features / features.norm(dim=1, keepdim=True)
+
+
+def rebuilt(state: dict) -> SmallEncoder:
+    network = SmallEncoder()
+    network.load_state_dict(state)
+    return network
+
+
+def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(dcl, "build_encoder", lambda args: SmallEncoder())
+    patch.setattr(weights, "network_for", rebuilt)
+
+
+def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Stage:
+    """A stage with the small encoder on the rendered people, set up but not trained."""
+    names = {name: [stage.name for stage in stages] for name, stages in METHODS.items()}
+    options = parse("sysu", names, arguments(method, folder, "--start-from", "pretrained", *flags))
+    prepared = open_prepared(Path(f"{dataset()}-32x16"))
+    data = cli.TrainingData(prepared["train_visible"], prepared["train_infrared"])
+    run = Run(folder, torch.device("cpu"))
+    run.generator.manual_seed(5)
+    torch.manual_seed(5)
+    stage = make(options.at(make.name), data, run)
+    stage.setup()
+    return stage
+
+
+def open_epoch(stage: Stage, epoch: int = 0) -> Iterator:
+    """The batches of an epoch whose labels and memories are made; networks in train mode."""
+    batches = next(stage.refresh(epoch))
+    for network in stage.networks.values():
+        network.train()
+    return batches
+
+
+def events(folder: Path) -> list[dict]:
+    """Epoch events of a run, without the seconds they took."""
+    lines = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
+    return [
+        {key: value for key, value in line.items() if key != "seconds"}
+        for line in lines
+        if line["event"] == "epoch"
+    ]
+
+
+def saved(folder: Path) -> dict[str, object]:
+    """Everything a run has saved: checkpoints and labels by path, and its events."""
+    content: dict[str, object] = {"events": events(folder)}
+    for path in sorted(folder.rglob("*.pth*")):
+        content[str(path.relative_to(folder))] = torch.load(path, weights_only=True)
+    for path in sorted(folder.rglob("*.npz*")):
+        with np.load(path) as labels:
+            content[str(path.relative_to(folder))] = {k: labels[k] for k in labels.files}
+    return content
+
+
+def differences(a: object, b: object, place: str = "") -> list[str]:
+    """Places at which two nested contents are not equal bit for bit."""
+    if isinstance(a, dict) and isinstance(b, dict):
+        missing = [f"{place}/{key} in one only" for key in a.keys() ^ b.keys()]
+        common = [key for key in a if key in b]
+        return sum((differences(a[k], b[k], f"{place}/{k}") for k in common), missing)
+    if isinstance(a, list | tuple) and isinstance(b, list | tuple):
+        return differences(dict(enumerate(a)), dict(enumerate(b)), place)
+    if isinstance(a, torch.Tensor | np.ndarray):
+        a, b = torch.as_tensor(a), torch.as_tensor(b)
+        return [] if a.dtype == b.dtype and torch.equal(a, b) else [place]
+    return [] if a == b else [f"{place}: {a} and {b}"]
