@@ -55,9 +55,7 @@ class Intra(Stage):
         self._check_batches()
         self.encoder = self.add("encoder", build_encoder(self.args))
         self.start_weights()
-        trained = [p for p in self.encoder.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
-        self.optimise("encoder", adam, step_decay(self.args.step_size))
+        self.optimise_with_adam(self.encoder)
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
@@ -81,6 +79,12 @@ class Intra(Stage):
             source = self.args.start_from
         report = weights.start(self.encoder, source, self.args.depth)
         self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
+
+    def optimise_with_adam(self, *networks: nn.Module) -> None:
+        """One Adam over all trained parameters; the rate falls to a tenth every step_size epochs."""
+        trained = [p for network in networks for p in network.parameters() if p.requires_grad]
+        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
+        self.optimise("encoder", adam, step_decay(self.args.step_size))
 
     # --- features and labels ---
 

@@ -39,7 +39,6 @@ def refused(capsys):
 @pytest.fixture
 def small(monkeypatch):
     tiny_runs.use_small_encoder(monkeypatch)
-    monkeypatch.setattr(cli, "curves", lambda *_: None)
 
 
 @pytest.fixture
