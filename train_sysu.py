@@ -3,7 +3,7 @@
     python train_sysu.py --method pclhd                    # both stages, then both searches
     python train_sysu.py --method pclhd --help             # every flag with PCLHD's default
     python train_sysu.py --method pclhd --no-joint-branch --name no-joint        # an ablation
-    python train_sysu.py --method pgm --stages cross       # second stage of a run whose first is done
+    python train_sysu.py --method pgm --stages cross       # second stage, the first being done
 
 Defaults: clustercontrast/recipes.py.  Flags: clustercontrast/options.py.  Method:
 clustercontrast/methods/<method>.py.  The same command resumes an interrupted run.

@@ -64,6 +64,8 @@ def command(action: Callable[[], None]) -> None:
     except torch.OutOfMemoryError:
         _leave(2, "error: the GPU's memory is full: add --checkpoint-groups, --precision bf16 or "
                   "a smaller --batch-size; epochs already finished are saved")  # fmt: skip
+    except ImportError as error:  # an optional backend
+        _leave(2, f"error: {error}")
     except OSError as error:
         if error.filename is None and error.errno is None:
             raise
@@ -233,12 +235,10 @@ def _device(name: str) -> torch.device:
 def _check_config(options: Options, folder: Path) -> None:
     """Refuse to go on with a run under other flags; ``--overwrite`` starts it anew."""
     path = folder / "config.json"
-    if options.overwrite and folder.exists():
-        for stage in folder.iterdir():
-            checkpoint.remove(stage)
-        for file in (path, folder / "metrics.jsonl", folder / "log.txt"):
-            file.unlink(missing_ok=True)
-    if not path.exists():
+    if options.overwrite:
+        for stage in options.stages or (s.name for s in METHODS[options.method]):
+            checkpoint.remove(folder / stage)
+    if not path.exists() or not any(folder.glob(f"*/{checkpoint.LAST}")):
         return
     before, now = read_json(path)["numbers"], options.numbers()
     changed = [k for k in now if k not in before or before[k] != _plain(now[k])]
@@ -330,15 +330,17 @@ def _last_stage(folder: Path, method: str) -> str:
 
 def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, args: Any) -> None:
     """Test every model of a run's stage, write and print the table, draw the curves."""
+    is_last = stage == _last_stage(folder, folder.parent.name)
+    place = folder if is_last else folder / stage
     start = next((f.parent for f in folder.glob("*/start.pth")), None)
     test = prepared["query"], prepared["gallery"]
     results = _rows(CHANCE, chance_draws(*test, SYSU_MODES, args.trials))
     tested: dict[tuple, dict] = {}
     for which, label in MODELS.items():
-        place = start if which == "start" else folder / stage
-        if place is None:
+        source = start if which == "start" else folder / stage
+        if source is None:
             continue
-        model = saved_model(place, which)
+        model = saved_model(source, which)
         key = model["stage"], model["epoch"]
         if key not in tested:
             tested[key] = _draws(model["weights"], prepared, device, args)
@@ -346,12 +348,12 @@ def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, 
     title = f"{folder.parent.name} {folder.name}, stage {stage}"
     table = sysu_table(results, prepared.rendered, title)
     for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
-        with atomic(folder / name) as file:
+        with atomic(place / name) as file:
             file.write(content)
-    write_json(folder / "report.json", table.json())
-    curves(folder / "metrics.jsonl", folder / "curves.png")
+    write_json(place / "report.json", table.json())
+    curves(folder / "metrics.jsonl", place / "curves.png")
     _print(table.text())
-    _print(f"written to {folder}: report.txt, report.md, report.json, curves.png")
+    _print(f"written to {place}: report.txt, report.md, report.json, curves.png")
     shown = {r["model"]: r["mAP"]["mean"] for r in results if r["mode"] == "all"}
     _print(
         f"cross-modality mAP: chance {shown[CHANCE]:.2f}, "
@@ -368,6 +370,8 @@ def _rows(label: str, draws: dict[str, list]) -> list[dict]:
 
 
 def _draws(state: dict, prepared: Prepared, device: torch.device, args: Any) -> dict[str, list]:
+    """Search results of saved weights, always in full float32."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     network = weights.network_for(state).to(device).eval()
     test = prepared["query"], prepared["gallery"]
     with torch.no_grad():

@@ -59,6 +59,7 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
 
 count, natural = number(int, 1), number(int, 0)
 positive, share = number(float, 0), number(float, 0, 1)
+radius = number(float, 1e-6, 1)
 
 
 def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
@@ -100,7 +101,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     plain("--width", type=number(int, 16), help="image width in pixels, as prepared")
 
     plain, staged, switch = group("model")
-    plain("--depth", type=int, choices=[18, 34, 50], help="ResNet depth; 50 in every paper")
+    plain("--depth", type=int, choices=[10, 18, 34, 50], help="ResNet depth; 50 in every paper")
     switch("--non-local", "non-local blocks (on for PGM and PCLHD, off for ADCA)")
     plain("--pretrained", help="first weights: imagenet, random, or a checkpoint's PATH")
     plain(
@@ -131,10 +132,10 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     switch("--jitter-infrared", "colour jitter of infrared images (PGM v2024, stage 1)")
 
     plain, staged, switch = group("pseudo labels")
-    staged("--eps", share, "DBSCAN radius in Jaccard distance, all modalities")
-    staged("--eps-visible", share, "the same for visible images (follows --eps)")
-    staged("--eps-infrared", share, "the same for infrared images (follows --eps)")
-    staged("--eps-joint", share, "the same for the joint clustering (follows --eps)")
+    staged("--eps", radius, "DBSCAN radius in Jaccard distance, all modalities")
+    staged("--eps-visible", radius, "the same for visible images (follows --eps)")
+    staged("--eps-infrared", radius, "the same for infrared images (follows --eps)")
+    staged("--eps-joint", radius, "the same for the joint clustering (follows --eps)")
     staged("--min-samples", count, "neighbours that make a core point, itself included")
     staged("--k1", count, "k-reciprocal neighbours, self included")
     staged("--k2", count, "neighbours of the query expansion; 1 switches it off")

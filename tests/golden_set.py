@@ -1,5 +1,6 @@
-"""Access to the golden vectors: one set is one folder, named by GOLDEN_DIR (default: the copy here).
+"""Access to the golden vectors.
 
+One set is one folder, named by GOLDEN_DIR (default: the copy here).
 Nothing about sizes, seeds or salts stands in a test: all of it is read from the manifests.
 """
 

@@ -14,7 +14,7 @@ def nearest(
 ) -> np.ndarray:
     """Indices of the k nearest rows of every row by squared Euclidean distance.
 
-    The search is exact up to float32 rounding (leave TF32 switched off on a GPU).  A row is
+    The search is exact up to float32 rounding, whatever the process allows of TF32.  A row is
     normally its own first neighbour.  Among equally near rows the lower index comes first, as far
     as rounding leaves them equal.
 
@@ -51,6 +51,7 @@ def _check(features: torch.Tensor, k: int) -> None:
 
 
 def _search_blocks(features: torch.Tensor, k: int) -> np.ndarray:
+    allowed, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
     half_squares = torch.linalg.vector_norm(features, dim=1).square() / 2
     indices = torch.empty(len(features), k, dtype=torch.int64)
     rows = max(1, BLOCK_BYTES // (4 * len(features)))
@@ -58,6 +59,7 @@ def _search_blocks(features: torch.Tensor, k: int) -> np.ndarray:
         # Ascending ‖x − y‖² is descending ⟨x, y⟩ − ‖y‖²/2: the query's own norm is a constant.
         scores = (features[start : start + rows] @ features.T).sub_(half_squares)
         indices[start : start + rows] = _largest(scores, k)
+    torch.backends.cuda.matmul.allow_tf32 = allowed
     return indices.numpy()
 
 

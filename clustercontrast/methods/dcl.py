@@ -52,7 +52,7 @@ class Intra(Stage):
     name, retrieval = "intra", "encoder"
 
     def setup(self) -> None:
-        self._check_batches()
+        self._check_flags()
         self.encoder = self.add("encoder", build_encoder(self.args))
         self.start_weights()
         self.optimise_with_adam(self.encoder)
@@ -81,7 +81,7 @@ class Intra(Stage):
         self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
 
     def optimise_with_adam(self, *networks: nn.Module) -> None:
-        """One Adam over all trained parameters; the rate falls to a tenth every step_size epochs."""
+        """One Adam over all trained parameters, its rate falling every ``step_size`` epochs."""
         trained = [p for network in networks for p in network.parameters() if p.requires_grad]
         adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
         self.optimise("encoder", adam, step_decay(self.args.step_size))
@@ -103,7 +103,7 @@ class Intra(Stage):
             ("visible", "infrared"), features, (a.eps_visible, a.eps_infrared), strict=True
         ):
             with self.run.timed("clustering"):
-                distances = jaccard(f, a.k1, a.k2, eps, a.neighbours)
+                distances = jaccard(f.to(self.run.device), a.k1, a.k2, eps, a.neighbours)
                 labels.append(self.cluster(name, distances, eps))
         return tuple(labels)
 
@@ -190,8 +190,10 @@ class Intra(Stage):
         exchanged = View(jitter=a.jitter_exchanged, channels="exchange", **shared)
         return View(**shared), exchanged
 
-    def _check_batches(self) -> None:
+    def _check_flags(self) -> None:
         a = self.args
+        if a.k2 > a.k1:
+            raise UserError(f"--k2 {a.k2} is larger than --k1 {a.k1}: the expansion is part of it")
         for flag, size, images in (
             ("--batch-size", a.batch_size, a.batch_size),
             ("--batch-visible", a.batch_visible, 2 * a.batch_visible),
@@ -206,7 +208,7 @@ class Intra(Stage):
     # --- what the log is told; true identities are read here and nowhere else in training ---
 
     def note_labels(self, labels: Labels, maps: Pair | None = None) -> None:
-        """Keep the epoch's labels for the batches and the checkpoint, and grade them for the log."""
+        """Keep the epoch's labels for batches and checkpoint, and grade them for the log."""
         y_v, y_r = labels
         self.labels = {"visible": y_v, "infrared": y_r}
         true_v, true_r = self.data.visible.list.identities, self.data.infrared.list.identities

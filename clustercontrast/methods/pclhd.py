@@ -32,6 +32,7 @@ from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import balanced_jaccard
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
+from clustercontrast.files import UserError
 from clustercontrast.memory import DynamicMemory, draw_members, instance_rows
 from clustercontrast.methods import dcl
 from clustercontrast.models.momentum import MomentumEncoder
@@ -45,6 +46,8 @@ class Progressive(dcl.Matched):
 
     def setup(self) -> None:
         super().setup()
+        if self.args.joint_k2 > self.args.joint_k1:
+            raise UserError("--joint-k2 is larger than --joint-k1: the expansion is part of it")
         momentum = MomentumEncoder(self.encoder, self.args.ema_decay)
         self.momentum_encoder = self.add("momentum_encoder", momentum)
         self.retrieval = self.args.retrieval
@@ -102,9 +105,8 @@ class Progressive(dcl.Matched):
         """Cluster both modalities together; train on clusters that hold both."""
         a, split = self.args, len(features[0])
         with self.run.timed("clustering"):
-            distances = balanced_jaccard(
-                *features, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours
-            )
+            both = (f.to(self.run.device) for f in features)
+            distances = balanced_jaccard(*both, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
             y = dbscan(distances, a.eps_joint, a.min_samples)
         mixed = np.intersect1d(y[:split][y[:split] >= 0], y[split:][y[split:] >= 0])
         self.facts["mixed_clusters"] = len(mixed)

@@ -13,7 +13,12 @@ from clustercontrast.models.bn_groups import forward_in_groups
 from clustercontrast.models.non_local import NonLocal
 from clustercontrast.models.pooling import generalised_mean
 
-DEPTHS = (18, 34, 50)
+BODIES = {  # depth -> residual block, blocks per layer
+    10: (resnet.BasicBlock, [1, 1, 1, 1]),
+    18: (resnet.BasicBlock, [2, 2, 2, 2]),
+    34: (resnet.BasicBlock, [3, 4, 6, 3]),
+    50: (resnet.Bottleneck, [3, 4, 6, 3]),
+}
 NON_LOCAL_BLOCKS = {"layer2": 2, "layer3": 3}  # after the last two, the last three blocks
 
 
@@ -36,7 +41,7 @@ class Trunk(nn.Module):
 
     def __init__(self, depth: int, non_local: bool) -> None:
         super().__init__()
-        body = getattr(resnet, f"resnet{depth}")(weights=None)
+        body = resnet.ResNet(*BODIES[depth])
         for convolution in (body.layer4[0].conv1, body.layer4[0].conv2):
             convolution.stride = (1, 1)
         body.layer4[0].downsample[0].stride = (1, 1)
@@ -63,7 +68,7 @@ class TwoStreamResNet(nn.Module):
     """Embeds visible and infrared images in one space.
 
     Args:
-        depth: 50 in every paper; 18 and 34 for tests, the demo and quick trials.
+        depth: 50 in every paper; 10, 18 and 34 for tests, the demo and quick trials.
         non_local: insert the non-local blocks (PGM, PCLHD, RPNR, MMM: yes; ADCA, PCA: no).
         bn_groups: BatchNorm groups of a training forward (see ``bn_groups.py``).
         checkpoint_groups: recompute each group's activations in the backward pass.
@@ -88,7 +93,7 @@ class TwoStreamResNet(nn.Module):
 
     @property
     def width(self) -> int:
-        """Length d of an embedding: 2048 at depth 50, 512 below."""
+        """Length d of an embedding: 2048 at depth 50, 512 at 10, 18 and 34."""
         return self.trunk.width
 
     def forward(

@@ -160,9 +160,11 @@ def network_for(state: State) -> TwoStreamResNet:
     """
     blocks = len({name.split(".")[3] for name in state if name.startswith("trunk.layers.layer3.")})
     bottlenecks = "trunk.layers.layer3.0.conv3.weight" in state
-    depth = {(2, False): 18, (6, False): 34, (6, True): 50}.get((blocks, bottlenecks))
+    depth = {(1, False): 10, (2, False): 18, (6, False): 34, (6, True): 50}.get(
+        (blocks, bottlenecks)
+    )
     if depth is None:
-        raise UserError("the checkpoint is no ResNet-18, 34 or 50 of this project")
+        raise UserError("the checkpoint is no ResNet-10, 18, 34 or 50 of this project")
     non_local = any(name.startswith("trunk.non_local.") for name in state)
     network = TwoStreamResNet(depth, non_local)
     load(network, state, "the checkpoint")
@@ -175,6 +177,10 @@ def imagenet(depth: int) -> State:
     Raises:
         UserError: they are not in the cache and cannot be fetched.
     """
+    if depth == 10:
+        raise UserError(
+            "there are no ImageNet weights of ResNet-10: give --pretrained PATH or random"
+        )
     weights = get_model_weights(f"resnet{depth}").IMAGENET1K_V1
     try:
         return from_resnet(weights.get_state_dict(progress=False, check_hash=True))

@@ -2,8 +2,8 @@
 
 The stages are the real ones, with the flags of their recipes; only what an epoch's refresh would
 build – labels, memories, maps – is set from the recorded values, and the engine's ``take_step``
-moves the weights.  Everything is float64 on the CPU; the first thing to look at in a mismatch is the
-earliest assertion that fails, in causal order: inputs, losses, gradients, parameters, memories.
+moves the weights.  Everything is float64 on the CPU; in a mismatch look at the earliest assertion
+that fails, in causal order: inputs, losses, gradients, parameters, memories.
 """
 
 from contextlib import nullcontext

@@ -1,0 +1,1 @@
+"""Timings of the parts: run as ``python -m benchmarks.<name>``."""
