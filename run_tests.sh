@@ -5,9 +5,9 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 source .ci/environment.sh
-export MPLBACKEND=Agg
+export OMP_NUM_THREADS=1 # one process per core instead: --numprocesses
 if [[ ${1:-} == --fast ]]; then
     set -- -m "not slow" "${@:2}"
 fi
 ruff check .
-exec python -m pytest --durations=10 "$@"
+exec python -m pytest --numprocesses auto --dist worksteal --durations=10 "$@"

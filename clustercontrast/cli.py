@@ -216,8 +216,8 @@ def _scores(stage: Stage, prepared: Prepared) -> dict[str, float]:
     with stage.evaluating(network):
         draws = sysu_draws(network, *test, ["all"], a.eval_trials, a.test_batch)["all"]
         cycle = training_cycle(network, *train, labels, a.selection_images, a.test_batch)
-    means = {name: value["mean"] for name, value in summarise(draws).items()}
-    return means | {"cycle": cycle}
+    summary = summarise(draws)
+    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | {"cycle": cycle}
 
 
 def _device(name: str) -> torch.device:

@@ -81,7 +81,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
         return section.add_argument, staged, switch
 
     plain, staged, switch = group("run")
-    plain("--method", help="which paper: adca, pgm, pclhd, or supervised (an upper bound)")
+    plain("--method", help="which paper: adca, pgm, pclhd, or supervised (no paper's)")
     plain("--variant", help="named set of defaults, such as pclhd's upstream and paper")
     plain(
         "--name", help="the run's folder below LOGS_DIR/<dataset>/<method> (seed<SEED> if left out)"

@@ -125,7 +125,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "dynamic_query": "online",
         "joint_branch": False,
     },
-    # ours: an upper bound and the demo's warm start
+    # ours: the demo's warm start
     ("supervised", "*"): {"batch_size": 128, "select": "mAP"},
 }
 

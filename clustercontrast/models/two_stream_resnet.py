@@ -5,6 +5,8 @@ The official class carries three complete ResNets of which two thirds never exec
 the modules that run.
 """
 
+import copy
+
 import torch
 from torch import nn
 from torchvision.models import resnet
@@ -85,7 +87,7 @@ class TwoStreamResNet(nn.Module):
         self.bn_groups = bn_groups
         self.checkpoint_groups = checkpoint_groups
         self.visible_stem = Stem()
-        self.infrared_stem = Stem()
+        self.infrared_stem = copy.deepcopy(self.visible_stem)  # alike, as with ImageNet weights
         self.trunk = Trunk(depth, non_local)
         self.neck = nn.BatchNorm1d(self.trunk.width)
         nn.init.normal_(self.neck.weight, 1.0, 0.01)
