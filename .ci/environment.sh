@@ -4,7 +4,6 @@ if [[ ! -f .venv/.complete ]]; then
     echo "setting up .venv (a few minutes, once)"
     "${PYTHON:-python3}" -c 'import sys; assert (3, 10) <= sys.version_info[:2] <= (3, 13), \
         "Python 3.10 to 3.13 is needed: name one with PYTHON=..."'
-    rm -rf .venv
     "${PYTHON:-python3}" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r requirements.txt -c constraints.txt
