@@ -314,23 +314,28 @@ def _test(dataset: str, argv: Sequence[str] | None) -> None:
             setattr(args, name, config.get(name, fallback.get(name)))
     prepared = _open_images(args, dataset)
     if target.is_dir():
-        stage = args.stage or _last_stage(target, config["method"])
+        stage = args.stage or _last_stage(target)
         _report(target, stage, prepared, device, args)
         return
     draws = _draws(weights.read(target), prepared, device, args)
     _print(sysu_table(_rows(target.name, draws), prepared.rendered, str(target)).text())
 
 
-def _last_stage(folder: Path, method: str) -> str:
+def _last_stage(folder: Path) -> str:
+    method = _method(folder)
     trained = [s.name for s in METHODS[method] if (folder / s.name / checkpoint.LAST).exists()]
     if not trained:
         raise UserError(f"{folder} holds no trained stage: run the training command again")
     return trained[-1]
 
 
+def _method(folder: Path) -> str:
+    return read_json(folder / "config.json")["about"]["method"]
+
+
 def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, args: Any) -> None:
     """Test every model of a run's stage, write and print the table, draw the curves."""
-    is_last = stage == _last_stage(folder, folder.parent.name)
+    is_last = stage == _last_stage(folder)
     place = folder if is_last else folder / stage
     start = next((f.parent for f in folder.glob("*/start.pth")), None)
     test = prepared["query"], prepared["gallery"]
@@ -345,7 +350,7 @@ def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, 
         if key not in tested:
             tested[key] = _draws(model["weights"], prepared, device, args)
         results += _rows(label, tested[key])
-    title = f"{folder.parent.name} {folder.name}, stage {stage}"
+    title = f"{_method(folder)} {folder.name}, stage {stage}"
     table = sysu_table(results, prepared.rendered, title)
     for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
         with atomic(place / name) as file:

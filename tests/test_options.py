@@ -265,7 +265,8 @@ def test_unknown_words_and_abbreviations_are_refused(argv):
 @pytest.mark.parametrize(
     ("argv", "bound"),
     [
-        (["--eps", "1.01"], "from 0 to 1"),
+        (["--eps", "1.01"], "from 1e-06 to 1"),
+        (["--eps", "0"], "from 1e-06 to 1"),
         (["--momentum", "-0.01"], "from 0 to 1"),
         (["--k1", "0"], "of at least 1"),
         (["--seed", "-1"], "of at least 0"),

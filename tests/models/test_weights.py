@@ -221,7 +221,7 @@ def test_unknown_architectures_are_refused():
     state = small().state_dict()
     renamed = {n.replace("layer3.1", "layer3.7"): t for n, t in state.items()}
     renamed |= {"trunk.layers.layer3.2.conv1.weight": torch.ones(1)}
-    with pytest.raises(UserError, match="no ResNet-18, 34 or 50"):
+    with pytest.raises(UserError, match="no ResNet-10, 18, 34 or 50"):
         weights.network_for(renamed)
 
 

@@ -220,7 +220,7 @@ def test_the_number_of_training_people_can_be_changed():
     more = SIZES["demo"].with_training_identities(150)
     assert more.train_identities + more.val_identities == 150
     assert more.test_identities == SIZES["demo"].test_identities
-    assert more.train_visible == 2256 * 150 // 60
+    assert more.train_visible == SIZES["demo"].train_visible * 150 // 60
     assert planned_images(more, 1)["train visible"] == more.train_visible
     assert planned_images(more, 1)["test visible"] == SIZES["demo"].gallery_pool
     assert len(plan(SIZES["tiny"].with_training_identities(700), 0).train) > 500
