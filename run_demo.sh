@@ -20,14 +20,14 @@ echo "2/4  preparing their images"
 python prepare_sysu.py --data-dir "$others" "${small[@]}"
 python prepare_sysu.py --data-dir "$people" "${small[@]}"
 
-echo "3/4  warm start: classifying the other people, each modality on its own"
+echo "3/4  warm start: classifying the other people"
 python train_sysu.py --method supervised --name demo --data-dir "$others" "${small[@]}" \
-    "${network[@]}" --pretrained random --epochs 1 --iters 300 --lr 1e-3 --erasing 0.2 \
+    "${network[@]}" --pretrained random --epochs 1 --iters 350 --lr 1e-3 --erasing 0.2 \
     --batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --trials 2
 
 echo "4/4  PCLHD on people never seen before, without a label"
 python train_sysu.py --method pclhd --name demo --data-dir "$people" "${small[@]}" \
     "${network[@]}" --pretrained logs/sysu/supervised/demo/supervised/last.pth \
-    --epochs 4 5 --iters 40 25 --lr 8e-4 --ema-decay 0.9 --erasing 0.2 \
+    --epochs 2 4 --iters 40 --lr 5e-4 --step-size 2 --ema-decay 0.9 --erasing 0.2 \
     --batch-size 32 --batch-visible 32 --num-instances 4 --selection-images 256 \
-    --k1 25 --k2 6 --joint-k1 30 --joint-k2 12 --eps 0.65
+    --k1 15 --k2 4 --joint-k1 24 --joint-k2 10 --eps 0.6 --eps-visible 0.72 --eps-joint 0.65

@@ -35,12 +35,12 @@ from clustercontrast.report.tables import sysu_table
 
 READERS = {"sysu": sysu}
 MODELS = {  # the three results of a run, and what they are measured against
-    "start": "before training",
+    "start": "first weights (--pretrained)",
     "last": "last epoch",
     "test": "best on the test set",
     "cycle": "best by cycle consistency (no test labels)",
 }
-CHANCE = "chance (random features)"
+CHANCE, UNTRAINED = "chance (random features)", "untrained (random weights)"
 
 
 @dataclass(frozen=True)
@@ -335,11 +335,31 @@ def _method(folder: Path) -> str:
 
 def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, args: Any) -> None:
     """Test every model of a run's stage, write and print the table, draw the curves."""
-    is_last = stage == _last_stage(folder)
-    place = folder if is_last else folder / stage
-    start = next((f.parent for f in folder.glob("*/start.pth")), None)
-    test = prepared["query"], prepared["gallery"]
-    results = _rows(CHANCE, chance_draws(*test, SYSU_MODES, args.trials))
+    results = _results(folder, stage, prepared, device, args)
+    title = f"{_method(folder)} {folder.name}, stage {stage}"
+    table = sysu_table(results, prepared.rendered, title)
+    place = folder if stage == _last_stage(folder) else folder / stage
+    for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
+        with atomic(place / name) as file:
+            file.write(content)
+    write_json(place / "report.json", table.json())
+    curves(folder / "metrics.jsonl", place / "curves.png")
+    _print(table.text())
+    _print(f"written to {place}: report.txt, report.md, report.json, curves.png")
+    shown = {r["model"]: r["mAP"]["mean"] for r in results if r["mode"] == "all"}
+    _print(
+        f"cross-modality mAP: chance {shown[CHANCE]:.2f}, untrained {shown[UNTRAINED]:.2f}, "
+        f"trained {shown[MODELS['last']]:.2f} (percent)"
+    )
+
+
+def _results(folder: Path, stage: str, prepared: Prepared, device: torch.device, args: Any) -> list:
+    """Rows of the table: chance, random weights, and the models of the run."""
+    last = saved_model(folder / stage, "last")["weights"]
+    chance = chance_draws(prepared["query"], prepared["gallery"], SYSU_MODES, args.trials)
+    untrained = _draws(weights.untrained(last), prepared, device, args)
+    results = _rows(CHANCE, chance) + _rows(UNTRAINED, untrained)
+    start = next((file.parent for file in folder.glob("*/start.pth")), None)
     tested: dict[tuple, dict] = {}
     for which, label in MODELS.items():
         source = start if which == "start" else folder / stage
@@ -350,21 +370,7 @@ def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, 
         if key not in tested:
             tested[key] = _draws(model["weights"], prepared, device, args)
         results += _rows(label, tested[key])
-    title = f"{_method(folder)} {folder.name}, stage {stage}"
-    table = sysu_table(results, prepared.rendered, title)
-    for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
-        with atomic(place / name) as file:
-            file.write(content)
-    write_json(place / "report.json", table.json())
-    curves(folder / "metrics.jsonl", place / "curves.png")
-    _print(table.text())
-    _print(f"written to {place}: report.txt, report.md, report.json, curves.png")
-    shown = {r["model"]: r["mAP"]["mean"] for r in results if r["mode"] == "all"}
-    _print(
-        f"cross-modality mAP: chance {shown[CHANCE]:.2f}, "
-        f"untrained {shown.get(MODELS['start'], float('nan')):.2f}, "
-        f"trained {shown[MODELS['last']]:.2f} (percent)"
-    )
+    return results
 
 
 def _rows(label: str, draws: dict[str, list]) -> list[dict]:

@@ -87,9 +87,16 @@ def rebuilt(state: dict) -> SmallEncoder:
     return network
 
 
+def never_trained(state: dict) -> dict:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return SmallEncoder().state_dict()
+
+
 def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(dcl, "build_encoder", lambda args: SmallEncoder())
     patch.setattr(weights, "network_for", rebuilt)
+    patch.setattr(weights, "untrained", never_trained)
 
 
 def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Stage:

@@ -152,8 +152,8 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     return LoadReport(source, len(taken), len(state) - len(taken))
 
 
-def network_for(state: State) -> TwoStreamResNet:
-    """A network of the architecture that a state dict (our names) was saved from, with its weights.
+def architecture(state: State) -> tuple[int, bool]:
+    """Depth, and whether there are non-local blocks, of the network a state dict was saved from.
 
     Raises:
         UserError: the tensors fit none of the architectures.
@@ -165,10 +165,21 @@ def network_for(state: State) -> TwoStreamResNet:
     )
     if depth is None:
         raise UserError("the checkpoint is no ResNet-10, 18, 34 or 50 of this project")
-    non_local = any(name.startswith("trunk.non_local.") for name in state)
-    network = TwoStreamResNet(depth, non_local)
+    return depth, any(name.startswith("trunk.non_local.") for name in state)
+
+
+def network_for(state: State) -> TwoStreamResNet:
+    """A network with the weights and the architecture of a state dict (our names)."""
+    network = TwoStreamResNet(*architecture(state))
     load(network, state, "the checkpoint")
     return network
+
+
+def untrained(state: State) -> State:
+    """Random weights, the same ones every time, for the architecture of a state dict."""
+    with torch.random.fork_rng(devices=[]):
+        torch.set_rng_state(torch.Generator().manual_seed(0).get_state())
+        return TwoStreamResNet(*architecture(state)).state_dict()
 
 
 def imagenet(depth: int) -> State:

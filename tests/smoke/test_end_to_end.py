@@ -24,7 +24,7 @@ METHOD_OF = {
     "adca": "adca",
     "supervised": "supervised",
 }
-LABELS = [cli.CHANCE, *cli.MODELS.values()]
+LABELS = [cli.CHANCE, cli.UNTRAINED, *cli.MODELS.values()]
 CLUSTERING_FACTS = {"clusters", "outliers", "ari", "nmi", "ari_clean", "nmi_clean"}
 TERMS = {  # loss terms of the last stage
     "pclhd": {"infrared", "visible", "cross", "dynamic_infrared", "dynamic_visible"},
