@@ -241,17 +241,13 @@ def _check_config(options: Options, folder: Path) -> None:
     if not path.exists() or not any(folder.glob(f"*/{checkpoint.LAST}")):
         return
     before, now = read_json(path)["numbers"], options.numbers()
-    changed = [k for k in now if k not in before or before[k] != _plain(now[k])]
+    changed = [k for k in now if k not in before or before[k] != now[k]]
     if changed:
         shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
         raise UserError(
             f"{folder} holds a run with another {shown}: give this one another --name, or "
             "--overwrite to delete that one"
         )
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
 
 
 def _write_config(options: Options, folder: Path, about: dict, argv: Sequence[str] | None) -> None:

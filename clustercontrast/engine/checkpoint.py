@@ -6,7 +6,6 @@ one atomic rename.  A new best model waits as ``best_<rule>.pth.next`` until ``l
 """
 
 import contextlib
-import dataclasses
 import re
 from pathlib import Path
 from typing import Any
@@ -18,14 +17,6 @@ from clustercontrast.engine.stage import Stage
 from clustercontrast.files import UserError, atomic
 
 LAST = "last.pth"
-
-
-@dataclasses.dataclass
-class Best:
-    """The best score so far under one rule, and its epoch."""
-
-    score: float
-    epoch: int
 
 
 def best_file(folder: Path, rule: str) -> Path:

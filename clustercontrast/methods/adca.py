@@ -26,7 +26,9 @@ class Cross(dcl.Intra):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
-        self.memory_v, self.memory_r = self.memories(features, labels)
+        self.memory_v, self.memory_r = self.memories(
+            features, labels, self.centroids(features, labels)
+        )
         with self.run.timed("association"):
             pairs = instance_votes(*features, *labels, self.args.vote_threshold)
         self.memory_v.rows = aggregate(

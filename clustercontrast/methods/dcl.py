@@ -60,7 +60,8 @@ class Intra(Stage):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
-        self.memory_v, self.memory_r = self.memories(features, labels)  # Eq. 1-2
+        means = self.centroids(features, labels)  # Eq. 1-2
+        self.memory_v, self.memory_r = self.memories(features, labels, means)
         self.note_labels(labels)
         yield self.batches()
 
@@ -133,11 +134,15 @@ class Intra(Stage):
 
     # --- memories and their losses ---
 
-    def memories(self, features: Pair, labels: Labels) -> tuple[Memory, Memory]:
-        """Memories of both modalities of the kind that ``--memory`` names, with fresh centroids."""
+    def centroids(self, features: Pair, labels: Labels) -> Pair:
+        """Cluster means of both modalities: (C_v, d), (C_r, d), not normalised (Eq. 1-2)."""
+        return tuple(map(centroids, features, labels))
+
+    def memories(self, features: Pair, labels: Labels, means: Pair) -> tuple[Memory, Memory]:
+        """Memories of both modalities, of the kind that ``--memory`` names, over the means."""
         return tuple(
             self.memory(c, self.hard_prototypes(f, y, c))
-            for f, y, c in zip(features, labels, map(centroids, features, labels), strict=True)
+            for f, y, c in zip(features, labels, means, strict=True)
         )
 
     def memory(self, c: torch.Tensor, hard: torch.Tensor) -> Memory:
@@ -230,12 +235,12 @@ class Matched(Intra):
 
     maps: Pair | None = None  # to_infrared (C_v,), to_visible (C_r,); None without matching
 
-    def match(self, features: Pair, labels: Labels) -> None:
-        """Match the clusters of both modalities (``--association``)."""
+    def match(self, means: Pair) -> None:
+        """Match the clusters of both modalities by their means (``--association``)."""
         if self.args.association == "none":
             return
         with self.run.timed("association"):
-            maps = graph_matching(*map(centroids, features, labels))
+            maps = graph_matching(*means)
         self.maps = tuple(m.to(self.run.device) for m in maps)
 
     def cross_term(self, features: Pair, labels: Pair, epoch: int) -> Terms:

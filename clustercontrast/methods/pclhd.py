@@ -55,8 +55,9 @@ class Progressive(dcl.Matched):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
-        self.memory_v, self.memory_r = self.memories(features, labels)  # Eq. 1-2, 6-7
-        self.match(features, labels)
+        means = self.centroids(features, labels)  # Eq. 1-2
+        self.memory_v, self.memory_r = self.memories(features, labels, means)  # Eq. 6-7
+        self.match(means)
         self.note_labels(labels, self.maps)
         if self.args.dpcl:
             self.draw_dynamic_prototypes(labels)

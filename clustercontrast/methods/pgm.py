@@ -30,8 +30,9 @@ class Cross(dcl.Matched):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
-        self.memory_v, self.memory_r = self.memories(features, labels)
-        self.match(features, labels)
+        means = self.centroids(features, labels)
+        self.memory_v, self.memory_r = self.memories(features, labels, means)
+        self.match(means)
         self.note_labels(labels, self.maps)
         yield self.batches()
 
