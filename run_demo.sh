@@ -23,7 +23,7 @@ python prepare_sysu.py --data-dir "$people" "${small[@]}"
 echo "3/4  warm start: classifying the other people"
 python train_sysu.py --method supervised --name demo --data-dir "$others" "${small[@]}" \
     "${network[@]}" --pretrained random --epochs 1 --iters 350 --lr 1e-3 --erasing 0.2 \
-    --batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --trials 2
+    --batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --draws 2
 
 echo "4/4  PCLHD on people never seen before, without a label"
 python train_sysu.py --method pclhd --name demo --data-dir "$people" "${small[@]}" \

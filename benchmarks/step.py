@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clustercontrast.cli import TrainingData
+from clustercontrast.training import TrainingData
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import resumed_under, take_step

@@ -12,10 +12,11 @@ The way of the data::
     methods/      one file per paper: its stages, in the paper's order
     engine/       when things happen: loop, pipeline, checkpoints, log
     evaluation/   metrics, protocols, diagnostics
-    report/       tables and figures
+    report/       tables, figures, the page of a run
     rendering/    people drawn by this project, to exercise all of it without a dataset
 
-``recipes.py`` holds every default, ``options.py`` every flag, ``cli.py`` the commands.
+``recipes.py`` holds every default, ``options.py`` every flag; ``cli.py`` has the commands,
+``training.py`` what training does, ``results.py`` what testing does, ``sweep.py`` grids of runs.
 """
 
 __version__ = "0.1.0"

@@ -1,54 +1,32 @@
-"""The commands behind the root scripts: prepare, train, test.  It alone knows everything."""
+"""The commands behind the root scripts: prepare, train, test."""
 
 import os
-import platform
 import signal
-import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
-import numpy as np
 import torch
 
-import clustercontrast
-from clustercontrast.data import sysu
-from clustercontrast.data.images import ImageArray, Prepared, open_prepared
+from clustercontrast import results
+from clustercontrast.data import regdb, sysu
+from clustercontrast.data.images import cache_folder, open_prepared, open_sized
 from clustercontrast.data.images import prepare as prepare_images
+from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, images_per_camera, verify_counts
-from clustercontrast.engine import checkpoint
-from clustercontrast.engine.pipeline import run_pipeline
-from clustercontrast.engine.run import Run, saved_model
-from clustercontrast.engine.stage import Stage
-from clustercontrast.evaluation.protocols import SYSU_MODES, summarise
-from clustercontrast.evaluation.scoring import chance_draws, sysu_draws, training_cycle
-from clustercontrast.files import UserError, atomic, read_json, write_error, write_json
-from clustercontrast.methods import METHODS
+from clustercontrast.engine.run import choose_device
+from clustercontrast.files import UserError, read_json, write_error
 from clustercontrast.models import weights
-from clustercontrast.options import OneLineParser, Options, count, number, parse
+from clustercontrast.options import OneLineParser, count, draws, number
 from clustercontrast.recipes import RECIPES
-from clustercontrast.report.figures import curves
-from clustercontrast.report.tables import sysu_table
+from clustercontrast.report.tables import results_table
+from clustercontrast.results import Evaluation, say
+from clustercontrast.training import train_runs
 
-READERS = {"sysu": sysu}
-MODELS = {  # the three results of a run, and what they are measured against
-    "start": "first weights (--pretrained)",
-    "last": "last epoch",
-    "test": "best on the test set",
-    "cycle": "best by cycle consistency (no test labels)",
-}
-CHANCE, UNTRAINED = "chance (random features)", "untrained (random weights)"
-
-
-@dataclass(frozen=True)
-class TrainingData:
-    """What stages see of a dataset."""
-
-    visible: ImageArray
-    infrared: ImageArray
+READERS = {"sysu": sysu, "regdb": regdb}
 
 
 def command(action: Callable[[], None]) -> None:
@@ -106,177 +84,47 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     args = parser.parse_args(argv)
 
     root = Path(args.data_dir)
-    lists = reader.read(root)
-    known = facts(root)
-    for warning in verify_counts(lists, known["counts"], args.allow_incomplete):
-        _print(f"warning: {warning}")
-    _print(f"{root}: {'rendered people' if known['rendered'] else 'verified'}")
-    for name, cameras in images_per_camera(lists).items():
-        shown = ", ".join(f"camera {camera}: {n:,}" for camera, n in cameras.items())
-        _print(f"  {name:15} {len(lists[name]):6,} images  ({shown})")
+    listing = reader.read(root)
+    known = facts(root, reader)
+    for warning in verify_counts(listing, reader, known["counts"], args.allow_incomplete):
+        say(f"warning: {warning}")
+    say(f"{root}: {'rendered people' if known['rendered'] else 'verified'}")
+    _say_counts(listing)
     folder = cache_folder(args)
-    if not args.overwrite and _is_prepared(folder, lists):
-        _print(f"{folder} is prepared already")
+    if not args.overwrite and _is_prepared(folder, dataset, listing):
+        say(f"{folder} is prepared already")
         return
     size = args.height, args.width
-    prepare_images(root, folder, lists, reader.RESAMPLING, *size, args.workers, known)
-    _print(f"wrote {folder}")
+    prepare_images(root, folder, dataset, listing, reader.RESAMPLING, size, args.workers, known)
+    say(f"wrote {folder}")
 
 
-def cache_folder(args: Any) -> Path:
-    """Prepared images: ``--cache-dir``, or a folder beside the dataset named after their size."""
-    return Path(args.cache_dir or f"{args.data_dir}-{args.height}x{args.width}")
+def _say_counts(listing: Listing) -> None:
+    """Images of every part; all trials have the same numbers."""
+    parts = listing.parts(1 if listing.trials else None)
+    if listing.trials:
+        say(f"  {len(listing.trials)} trials, each of")
+    for name, cameras in images_per_camera(parts).items():
+        shown = ", ".join(f"camera {camera}: {n:,}" for camera, n in cameras.items())
+        say(f"  {name:15} {len(parts[name]):6,} images  ({shown})")
 
 
-def _is_prepared(folder: Path, lists: dict) -> bool:
-    if not (folder / "index.json").exists():
+def _is_prepared(folder: Path, dataset: str, listing: Listing) -> bool:
+    try:
+        prepared = open_prepared(folder, dataset)
+    except UserError:  # missing, or damaged: written anew
         return False
-    prepared = open_prepared(folder)
-    return all(prepared[name].list.paths == lists[name].paths for name in lists)
-
-
-def _open_images(args: Any, dataset: str) -> Prepared:
-    folder = cache_folder(args)
-    if not (folder / "index.json").exists():
-        raise UserError(
-            f"no prepared images in {folder}: run python prepare_{dataset}.py --data-dir "
-            f"{args.data_dir} --height {args.height} --width {args.width}"
-        )
-    prepared = open_prepared(folder)
-    if (prepared.height, prepared.width) != (args.height, args.width):
-        raise UserError(
-            f"{folder} holds images of {prepared.height}x{prepared.width} pixels, not "
-            f"{args.height}x{args.width}: give another --cache-dir, or --height and --width"
-        )
-    return prepared
+    return len(prepared.trials) == len(listing.trials) and all(
+        prepared[name].list.paths == images.paths for name, images in listing.lists.items()
+    )
 
 
 # --- train ---
 
 
 def train(dataset: str, argv: Sequence[str] | None = None) -> None:
-    """Train a method, stage by stage, then test it."""
-    command(lambda: _train(dataset, argv))
-
-
-def _train(dataset: str, argv: Sequence[str] | None) -> None:
-    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-    options = parse(dataset, names, argv)
-    prepared = _open_images(options, dataset)
-    device = _device(options.device)
-    folder = run_folder(options, dataset)
-    _check_config(options, folder)
-    about = {
-        "method": options.method,
-        "dataset": dataset,
-        "variant": options.variant,
-        "height": options.height,
-        "width": options.width,
-        "rendered": prepared.rendered,
-    }
-    run = Run(
-        folder,
-        device,
-        options.precision,
-        evaluate=lambda stage: _scores(stage, prepared),
-        rules={"test": options.select, "cycle": "cycle"},
-        print_freq=options.print_freq,
-        about=about,
-    )
-    _write_config(options, folder, about, argv)
-    data = TrainingData(prepared["train_visible"], prepared["train_infrared"])
-    for array in (data.visible, data.infrared, prepared["query"], prepared["gallery"]):
-        place = array.place(device)
-    run.log.say(f"{folder}: {options.method} ({options.variant}) on {device}, images on {place}")
-    chosen = options.stages or names[options.method]
-    stages = [stage for stage in METHODS[options.method] if stage.name in chosen]
-    try:
-        run_pipeline(stages, options, data, run)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f" {run.position}: every epoch before is saved in {folder}; the same command goes on"
-        ) from None
-    _report(folder, stages[-1].name, prepared, device, options)
-
-
-def run_folder(options: Options, dataset: str) -> Path:
-    """logs/<dataset>/<method>/<name>; the name defaults to the seed, and the variant if unusual."""
-    usual = RECIPES.get((options.method, "*"), {}).get("variant", "upstream")
-    variant = "" if options.variant == usual else f"{options.variant}-"
-    name = options.name or f"{variant}seed{options.seed}"
-    return Path(options.logs_dir) / dataset / options.method / name
-
-
-def _scores(stage: Stage, prepared: Prepared) -> dict[str, float]:
-    """Test scores of a stage's network in all-search, in percent, and its cycle consistency."""
-    a, network = stage.args, stage.networks[stage.retrieval]
-    test = prepared["query"], prepared["gallery"]
-    train = stage.data.visible, stage.data.infrared
-    labels = stage.labels["visible"], stage.labels["infrared"]
-    with stage.evaluating(network):
-        draws = sysu_draws(network, *test, ["all"], a.eval_trials, a.test_batch)["all"]
-        cycle = training_cycle(network, *train, labels, a.selection_images, a.test_batch)
-    summary = summarise(draws)
-    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | {"cycle": cycle}
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"--device {name} is no device: say auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: this machine has no usable GPU; say --device cpu")
-    return device
-
-
-def _check_config(options: Options, folder: Path) -> None:
-    """Refuse to go on with a run under other flags; ``--overwrite`` starts it anew."""
-    path = folder / "config.json"
-    if options.overwrite:
-        for stage in options.stages or (s.name for s in METHODS[options.method]):
-            checkpoint.remove(folder / stage)
-    if not path.exists() or not any(folder.glob(f"*/{checkpoint.LAST}")):
-        return
-    before, now = read_json(path)["numbers"], options.numbers()
-    changed = [k for k in now if k not in before or before[k] != now[k]]
-    if changed:
-        shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
-        raise UserError(
-            f"{folder} holds a run with another {shown}: give this one another --name, or "
-            "--overwrite to delete that one"
-        )
-
-
-def _write_config(options: Options, folder: Path, about: dict, argv: Sequence[str] | None) -> None:
-    write_json(
-        folder / "config.json",
-        {
-            "about": about,
-            "command": " ".join(sys.argv if argv is None else ["train", *argv]),
-            "numbers": options.numbers(),
-            "values": options.values,
-            "origins": options.origins,
-            "versions": {
-                "clustercontrast": clustercontrast.__version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "git": _commit(),
-            },
-        },
-    )
-
-
-def _commit() -> str | None:
-    """The git commit of the code, if it is a checkout."""
-    here = Path(__file__).parent
-    done = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or None
+    """Train a method, stage by stage, then test it; trial by trial where there are trials."""
+    command(lambda: train_runs(dataset, argv))
 
 
 # --- test ---
@@ -288,103 +136,110 @@ def test(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 
 def _test(dataset: str, argv: Sequence[str] | None) -> None:
+    args = _test_parser(dataset).parse_args(argv)
+    target = Path(args.run)
+    if not target.exists():
+        raise UserError(f"{target} does not exist: give a run's folder or a checkpoint")
+    if target.is_file():
+        _test_file(target, dataset, args)
+        return
+    trials = results.trials_of(target)
+    for folder in _folders(target, trials, args):
+        evaluation = open_evaluation(dataset, args, folder)
+        results.report(folder, args.stage or results.last_stage(folder), evaluation)
+    if trials:
+        results.report_trials(target, dataset)
+
+
+def _test_parser(dataset: str) -> OneLineParser:
     parser = OneLineParser(description="Test a run (its folder) or one checkpoint (its file).")
     parser.add_argument("run", help="logs/<dataset>/<method>/<name>/, or a .pth, .pth.tar file")
+    if dataset == "regdb":
+        parser.add_argument(
+            "--trial", nargs="+", type=count, help="trials to test on [all trained, each its own]"
+        )
+        parser.add_argument(
+            "--allow-leak", action="store_true", help="test a model on another trial than its own"
+        )
+    else:
+        parser.add_argument("--draws", type=draws, default=10, help="gallery draws [10]")
     parser.add_argument("--stage", help="stage of the run [the last one trained]")
+    add_evaluation_flags(parser)
+    return parser
+
+
+def add_evaluation_flags(parser: OneLineParser) -> None:
+    """Flags that say which images models are tested on, and how."""
     parser.add_argument("--data-dir", help="the dataset [the run's]")
     parser.add_argument("--cache-dir", help="prepared images [DATA_DIR-HxW]")
     parser.add_argument("--height", type=number(int, 16), help="pixels [the run's, or 288]")
     parser.add_argument("--width", type=number(int, 16), help="pixels [the run's, or 144]")
-    parser.add_argument("--trials", type=number(int, 1, 10), default=10, help="gallery draws [10]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     parser.add_argument("--test-batch", type=count, default=256, help="images per forward [256]")
-    args = parser.parse_args(argv)
 
-    target, device = Path(args.run), _device(args.device)
-    if not target.exists():
-        raise UserError(f"{target} does not exist: give a run's folder or a checkpoint")
-    config = read_json(target / "config.json")["values"] if target.is_dir() else {}
-    fallback = {"data_dir": RECIPES["*", dataset]["data_dir"], "height": 288, "width": 144}
+
+def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:
+    """The run's folder, or those of the trials that were asked for."""
+    if not trials:
+        return [run]
+    missing = sorted(set(args.trial or []) - set(trials))
+    if missing:
+        raise UserError(f"{run} has no model of trial {missing[0]}: train it with --trial first")
+    return [results.trial_folder(run, trial) for trial in args.trial or trials]
+
+
+def open_evaluation(dataset: str, args: Namespace, folder: Path | None = None) -> Evaluation:
+    """The test people that flags ask for, and else the config of a run's folder.
+
+    Args:
+        dataset: "sysu" or "regdb".
+        args: those of :func:`add_evaluation_flags`, and ``draws`` or ``trial`` and ``allow_leak``.
+        folder: of the run, or of one trial of it; None for a bare checkpoint.
+    """
+    values = read_json(folder / "config.json")["values"] if folder else {}
+    recipe = RECIPES["*", "*"] | RECIPES["*", dataset]
+    own = Namespace(**vars(args))
     for name in ("data_dir", "cache_dir", "height", "width"):
         if getattr(args, name) is None:
-            setattr(args, name, config.get(name, fallback.get(name)))
-    prepared = _open_images(args, dataset)
-    if target.is_dir():
-        stage = args.stage or _last_stage(target)
-        _report(target, stage, prepared, device, args)
-        return
-    draws = _draws(weights.read(target), prepared, device, args)
-    _print(sysu_table(_rows(target.name, draws), prepared.rendered, str(target)).text())
+            setattr(own, name, values.get(name, recipe[name]))
+    asked = getattr(args, "trial", None) or []
+    own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
+    return Evaluation.of(dataset, open_sized(own, dataset), own, choose_device(args.device))
 
 
-def _last_stage(folder: Path) -> str:
-    method = _method(folder)
-    trained = [s.name for s in METHODS[method] if (folder / s.name / checkpoint.LAST).exists()]
-    if not trained:
-        raise UserError(f"{folder} holds no trained stage: run the training command again")
-    return trained[-1]
+def _test_file(file: Path, dataset: str, args: Namespace) -> None:
+    """Test one checkpoint: print its table, write nothing."""
+    about = weights.about(file)
+    if dataset == "regdb" and args.trial is None:
+        if "trial" not in about:
+            raise UserError(f"{file} does not say which trial it was trained on: add --trial N")
+        args.trial = [about["trial"]]
+    evaluation = open_evaluation(dataset, args)
+    results.check_model(about, evaluation, file)
+    found = results.retrieve_with(weights.read(file), evaluation)
+    described = results.describe(file.name, found, evaluation)
+    say(results_table(dataset, described, evaluation.rendered, str(file)).text())
 
 
-def _method(folder: Path) -> str:
-    return read_json(folder / "config.json")["about"]["method"]
+# --- the page of a run ---
 
 
-def _report(folder: Path, stage: str, prepared: Prepared, device: torch.device, args: Any) -> None:
-    """Test every model of a run's stage, write and print the table, draw the curves."""
-    results = _results(folder, stage, prepared, device, args)
-    title = f"{_method(folder)} {folder.name}, stage {stage}"
-    table = sysu_table(results, prepared.rendered, title)
-    place = folder if stage == _last_stage(folder) else folder / stage
-    for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
-        with atomic(place / name) as file:
-            file.write(content)
-    write_json(place / "report.json", table.json())
-    curves(folder / "metrics.jsonl", place / "curves.png")
-    _print(table.text())
-    _print(f"written to {place}: report.txt, report.md, report.json, curves.png")
-    shown = {r["model"]: r["mAP"]["mean"] for r in results if r["mode"] == "all"}
-    _print(
-        f"cross-modality mAP: chance {shown[CHANCE]:.2f}, untrained {shown[UNTRAINED]:.2f}, "
-        f"trained {shown[MODELS['last']]:.2f} (percent)"
+def html(argv: Sequence[str] | None = None) -> None:
+    """Write the page of a run, or of each of its trials."""
+    command(lambda: _html(argv))
+
+
+def _html(argv: Sequence[str] | None) -> None:
+    parser = OneLineParser(
+        prog="python -m clustercontrast.report html",
+        description="Write report.html into the folder of a run, or of each of its trials.",
     )
-
-
-def _results(folder: Path, stage: str, prepared: Prepared, device: torch.device, args: Any) -> list:
-    """Rows of the table: chance, random weights, and the models of the run."""
-    last = saved_model(folder / stage, "last")["weights"]
-    chance = chance_draws(prepared["query"], prepared["gallery"], SYSU_MODES, args.trials)
-    untrained = _draws(weights.untrained(last), prepared, device, args)
-    results = _rows(CHANCE, chance) + _rows(UNTRAINED, untrained)
-    start = next((file.parent for file in folder.glob("*/start.pth")), None)
-    tested: dict[tuple, dict] = {}
-    for which, label in MODELS.items():
-        source = start if which == "start" else folder / stage
-        if source is None:
-            continue
-        model = saved_model(source, which)
-        key = model["stage"], model["epoch"]
-        if key not in tested:
-            tested[key] = _draws(model["weights"], prepared, device, args)
-        results += _rows(label, tested[key])
-    return results
-
-
-def _rows(label: str, draws: dict[str, list]) -> list[dict]:
-    return [
-        {"model": label, "mode": mode, "draws": len(found)} | summarise(found)
-        for mode, found in draws.items()
-    ]
-
-
-def _draws(state: dict, prepared: Prepared, device: torch.device, args: Any) -> dict[str, list]:
-    """Search results of saved weights, always in full float32."""
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-    network = weights.network_for(state).to(device).eval()
-    test = prepared["query"], prepared["gallery"]
-    with torch.no_grad():
-        return sysu_draws(network, *test, SYSU_MODES, args.trials, args.test_batch)
-
-
-def _print(line: str) -> None:
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()
+    parser.add_argument("run", type=Path, help="logs/<dataset>/<method>/<name>/, or a trial of it")
+    chosen = ("last", "test", "cycle")
+    parser.add_argument("--model", choices=chosen, default="last", help="model it shows [last]")
+    add_evaluation_flags(parser)
+    args = parser.parse_args(argv)
+    trials = results.trials_of(args.run)
+    for folder in [results.trial_folder(args.run, trial) for trial in trials] or [args.run]:
+        dataset = results.about(folder)["dataset"]
+        say(f"wrote {results.html(folder, args.model, open_evaluation(dataset, args, folder))}")

@@ -39,7 +39,7 @@ REJECTED = {
 
 RUN_ONLY = {  # where and how to run: may change when a run is resumed
     "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
-    "test_batch", "checkpoint_groups", "trials",
+    "test_batch", "checkpoint_groups", "draws", "allow_leak",
 }  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
 
 count, natural = number(int, 1), number(int, 0)
 positive, share = number(float, 0), number(float, 0, 1)
-radius = number(float, 1e-6, 1)
+radius, draws = number(float, 1e-6, 1), number(int, 1, 10)
 
 
 def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
@@ -99,6 +99,8 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     plain("--cache-dir", help="prepared images (default: beside the dataset, DATA_DIR-HxW)")
     plain("--height", type=number(int, 16), help="image height in pixels, as prepared")
     plain("--width", type=number(int, 16), help="image width in pixels, as prepared")
+    plain("--trial", nargs="+", type=count, help="RegDB: splits to train on, a model for each")
+    switch("--allow-leak", "RegDB: accept first weights of another trial, which saw its people")
 
     plain, staged, switch = group("model")
     plain("--depth", type=int, choices=[10, 18, 34, 50], help="ResNet depth; 50 in every paper")
@@ -145,6 +147,11 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
 
     plain, staged, switch = group("association")
     plain("--association", choices=["pgm", "none"], help="matching of clusters across modalities")
+    switch(
+        "--match-always",
+        "match even when infrared clusters outnumber visible ones; off, such epochs have no cross-"
+        "modality contrast, as in the released code of PGM on SYSU-MM01 and of PCLHD on RegDB",
+    )
     staged("--cross-weight", positive, "weight of the cross-modality contrast")
     staged("--vote-threshold", share, "ADCA: similarity from which an image pair votes")
     staged("--aggregation-weight", share, "ADCA: weight of the visible row (paper: λ)")
@@ -168,6 +175,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     staged("--hinge", positive, "centroid loss below which it gives no gradient")
     plain("--hard-init", choices=["centroid", "farthest"], help="first hard prototypes (Eq. 6-7)")
     staged("--hard-k", count, "farthest members averaged by --hard-init farthest (Fig. 2b: k)")
+    switch("--hpcl", "hard prototype loss (Eq. 6-15); off, hybrid memories become sequential ones")
     switch("--dpcl", "dynamic prototype loss (Eq. 17-22)")
     staged("--dynamic-weight", positive, "its weight (variant paper: follows 1 - HARD_WEIGHT)")
     plain(
@@ -182,8 +190,8 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     plain, staged, switch = group("evaluation")
     staged("--eval-from", natural, "first epoch evaluated; the last one always is")
     staged("--eval-step", count, "epochs between two evaluations")
-    plain("--eval-trials", type=number(int, 1, 10), help="gallery draws of these evaluations")
-    plain("--trials", type=number(int, 1, 10), help="gallery draws of the final test")
+    plain("--eval-draws", type=draws, help="SYSU-MM01: gallery draws of these evaluations")
+    plain("--draws", type=draws, help="SYSU-MM01: gallery draws of the final test")
     plain("--select", choices=["rank1", "mAP"], help="test score of the best model, as upstream")
     plain("--selection-images", type=count, help="training images per modality of the cycle score")
     plain("--test-batch", type=count, help="images per forward when features are extracted")
@@ -229,6 +237,8 @@ class Options:
                 flags[name] = flags[leader]
         if "dynamic_weight" in flags and flags["dynamic_weight"] is None:
             flags["dynamic_weight"] = 1 - flags["hard_weight"]  # Eq. 23: λ and 1 - λ
+        if not flags.get("hpcl", True) and flags["memory"] == "hybrid":
+            flags["memory"] = "sequential"
         return Namespace(**flags)
 
     def __getattr__(self, name: str) -> Any:
@@ -236,6 +246,27 @@ class Options:
             return self.values[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def trials(self) -> list[int | None]:
+        """Trials to train on; ``[None]`` where the dataset has none."""
+        trial = self.values.get("trial")
+        return trial if isinstance(trial, list) else [trial]
+
+    def of_trial(self, trial: int | None) -> "Options":
+        """The values of one trial, whose number replaces ``{trial}`` in paths of weights."""
+        if trial is None:
+            return self
+        sources = {
+            name: self.values[name].replace("{trial}", str(trial))
+            for name in ("pretrained", "start_from")
+        }
+        return Options(self.values | sources | {"trial": trial}, self.origins)
+
+    @property
+    def trial_number(self) -> int | None:
+        """The trial of one model's values; None where the dataset has none."""
+        (trial,) = self.trials()
+        return trial
 
     def numbers(self) -> dict[str, Any]:
         """The values that the results depend on."""
@@ -248,7 +279,7 @@ def parse(
     """Read ``--method`` and ``--variant``, overlay their recipe rows, then parse for real.
 
     Args:
-        dataset: "sysu".
+        dataset: "sysu" or "regdb".
         methods: method -> names of its stages.
         argv: the command line; the process's own by default.
 
@@ -275,7 +306,7 @@ def parse(
     for flag, reason in REJECTED.items():
         parser.add_argument(flag, nargs="*", action=Reject, reason=reason, help=argparse.SUPPRESS)
     _describe(parser, recipe, origins)
-    return _merge(recipe, origins, vars(parser.parse_args(argv)), stages)
+    return _merge(dataset, recipe, origins, vars(parser.parse_args(argv)), stages)
 
 
 def defaults(
@@ -340,13 +371,15 @@ def _shown(value: Any) -> str:
     return ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 
-def _merge(recipe: dict, origins: dict, given: dict, stages: Sequence[str]) -> Options:
+def _merge(
+    dataset: str, recipe: dict, origins: dict, given: dict, stages: Sequence[str]
+) -> Options:
     """Lay the command line over the recipe."""
     values, origins = dict(recipe), dict(origins)
     for name, value in given.items():
         if name not in values:
             flag = "--" + name.replace("_", "-")
-            raise UserError(f"{values['method']} does not use {flag}: leave it out")
+            raise UserError(f"{values['method']} on {dataset} does not use {flag}: leave it out")
         per_stage = isinstance(value, list) and value and isinstance(value[0], tuple)
         values[name] = _spread(name, value, values[name], stages) if per_stage else value
         origins[name] = "command line"

@@ -62,11 +62,24 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "test_batch": 256,
         "eval_from": 0,
         "eval_step": 1,
-        "eval_trials": 1,
-        "trials": 10,
         "selection_images": 2048,
     },
-    ("*", "sysu"): {"data_dir": "data/SYSU-MM01", "eps": 0.6, "iters": 200},  # common.md 3.4, 8
+    # common.md 2.2, 3.4, 8
+    ("*", "sysu"): {
+        "data_dir": "data/SYSU-MM01",
+        "eps": 0.6,
+        "iters": 200,
+        "eval_draws": 1,
+        "draws": 10,
+    },
+    # common.md 2.4, 3.4, 8
+    ("*", "regdb"): {
+        "data_dir": "data/RegDB",
+        "eps": 0.3,
+        "iters": 100,
+        "trial": 1,
+        "allow_leak": False,
+    },
     # adca.md 12, 13: four GPUs, no non-local blocks
     ("adca", "*"): {
         "batch_size": 256,
@@ -85,11 +98,13 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "momentum": 0.2,
         "jitter_exchanged": True,
         "association": "pgm",
+        "match_always": True,
         "cross_weight": 0.25,
         "select": "mAP",
         "eval_from": 6,
-        "eval_trials": 10,
     },
+    ("pgm", "sysu"): {"eval_draws": 10},  # pgm.md 7
+    ("pgm", "regdb"): {"epochs": 30, "step_size": 10},  # pgm.md 8
     # pgm.md, table of code generations: v2024 differs on SYSU-MM01 only
     ("pgm", "*", "v2023"): {},
     ("pgm", "*", "v2024"): {},
@@ -102,9 +117,11 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "batch_size": 128,
         "memory": "hybrid",
         "association": "pgm",
+        "match_always": True,
         "cross_weight": 0.25,
         "ema_decay": 0.999,
         "retrieval": "momentum_encoder",
+        "hpcl": True,
         "dpcl": True,
         "dynamic_weight": 1.0,
         "dynamic_query": "momentum",
@@ -113,6 +130,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "joint_k2": 32,
         "select": "rank1",
     },
+    ("pclhd", "regdb"): {"batch_visible": [64, 128]},  # pclhd.md 3.6: halved in stage 1 only
     ("pclhd", "*", "upstream"): {},
     # the paper's equations; pclhd.md 9.1
     ("pclhd", "*", "paper"): {

@@ -29,14 +29,28 @@ ALLOWED = {
     "evaluation.diagnostics": set(),
     "data": {"files"},
     "features": {"data"},
-    "evaluation.protocols": {"data", "features", "files", "evaluation.metrics"},
+    "evaluation.protocols": {"data", "files", "evaluation.metrics"},
     "evaluation.scoring": {"data", "features", "evaluation"},
     "engine": {"files"},
-    "report": {"files"},
+    "report": {"files", "data", "evaluation"},
+    "report.__main__": {"*"},  # a command, like cli
     "rendering": {"files"},
     "methods": {"files", "data", "engine", "features", "evaluation", *NUMERICS},
     "options": {"files", "recipes"},
+    "results": {"files", "data", "engine", "evaluation", "methods", "models", "report"},
+    "training": {
+        "files",
+        "data",
+        "engine",
+        "evaluation",
+        "methods",
+        "models",
+        "options",
+        "recipes",
+        "results",
+    },
     "cli": {"*"},
+    "sweep": {"*"},
 }
 
 

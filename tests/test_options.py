@@ -18,8 +18,8 @@ STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS
 OFFICIAL = ("pgm", "pclhd", "adca")
 
 
-def read(*argv, method="pclhd"):
-    return parse("sysu", STAGES, ["--method", method, *argv])
+def read(*argv, method="pclhd", dataset="sysu"):
+    return parse(dataset, STAGES, ["--method", method, *argv])
 
 
 def flags() -> set[str]:
@@ -39,15 +39,19 @@ def test_every_flag_has_a_value_somewhere():
 
 
 def attributes_read(path: Path) -> set[str]:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    """Names behind a dot, and the second argument of ``getattr``."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    dotted = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    calls = [n for n in nodes if isinstance(n, ast.Call) and getattr(n.func, "id", "") == "getattr"]
+    return dotted | {n.args[1].value for n in calls if isinstance(n.args[1], ast.Constant)}
 
 
 def test_every_flag_is_read_somewhere():
     files = [path for path in PACKAGE.rglob("*.py") if path.name not in ("options.py",)]
     attributes = set().union(*map(attributes_read, files))
     unread = flags() - attributes
-    assert unread <= set(FOLLOWS.values()), unread  # leaders are read through their followers
+    # Leaders are read through their followers, --hpcl through --memory.
+    assert unread <= {*FOLLOWS.values(), "hpcl"}, unread
 
 
 def test_no_default_stands_with_the_flags():
@@ -64,9 +68,10 @@ def test_flags_that_may_change_on_resuming_exist():
 
 def test_every_method_has_a_recipe_and_a_value_for_every_flag_it_reads():
     for method, stages in METHODS.items():
-        given = read(method=method).values
-        for stage in stages:
-            assert vars(read(method=method).at(stage.name)).keys() == given.keys()
+        for dataset in ("sysu", "regdb"):
+            given = read(method=method, dataset=dataset)
+            for stage in stages:
+                assert vars(given.at(stage.name)).keys() == given.values.keys()
 
 
 def test_a_list_in_a_recipe_has_one_value_per_stage():
@@ -90,12 +95,12 @@ SCRIPTS = {
     "pgm": {  # pgm.md 6; four GPUs; evaluated from epoch 6, ten galleries, by mAP
         "batch_size": 256, "momentum": 0.2, "bn_groups": 4, "non_local": True,
         "memory": "sequential", "cross_weight": 0.25, "select": "mAP", "eval_from": 6,
-        "eval_trials": 10, "jitter_exchanged": True, "jitter_infrared": False,
+        "eval_draws": 10, "jitter_exchanged": True, "jitter_infrared": False,
     },
     "pclhd": {  # pclhd.md 6; two GPUs; one gallery, by Rank-1
         "batch_size": 128, "momentum": 0.1, "bn_groups": 2, "non_local": True,
         "memory": "hybrid", "cross_weight": 0.25, "select": "rank1", "eval_from": 0,
-        "eval_trials": 1, "ema_decay": 0.999, "hinge": 0.2, "hard_weight": 0.5,
+        "eval_draws": 1, "ema_decay": 0.999, "hinge": 0.2, "hard_weight": 0.5,
         "centroid_weight": 0.5, "dynamic_weight": 1.0, "joint_k1": 40, "joint_k2": 32,
         "hard_init": "centroid", "dynamic_query": "momentum", "joint_branch": True,
         "retrieval": "momentum_encoder", "jitter_exchanged": False,
@@ -115,6 +120,36 @@ def test_defaults_are_those_of_the_official_scripts(method):
         expected = SHARED | SCRIPTS[method]
         assert {key: got[key] for key in expected} == expected
         assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.6
+
+
+REGDB = {  # pgm.md 8, pclhd.md 8, adca.md 11: what differs from SYSU-MM01
+    "pgm": {"epochs": 30, "step_size": 10, "jitter_infrared": False, "memory": "sequential"},
+    "pclhd": {"batch_visible": {"intra": 64, "progressive": 128}},
+    "adca": {},
+}
+
+
+@pytest.mark.parametrize(
+    ("method", "variant"),
+    [("pgm", "v2023"), ("pgm", "v2024"), ("pclhd", "upstream"), ("adca", "upstream")],
+)
+def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
+    """Both generations of PGM run the same on RegDB (pgm.md, table of generations)."""
+    options = read("--variant", variant, method=method, dataset="regdb")
+    own = REGDB[method] | {"iters": 100, "data_dir": "data/RegDB", "trial": 1}
+    for stage in STAGES[method]:
+        got = vars(options.at(stage))
+        expected = SHARED | SCRIPTS[method] | own
+        expected = {k: v[stage] if isinstance(v, dict) else v for k, v in expected.items()}
+        expected = {k: v for k, v in expected.items() if k not in ("eps", "eval_draws")}
+        assert {key: got[key] for key in expected} == expected
+        assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.3
+        assert not {"draws", "eval_draws"} & got.keys()
+
+
+def test_the_paper_has_whole_batches_on_regdb_too():
+    options = read("--variant", "paper", dataset="regdb")
+    assert {options.at(stage).batch_visible for stage in STAGES["pclhd"]} == {256}
 
 
 def test_pgm_v2024_differs_from_v2023_in_two_stages():
@@ -193,6 +228,29 @@ def test_switches():
     assert read("--non-local", method="adca").at("intra").non_local is True
 
 
+def test_hard_prototypes_off_leaves_centroids():
+    off = read("--no-hpcl")
+    assert {off.at(stage).memory for stage in STAGES["pclhd"]} == {"sequential"}
+    assert read("--no-hpcl", "--memory", "hard").at("progressive").memory == "hard"
+    assert read().at("progressive").memory == "hybrid"
+
+
+def test_trials():
+    assert read().trials() == [None]
+    assert read().trial_number is None
+    assert read(dataset="regdb").trials() == [1]
+    options = read("--trial", "3", "5", "--start-from", "runs/trial{trial}/x.pth", dataset="regdb")
+    assert options.trials() == [3, 5]
+    fifth = options.of_trial(5)
+    assert (fifth.trial_number, fifth.start_from) == (5, "runs/trial5/x.pth")
+    assert options.start_from == "runs/trial{trial}/x.pth"
+    assert fifth.numbers() != options.of_trial(3).numbers()
+    with pytest.raises(UserError, match="pclhd on sysu does not use --trial"):
+        read("--trial", "1")
+    with pytest.raises(UserError, match="pclhd on regdb does not use --draws"):
+        read("--draws", "1", dataset="regdb")
+
+
 def test_stages_are_read_from_the_command_line():
     assert read().stages is None
     assert read("--stages", "progressive").stages == ["progressive"]
@@ -216,6 +274,7 @@ def test_later_rows_win():
         ("*", "*"),
         ("*", "sysu"),
         ("pgm", "*"),
+        ("pgm", "sysu"),
         ("pgm", "*", "v2024"),
         ("pgm", "sysu", "v2024"),
     ]
@@ -230,7 +289,7 @@ def test_variants_of_the_methods():
 
 
 def test_numbers_leave_out_where_and_how_the_run_happens():
-    a = read("--logs-dir", "x", "--device", "cpu", "--print-freq", "3", "--trials", "2").numbers()
+    a = read("--logs-dir", "x", "--device", "cpu", "--print-freq", "3", "--draws", "2").numbers()
     assert a == read().numbers()
     assert read("--k1", "20").numbers() != a
 
@@ -252,7 +311,7 @@ def test_dead_official_flags_are_refused_with_their_reason(flag):
 
 
 def test_flags_of_other_methods_are_refused():
-    with pytest.raises(UserError, match="adca does not use --ema-decay"):
+    with pytest.raises(UserError, match="adca on sysu does not use --ema-decay"):
         read("--ema-decay", "0.9", method="adca")
 
 
@@ -274,7 +333,7 @@ def test_unknown_words_and_abbreviations_are_refused(argv):
         (["--lr", "nan"], "a number"),
         (["--lr", "inf"], "a number"),
         (["--lr", "fast"], "'fast' is not a number"),
-        (["--trials", "11"], "from 1 to 10"),
+        (["--draws", "11"], "from 1 to 10"),
     ],
 )
 def test_values_out_of_range_are_refused(argv, bound):

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch import nn
 
-from clustercontrast import cli
+from clustercontrast import cli, training
 from clustercontrast.data.images import open_prepared
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import Stage
@@ -24,36 +24,42 @@ from clustercontrast.methods import METHODS, dcl
 from clustercontrast.models import weights
 from clustercontrast.options import parse
 from clustercontrast.rendering.layouts import SIZES, render_sysu
+from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
 
 SIZE = ["--height", "32", "--width", "16"]
 SCHEDULE = ["--epochs", "2", "--iters", "2"]
 CLUSTERING = ["--k1", "8", "--k2", "3", "--eps", "0.5", "--min-samples", "3"]
 BATCHES = ["--batch-size", "16", "--batch-visible", "16", "--num-instances", "4"]
 START = ["--depth", "18", "--pretrained", "random", "--device", "cpu"]
-SCORING = ["--selection-images", "64", "--trials", "2", "--eval-from", "0", "--eval-trials", "1"]
+SCORING = ["--selection-images", "64", "--eval-from", "0"]
+DRAWS = {"sysu": ["--draws", "2", "--eval-draws", "1"], "regdb": []}
+RENDER = {
+    "sysu": lambda root: render_sysu(root, SIZES["tiny"], seed=3),
+    "regdb": lambda root: render_regdb(root, REGDB_SIZES["tiny"], seed=3),
+}
 JOINT = ["--joint-k1", "10", "--joint-k2", "4", "--eps-joint", "0.6"]
 
 
 @functools.cache
-def dataset() -> Path:
-    """The tiny rendered set, rendered and prepared once per session."""
+def dataset(name: str = "sysu") -> Path:
+    """The tiny rendered set of a layout, rendered and prepared once per session."""
     folder = tempfile.TemporaryDirectory(prefix="clustercontrast-")
     atexit.register(folder.cleanup)
     root = Path(folder.name) / "people"
-    render_sysu(root, SIZES["tiny"], seed=3)
-    cli.prepare("sysu", ["--data-dir", str(root), *SIZE, "-j", "1"])
+    RENDER[name](root)
+    cli.prepare(name, ["--data-dir", str(root), *SIZE, "-j", "1"])
     return root
 
 
-def arguments(method: str, logs: Path, *more: str) -> list[str]:
+def arguments(method: str, logs: Path, *more: str, on: str = "sysu") -> list[str]:
     """Command line of a short training; what ``more`` says comes last and wins."""
-    places = ["--method", method, "--data-dir", str(dataset()), "--logs-dir", str(logs)]
-    numbers = [*SIZE, *SCHEDULE, *CLUSTERING, *BATCHES, *START, *SCORING]
+    places = ["--method", method, "--data-dir", str(dataset(on)), "--logs-dir", str(logs)]
+    numbers = [*SIZE, *SCHEDULE, *CLUSTERING, *BATCHES, *START, *SCORING, *DRAWS[on]]
     return [*places, *numbers, *(JOINT if method == "pclhd" else []), *more]
 
 
-def run_folder(logs: Path, method: str, name: str = "seed1") -> Path:
-    return logs / "sysu" / method / name
+def run_folder(logs: Path, method: str, name: str = "seed1", on: str = "sysu") -> Path:
+    return logs / on / method / name
 
 
 class SmallEncoder(nn.Module):
@@ -103,8 +109,8 @@ def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Sta
     """A stage with the small encoder on the rendered people, set up but not trained."""
     names = {name: [stage.name for stage in stages] for name, stages in METHODS.items()}
     options = parse("sysu", names, arguments(method, folder, "--start-from", "pretrained", *flags))
-    prepared = open_prepared(Path(f"{dataset()}-32x16"))
-    data = cli.TrainingData(prepared["train_visible"], prepared["train_infrared"])
+    prepared = open_prepared(Path(f"{dataset()}-32x16"), "sysu")
+    data = training.TrainingData(prepared["train_visible"], prepared["train_infrared"])
     run = Run(folder, torch.device("cpu"))
     run.generator.manual_seed(5)
     torch.manual_seed(5)

@@ -10,6 +10,7 @@ import io
 import os
 import shutil
 import zlib
+from argparse import Namespace
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,12 +20,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from clustercontrast.data.samples import ImageList
+from clustercontrast.data.samples import PARTS, ImageList, Listing
 from clustercontrast.files import UserError, read_json, write_error, write_json
 
-VERSION = 1
+VERSION = 2
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
-AGAIN = "run prepare_sysu.py again"
+AGAIN = "run prepare_{}.py again"
 IMAGES_AT_ONCE = 256  # bounds what waits in memory between decoding and writing
 # Training needs most of the device for activations, and the host is shared with other programs.
 DEVICE_SHARE = 0.25
@@ -70,6 +71,10 @@ class ImageArray:
             self._source = self._source.pin_memory()
         return self.residence
 
+    def subset(self, rows: np.ndarray) -> "ImageArray":
+        """The images at ``rows`` (M,) int64 as an array of their own, copied into memory."""
+        return ImageArray(self.list.subset(rows), self.pixels[rows])
+
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """Images at ``rows`` (B,) int64 on the CPU: (B, H, W, 3) uint8 on the device."""
         if self.residence == "device":
@@ -104,19 +109,38 @@ class Prepared(Mapping[str, ImageArray]):
 
     Attributes:
         folder: where it is.
+        dataset: "sysu" or "regdb".
         height: of every image, pixels.
         width: of every image, pixels.
         rendered: the images were drawn by this repository, they are not the real dataset.
         facts: see :func:`clustercontrast.data.verify.facts`.
+        trials: trial -> part -> (name of an array, rows); empty when the arrays are the parts.
     """
 
     def __init__(self, folder: Path, index: dict):
         self.folder = Path(folder)
+        self.dataset = index["dataset"]
         self.height = index["height"]
         self.width = index["width"]
         self.rendered = index["rendered"]
         self.facts = index["facts"]
+        self.trials = {int(trial): parts for trial, parts in index["trials"].items()}
         self._arrays = {name: self._open(name, entry) for name, entry in index["lists"].items()}
+
+    def parts(self, trial: int | None = None) -> dict[str, ImageArray]:
+        """Image arrays of ``PARTS``, of one trial where the dataset has trials.
+
+        A trial's arrays are copies in memory: RegDB has 1 GB per trial at 288x144.
+
+        Raises:
+            UserError: no such trial.
+        """
+        if trial is None:
+            return {part: self[part] for part in PARTS}
+        if trial not in self.trials:
+            raise UserError(f"{self.folder} has no trial {trial}: it has 1 to {len(self.trials)}")
+        rows = self.trials[trial]
+        return {part: self[rows[part][0]].subset(np.array(rows[part][1])) for part in PARTS}
 
     def __getitem__(self, name: str) -> ImageArray:
         return self._arrays[name]
@@ -136,38 +160,72 @@ class Prepared(Mapping[str, ImageArray]):
             # Copy on write: torch refuses to share memory that cannot be written.
             pixels = np.load(path, mmap_mode="c")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is missing or damaged ({error}): {AGAIN}") from error
+            raise UserError(f"{path} is missing or damaged ({error}): {self._again()}") from error
         if pixels.shape != expected or pixels.dtype != np.uint8:
             raise UserError(
                 f"{path} holds {pixels.dtype} {pixels.shape}, the index promises uint8 {expected}: "
-                f"{AGAIN}"
+                f"{self._again()}"
             )
         return ImageArray(images, pixels)
 
+    def _again(self) -> str:
+        return AGAIN.format(self.dataset)
 
-def open_prepared(folder: Path) -> Prepared:
-    """Open what :func:`prepare` wrote; no pixel is read.
+
+def cache_folder(args: Namespace) -> Path:
+    """Prepared images: ``--cache-dir``, or a folder beside the dataset named after their size."""
+    return Path(args.cache_dir or f"{args.data_dir}-{args.height}x{args.width}")
+
+
+def open_sized(args: Namespace, dataset: str) -> Prepared:
+    """Open the prepared images that ``data_dir``, ``cache_dir``, ``height`` and ``width`` name.
 
     Raises:
-        UserError: the folder is missing, of another version, or contradicts its index.
+        UserError: they are not there, or of another size.
+    """
+    folder = cache_folder(args)
+    if not (folder / "index.json").exists():
+        raise UserError(
+            f"no prepared images in {folder}: run python prepare_{dataset}.py --data-dir "
+            f"{args.data_dir} --height {args.height} --width {args.width}"
+        )
+    prepared = open_prepared(folder, dataset)
+    if (prepared.height, prepared.width) != (args.height, args.width):
+        raise UserError(
+            f"{folder} holds images of {prepared.height}x{prepared.width} pixels, not "
+            f"{args.height}x{args.width}: give another --cache-dir, or --height and --width"
+        )
+    return prepared
+
+
+def open_prepared(folder: Path, dataset: str) -> Prepared:
+    """Open what :func:`prepare` wrote of a dataset; no pixel is read.
+
+    Raises:
+        UserError: the folder is missing, of another version or dataset, or contradicts its index.
     """
     folder = Path(folder)
     if not (folder / "index.json").exists():
-        raise UserError(f"no prepared images in {folder}: run prepare_sysu.py first")
+        raise UserError(f"no prepared images in {folder}: run prepare_{dataset}.py first")
     index = read_json(folder / "index.json")
     found = index.get("version") if isinstance(index, dict) else None
     if found != VERSION:
-        raise UserError(f"{folder} has format version {found}, expected {VERSION}: {AGAIN}")
+        again = AGAIN.format(dataset)
+        raise UserError(f"{folder} has format version {found}, expected {VERSION}: {again}")
+    if index["dataset"] != dataset:
+        raise UserError(
+            f"{folder} holds images of {index['dataset']}, not of {dataset}: correct --data-dir"
+        )
     return Prepared(folder, index)
 
 
 def prepare(
     root: Path,
     folder: Path,
-    lists: dict[str, ImageList],
+    dataset: str,
+    listing: Listing,
     resampling: dict[str, str],
-    height: int,
-    width: int,
+    size: tuple[int, int],
     workers: int,
     facts: dict,
     progress: bool = True,
@@ -177,10 +235,10 @@ def prepare(
     Args:
         root: the dataset's folder, which the paths of the lists are relative to.
         folder: the prepared folder; an earlier one is replaced.
-        lists: image lists by name.
-        resampling: "bicubic" or "lanczos" by the same names.
-        height: of the resized images.
-        width: of the resized images.
+        dataset: "sysu" or "regdb".
+        listing: image lists by name, and the trials' parts.
+        resampling: "bicubic" or "lanczos" by the names of the lists.
+        size: (height, width) of the resized images.
         workers: threads that decode.
         facts: of :func:`clustercontrast.data.verify.facts`, stored in the index.
         progress: show a bar.
@@ -189,21 +247,26 @@ def prepare(
         UserError: an image cannot be read, the disk is full, or ``folder`` is something else.
     """
     root, folder = Path(root), Path(folder)
+    height, width = size
     partial = folder.with_name(folder.name + ".partial")
     index = {
         "version": VERSION,
-        "dataset": "sysu",
+        "dataset": dataset,
         "source": str(root.resolve()),
         "height": height,
         "width": width,
         "resampling": resampling,
         "rendered": bool(facts.get("rendered", False)),
         "facts": facts,
+        "trials": {
+            trial: {part: (name, rows.tolist()) for part, (name, rows) in parts.items()}
+            for trial, parts in listing.trials.items()
+        },
     }
     try:
         _check_replaceable(folder)
         _make_empty(partial)
-        total = sum(map(len, lists.values()))
+        total = sum(map(len, listing.lists.values()))
         with (
             tqdm(total=total, unit="image", desc="prepare", disable=not progress) as bar,
             ThreadPoolExecutor(workers) as pool,
@@ -216,7 +279,7 @@ def prepare(
                     _resized(root, images.paths, (width, height), resampling[name], pool),
                     bar,
                 )
-                for name, images in lists.items()
+                for name, images in listing.lists.items()
             }
         write_json(partial / "index.json", index)
         _replace(folder, partial)

@@ -1,10 +1,13 @@
 """The only description of images: a list whose order is the row order of everything else."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 MODALITIES = ("visible", "infrared")
+PARTS = ("train_visible", "train_infrared", "test_visible", "test_infrared")
+"""What training and testing see of a dataset, or of one trial of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,3 +41,28 @@ class ImageList:
         rows = np.asarray(rows, dtype=np.int64)
         paths = tuple(self.paths[row] for row in rows)
         return ImageList(self.modality, paths, self.identities[rows], self.cameras[rows])
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a dataset's folder holds.
+
+    Attributes:
+        lists: image lists by name, each to be prepared as one array.
+        trials: trial -> part -> (name of a list, rows of it); empty when the lists are the parts.
+    """
+
+    lists: Mapping[str, ImageList]
+    trials: Mapping[int, Mapping[str, tuple[str, np.ndarray]]] = field(default_factory=dict)
+
+    def parts(self, trial: int | None = None) -> dict[str, ImageList]:
+        """Image lists of ``PARTS``, of one trial where the dataset has trials."""
+        if trial is None:
+            return {part: self.lists[part] for part in PARTS}
+        rows = self.trials[trial]
+        return {part: self.lists[rows[part][0]].subset(rows[part][1]) for part in PARTS}
+
+
+def number_of_people(*lists: ImageList) -> int:
+    """Number of different identities in image lists."""
+    return len(np.unique(np.concatenate([images.identities for images in lists])))

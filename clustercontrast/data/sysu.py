@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from clustercontrast.data.samples import ImageList
+from clustercontrast.data.samples import ImageList, Listing, number_of_people
 from clustercontrast.files import UserError
 
+TITLE = "SYSU-MM01"
 VISIBLE_CAMERAS = (1, 2, 4, 5)
 INFRARED_CAMERAS = (3, 6)
 CAMERAS = tuple(sorted(VISIBLE_CAMERAS + INFRARED_CAMERAS))
@@ -34,32 +35,41 @@ COUNTS = {
     "test_identities": 96,
     "train_visible": 22258,
     "train_infrared": 11909,
-    "query": 3803,
-    "gallery": 6775,
+    "test_visible": 6775,
+    "test_infrared": 3803,
     "gallery_draw": 301,
+}
+NAMES = {
+    "train_identities": "training identities",
+    "test_identities": "test identities",
+    "train_visible": "visible training images",
+    "train_infrared": "infrared training images",
+    "test_infrared": "infrared query images",
+    "test_visible": "visible gallery images",
+    "gallery_draw": "pairs of test identity and visible camera",
 }
 # Upstream resizes for training and clustering with one filter and for retrieval with another
 # (common.md 2.1).
 RESAMPLING = {
     "train_visible": "bicubic",
     "train_infrared": "bicubic",
-    "query": "lanczos",
-    "gallery": "lanczos",
+    "test_visible": "lanczos",
+    "test_infrared": "lanczos",
 }
 SOURCE = (
     "SYSU-MM01 is handed out by its authors on request; 'bash run_demo.sh' needs no dataset at all"
 )
 
 
-def read(root: Path) -> dict[str, ImageList]:
+def read(root: Path) -> Listing:
     """List the images of SYSU-MM01, each list ascending in (identity, camera, frame).
 
     Args:
         root: folder that contains cam1 ... cam6 and exp.
 
     Returns:
-        ``train_visible`` and ``train_infrared`` (identities of train and validation), ``query``
-        (infrared test images) and ``gallery`` (all visible test images, the pool of the draws).
+        ``train_visible`` and ``train_infrared`` (identities of train and validation),
+        ``test_infrared`` (all of it is the query) and ``test_visible`` (the pool of the galleries).
 
     Raises:
         UserError: the folder is not in the layout above, or lists and folders contradict.
@@ -70,11 +80,25 @@ def read(root: Path) -> dict[str, ImageList]:
     _check_disjoint(parts)
     _check_known(root, parts)
     train, test = sorted(parts["train"] + parts["val"]), sorted(parts["test"])
+    return Listing(
+        {
+            "train_visible": _images(root, "visible", VISIBLE_CAMERAS, train),
+            "train_infrared": _images(root, "infrared", INFRARED_CAMERAS, train),
+            "test_visible": _images(root, "visible", VISIBLE_CAMERAS, test),
+            "test_infrared": _images(root, "infrared", INFRARED_CAMERAS, test),
+        }
+    )
+
+
+def count(listing: Listing) -> dict[str, int]:
+    """The numbers of ``COUNTS``; ``gallery_draw`` is the length of one all-search gallery."""
+    lists = listing.lists
+    gallery = lists["test_visible"]
     return {
-        "train_visible": _images(root, "visible", VISIBLE_CAMERAS, train),
-        "train_infrared": _images(root, "infrared", INFRARED_CAMERAS, train),
-        "query": _images(root, "infrared", INFRARED_CAMERAS, test),
-        "gallery": _images(root, "visible", VISIBLE_CAMERAS, test),
+        "train_identities": number_of_people(lists["train_visible"], lists["train_infrared"]),
+        "test_identities": number_of_people(lists["test_visible"], lists["test_infrared"]),
+        **{name: len(images) for name, images in lists.items()},
+        "gallery_draw": len(set(zip(gallery.identities, gallery.cameras, strict=True))),
     }
 
 

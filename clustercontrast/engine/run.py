@@ -207,6 +207,23 @@ class Run:
         return {"stage": stage, "epoch": epoch, "weights": weights, "about": self.about}
 
 
+def choose_device(name: str) -> torch.device:
+    """The device that ``--device`` names; "auto" is the first GPU, if there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name} is no device: say auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"--device {name}: this machine has no usable GPU; say --device cpu")
+    return device
+
+
 def saved_model(folder: Path, which: str) -> dict:
     """A stage's model: "last" epoch, "start", or the best under a rule ("test", "cycle").
 

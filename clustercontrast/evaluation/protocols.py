@@ -1,11 +1,15 @@
-"""The SYSU-MM01 search protocol: who is a query, who is in the gallery, what is left out.
+"""Search protocols: who is a query, who is in the gallery, what is left out, how ranks count.
 
-Infrared queries (cameras 3 and 6) are searched among visible images; ten single-shot galleries are
-drawn, and the figures are averages over the ten draws of one model (common.md 2.2).
+SYSU-MM01 (common.md 2.2): infrared queries (cameras 3 and 6) are searched among visible images; ten
+single-shot galleries are drawn, and figures are averages over the ten draws of one model.
+RegDB (common.md 2.4): all test images of one modality are searched among all of the other, in both
+directions; figures are averages over ten trials, each a split of the people with its own model.
 """
 
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,24 +17,130 @@ from clustercontrast.data.samples import ImageList
 from clustercontrast.evaluation.metrics import Retrieval, evaluate
 from clustercontrast.files import UserError
 
-SYSU_MODES = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
-"""Gallery cameras of the two searches, in the order of the draw; queries are the same for both."""
-
 RANKS = (1, 5, 10, 20)
 """Ranks of the CMC that are reported."""
 
 
-def draw_gallery(gallery: ImageList, cameras: Sequence[int], trial: int) -> np.ndarray:
-    """Draw the single-shot gallery of one trial, exactly as in the literature (common.md 2.2).
+@dataclass(frozen=True, eq=False)
+class Search:
+    """One ranking task on the test images of a dataset.
 
-    A private generator seeded with ``trial`` chooses one image per existing (identity, camera)
+    Attributes:
+        query: modality of the queries.
+        gallery: modality of the gallery.
+        query_rows: (Q,) int64 rows of the test list of that modality.
+        gallery_rows: (G,) int64 rows, in the order in which ties are ranked.
+        excluded: (Q, G) bool, pairs left out of the ranking whatever their identity; None for none.
+        cmc: what a rank counts, distinct identities or images.
+    """
+
+    query: str
+    gallery: str
+    query_rows: np.ndarray
+    gallery_rows: np.ndarray
+    excluded: np.ndarray | None
+    cmc: Literal["identity", "image"]
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a dataset is searched.
+
+    Attributes:
+        modes: searches by name, with the heading that papers give them.
+        selection: the mode whose scores choose a model during training.
+        draws: searches per mode that one model is tested on.
+        search: (visible test images, infrared test images, mode, draw) -> the search.
+    """
+
+    modes: Mapping[str, str]
+    selection: str
+    draws: int
+    search: Callable[[ImageList, ImageList, str, int], Search]
+
+    def searches(
+        self, visible: ImageList, infrared: ImageList, modes: Sequence[str], draws: int
+    ) -> dict[str, list[Search]]:
+        """Searches of every mode.
+
+        Raises:
+            UserError: an unknown mode, or nobody to be found in it.
+        """
+        unknown = [mode for mode in modes if mode not in self.modes]
+        if unknown:
+            raise UserError(f"unknown mode {unknown[0]!r}: choose from {', '.join(self.modes)}")
+        return {
+            mode: [self.search(visible, infrared, mode, draw) for draw in range(draws)]
+            for mode in modes
+        }
+
+
+def score(
+    search: Search, images: Mapping[str, ImageList], features: Mapping[str, np.ndarray]
+) -> Retrieval:
+    """Rank the gallery for every query by the cosine of their features.
+
+    Args:
+        search: what to rank.
+        images: test images by modality.
+        features: (N, d) unit rows by modality, in the order of the images; rows that the search
+            does not use are not read.
+
+    Raises:
+        ValueError: features and images differ in number.
+    """
+    if any(len(features[name]) != len(images[name]) for name in images):
+        raise ValueError("as many features as test images are needed, in the same order")
+    queries, gallery = features[search.query], features[search.gallery]
+    return evaluate(
+        queries[search.query_rows].astype(np.float64)
+        @ gallery[search.gallery_rows].astype(np.float64).T,
+        images[search.query].identities[search.query_rows],
+        images[search.gallery].identities[search.gallery_rows],
+        search.excluded,
+        search.cmc,
+    )
+
+
+# --- SYSU-MM01 ---
+
+SYSU_CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
+"""Gallery cameras of the two searches, in the order of the draw; queries are the same for both."""
+
+
+def sysu_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
+    """All infrared test images against the single-shot gallery of one draw (common.md 2.2).
+
+    Args:
+        visible: every visible test image, the pool of the draws.
+        infrared: test images of cameras 3 and 6.
+        mode: "all" or "indoor".
+        draw: 0..9 in the protocol.
+
+    Raises:
+        UserError: no gallery image, or no query identity among them.
+    """
+    rows = draw_gallery(visible, SYSU_CAMERAS[mode], draw)
+    if not np.isin(infrared.identities, visible.identities[rows]).any():
+        raise UserError(
+            f"none of the {len(infrared)} query images shows a person of the {len(rows)} "
+            f"gallery images ({mode} search): check that both belong to the same test split"
+        )
+    excluded = same_place(infrared.cameras, visible.cameras[rows])
+    return Search("infrared", "visible", np.arange(len(infrared)), rows, excluded, "identity")
+
+
+def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.ndarray:
+    """Draw a single-shot gallery, exactly as in the literature (common.md 2.2).
+
+    A private generator seeded with ``draw`` chooses one image per existing (identity, camera)
     folder: identities ascending, cameras in the order listed, files sorted by path. The indoor
-    gallery is therefore not a part of the all-search gallery of the same trial.
+    gallery is therefore not a part of the all-search gallery of the same draw.
 
     Args:
         gallery: every visible test image, in any order; other cameras may be among them.
-        cameras: gallery cameras, see ``SYSU_MODES``.
-        trial: 0..9 in the protocol.
+        cameras: gallery cameras, see ``SYSU_CAMERAS``.
+        draw: 0..9 in the protocol.
 
     Returns:
         (G,) int64 rows of ``gallery``, in the order of the draw.
@@ -49,22 +159,8 @@ def draw_gallery(gallery: ImageList, cameras: Sequence[int], trial: int) -> np.n
     rows, turns = rows[by_folder], turns[by_folder]
     changes = (np.diff(gallery.identities[rows]) != 0) | (np.diff(turns) != 0)
     folders = np.split(rows, np.flatnonzero(changes) + 1)
-    generator = random.Random(trial)
+    generator = random.Random(draw)
     return np.array([generator.choice(folder.tolist()) for folder in folders], dtype=np.int64)
-
-
-def needed_gallery(gallery: ImageList, modes: Iterable[str], trials: Iterable[int]) -> np.ndarray:
-    """Rows of ``gallery`` that any of the draws uses, so that each is extracted once.
-
-    Returns:
-        (n,) int64, ascending, without repetition.
-
-    Raises:
-        UserError: an unknown mode, or a mode without a gallery image.
-    """
-    trials = tuple(trials)
-    draws = [draw_gallery(gallery, _cameras(mode), trial) for mode in modes for trial in trials]
-    return np.unique(np.concatenate(draws))
 
 
 def same_place(query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> np.ndarray:
@@ -75,71 +171,62 @@ def same_place(query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> np.nda
     return (np.asarray(query_cameras)[:, None] == 3) & (np.asarray(gallery_cameras)[None] == 2)
 
 
-def evaluate_sysu(
-    query: ImageList,
-    gallery: ImageList,
-    query_features: np.ndarray,
-    gallery_features: np.ndarray | Mapping[int, np.ndarray],
-    mode: str,
-    trial: int,
-) -> Retrieval:
-    """Search all queries in the gallery of one draw (common.md 2.2, 2.3).
+# --- RegDB ---
+
+
+def regdb_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
+    """All test images of one modality against all of the other (common.md 2.4).
 
     Args:
-        query: infrared test images.
-        gallery: the whole pool of visible test images the gallery is drawn from.
-        query_features: (Q, d) unit rows, in the order of ``query``.
-        gallery_features: unit rows found by row of ``gallery``: an array (pool, d), or a mapping
-            from row to (d,) that holds at least ``needed_gallery``.
-        mode: "all" or "indoor".
-        trial: number of the draw.
+        visible: visible test images of a trial.
+        infrared: its thermal test images.
+        mode: "visible_to_infrared" or "infrared_to_visible".
+        draw: nothing is drawn; 0.
 
     Raises:
-        UserError: an unknown mode, an empty gallery, or no query identity in the gallery.
-        ValueError: the number of query features disagrees with ``query``.
-        KeyError: a drawn row is missing from the mapping.
+        UserError: no person is in both lists.
     """
-    rows = draw_gallery(gallery, _cameras(mode), trial)
-    identities = gallery.identities[rows]
-    if not np.isin(query.identities, identities).any():
-        raise UserError(
-            f"none of the {len(query.paths)} query images shows a person of the {len(rows)} "
-            f"gallery images ({mode} search): check that both belong to the same test split"
-        )
-    drawn = np.stack([gallery_features[row] for row in rows.tolist()]).astype(np.float64)
-    return evaluate(
-        np.asarray(query_features, dtype=np.float64) @ drawn.T,
-        query.identities,
-        identities,
-        same_place(query.cameras, gallery.cameras[rows]),
-    )
+    if draw:
+        raise ValueError("RegDB has no galleries to draw")
+    if not np.isin(visible.identities, infrared.identities).any():
+        raise UserError("no test person has both visible and thermal images: prepare RegDB again")
+    rows = {"visible": np.arange(len(visible)), "infrared": np.arange(len(infrared))}
+    query, gallery = mode.split("_to_")
+    return Search(query, gallery, rows[query], rows[gallery], None, "image")
 
 
-def summarise(draws: Sequence[Retrieval]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation over the gallery draws of one model, in percent.
+PROTOCOLS = {
+    "sysu": Protocol({"all": "All search", "indoor": "Indoor search"}, "all", 10, sysu_search),
+    "regdb": Protocol(
+        {
+            "visible_to_infrared": "Visible to infrared",
+            "infrared_to_visible": "Infrared to visible",
+        },
+        "visible_to_infrared",
+        1,
+        regdb_search,
+    ),
+}
 
-    The deviation is that of the population (ddof = 0): the draws of the protocol are all there is,
-    not a sample of more. It says nothing about the spread between trainings.
+
+def summarise(retrievals: Sequence[Retrieval]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation of the scores of several searches, in percent.
+
+    The deviation is that of the population (ddof = 0): the draws, or trials, of a protocol are all
+    there is, not a sample of more.
 
     Returns:
         "rank1", "rank5", "rank10", "rank20", "mAP" and "mINP", each with "mean" and "std".
 
     Raises:
-        ValueError: no draw.
+        ValueError: no search.
     """
-    if not draws:
-        raise ValueError("no draw to summarise")
-    values = {f"rank{rank}": [draw.cmc[rank - 1] for draw in draws] for rank in RANKS}
-    values["mAP"] = [draw.mAP for draw in draws]
-    values["mINP"] = [draw.mINP for draw in draws]
+    if not retrievals:
+        raise ValueError("no search to summarise")
+    values = {f"rank{rank}": [one.cmc[rank - 1] for one in retrievals] for rank in RANKS}
+    values["mAP"] = [one.mAP for one in retrievals]
+    values["mINP"] = [one.mINP for one in retrievals]
     return {
         name: {"mean": 100 * float(np.mean(value)), "std": 100 * float(np.std(value))}
         for name, value in values.items()
     }
-
-
-def _cameras(mode: str) -> tuple[int, ...]:
-    """Gallery cameras of a search."""
-    if mode not in SYSU_MODES:
-        raise UserError(f"unknown search mode {mode!r}: choose from {', '.join(SYSU_MODES)}")
-    return SYSU_MODES[mode]

@@ -1,6 +1,6 @@
 """Scores of a network: retrieval of test people, and label-free consistency on training images."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -9,41 +9,71 @@ from torch import nn
 from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.diagnostics import cycle_consistency
 from clustercontrast.evaluation.metrics import Retrieval
-from clustercontrast.evaluation.protocols import evaluate_sysu, needed_gallery
+from clustercontrast.evaluation.protocols import Search, score
 from clustercontrast.features import extract
 
-Draws = dict[str, list[Retrieval]]
+Searches = Mapping[str, Sequence[Search]]
 
 
-def sysu_draws(
-    network: nn.Module,
-    query: ImageArray,
-    gallery: ImageArray,
-    modes: Iterable[str],
-    trials: int,
-    batch_size: int,
-) -> Draws:
-    """Search SYSU-MM01's queries in ``trials`` gallery draws of every mode.
+def retrieve(
+    network: nn.Module, images: Mapping[str, ImageArray], searches: Searches, batch_size: int
+) -> dict[str, list[Retrieval]]:
+    """Score a network in every search of every mode.
 
-    Every image that any draw needs is extracted once (common.md 2.1, 2.2).  The caller puts the
-    network in eval mode, without gradients.
+    Args:
+        network: in eval mode, without gradients.
+        images: test images by modality.
+        searches: by mode, see :meth:`Protocol.searches`.
+        batch_size: images per forward.
     """
-    modes = tuple(modes)
-    needed = needed_gallery(gallery.list, modes, range(trials))
-    found = extract(network, gallery, batch_size, torch.from_numpy(needed), unit=True).numpy()
-    queries = extract(network, query, batch_size, unit=True).numpy()
-    return _search(query, gallery, queries, needed, found, modes, trials)
+    return score_all(images, features_of(network, images, searches, batch_size), searches)
 
 
-def chance_draws(
-    query: ImageArray, gallery: ImageArray, modes: Iterable[str], trials: int
-) -> Draws:
-    """The same search with random features: what knowing nothing scores."""
-    modes, generator = tuple(modes), np.random.default_rng(0)
-    needed = needed_gallery(gallery.list, modes, range(trials))
-    found = generator.standard_normal((len(needed), 64))
-    queries = generator.standard_normal((len(query), 64))
-    return _search(query, gallery, queries, needed, found, modes, trials)
+def chance(images: Mapping[str, ImageArray], searches: Searches) -> dict[str, list[Retrieval]]:
+    """The same searches with random features: what knowing nothing scores."""
+    generator = np.random.default_rng(0)
+    features = {name: generator.standard_normal((len(array), 64)) for name, array in images.items()}
+    return score_all(images, features, searches)
+
+
+def features_of(
+    network: nn.Module, images: Mapping[str, ImageArray], searches: Searches, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Features of the test images that any search uses, each extracted once (common.md 2.1).
+
+    Returns:
+        (N, d) float32 unit rows by modality; rows that no search uses are NaN.
+    """
+    found = {}
+    for name, array in images.items():
+        rows = _rows_used(name, searches)
+        some = extract(network, array, batch_size, torch.from_numpy(rows), unit=True).numpy()
+        found[name] = np.full((len(array), some.shape[1]), np.nan, np.float32)
+        found[name][rows] = some
+    return found
+
+
+def score_all(
+    images: Mapping[str, ImageArray], features: Mapping[str, np.ndarray], searches: Searches
+) -> dict[str, list[Retrieval]]:
+    """Score features (N, d) by modality in every search of every mode."""
+    lists = {name: array.list for name, array in images.items()}
+    return {mode: [score(one, lists, features) for one in own] for mode, own in searches.items()}
+
+
+def _rows_used(modality: str, searches: Searches) -> np.ndarray:
+    """Rows of one modality's test images that any search uses, ascending."""
+    used = [
+        rows
+        for own in searches.values()
+        for search in own
+        for name, rows in (
+            (search.query, search.query_rows),
+            (search.gallery, search.gallery_rows),
+        )
+        if name == modality
+    ]
+    return np.unique(np.concatenate(used))
 
 
 def training_cycle(
@@ -70,14 +100,3 @@ def training_cycle(
         features.append(extract(network, array, batch_size, torch.from_numpy(rows), unit=True))
         chosen.append(y[rows])
     return cycle_consistency(*(f.numpy() for f in features), *chosen)
-
-
-def _search(query, gallery, queries, needed, found, modes, trials) -> Draws:
-    rows = dict(zip(needed.tolist(), found, strict=True))
-    return {
-        mode: [
-            evaluate_sysu(query.list, gallery.list, queries, rows, mode, trial)
-            for trial in range(trials)
-        ]
-        for mode in modes
-    }

@@ -237,7 +237,8 @@ class Matched(Intra):
 
     def match(self, means: Pair) -> None:
         """Match the clusters of both modalities by their means (``--association``)."""
-        if self.args.association == "none":
+        a, self.maps = self.args, None
+        if a.association == "none" or (not a.match_always and len(means[0]) < len(means[1])):
             return
         with self.run.timed("association"):
             maps = graph_matching(*means)

@@ -97,6 +97,12 @@ def read(path: Path) -> State:
     )
 
 
+def about(path: Path) -> dict:
+    """What a checkpoint of this project says of itself; nothing for all others."""
+    found = read_checkpoint(path).get("about")
+    return found if isinstance(found, dict) else {}
+
+
 def read_checkpoint(path: Path) -> dict:
     """Unpickle tensors and plain values only; NumPy scalars of old checkpoints are let through.
 

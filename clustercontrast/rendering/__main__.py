@@ -1,31 +1,38 @@
-"""Render people in SYSU-MM01's raw layout.
+"""Render people in the raw layout of SYSU-MM01 or RegDB.
 
     python -m clustercontrast.rendering --out data/rendered                    # the demo's people
     python -m clustercontrast.rendering --out data/full --size full --workers 8
     python -m clustercontrast.rendering --out data/others --seed 1 --identities 150
+    python -m clustercontrast.rendering --layout regdb --out data/rendered-regdb
 
-Nothing measured on these images is a SYSU-MM01 result.
+Nothing measured on these images is a result on the data set whose layout they have.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from tqdm import tqdm
 
 from clustercontrast.files import UserError
-from clustercontrast.rendering.layouts import SIZES, Size, is_rendered, render_sysu
+from clustercontrast.rendering.layouts import SIZES, Size, render_sysu
+from clustercontrast.rendering.regdb import REGDB_SIZES, RegDBSize, render_regdb
+from clustercontrast.rendering.sets import is_rendered
+
+LAYOUTS = {"sysu": (SIZES, render_sysu), "regdb": (REGDB_SIZES, render_regdb)}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Parse the command line, render, and return the exit code: 0, or 2 after a user's mistake."""
     options = _parser().parse_args(arguments)
     try:
-        size = SIZES[options.size]
+        sizes, render = LAYOUTS[options.layout]
+        size = sizes[options.size]
         if options.identities is not None:
             size = size.with_training_identities(options.identities)
-        return _render(options, size)
+        return _render(options, size, render)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
@@ -37,6 +44,9 @@ def _parser() -> argparse.ArgumentParser:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument(
+        "--layout", choices=LAYOUTS, default="sysu", help="whose layout (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--size", choices=SIZES, default="demo", help="default: %(default)s")
     parser.add_argument(
@@ -45,7 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--identities",
         type=_natural,
-        help="training identities instead of the size's own; the test people stay as many",
+        help="training identities instead of the size's own; the test people of SYSU-MM01's layout "
+        "stay as many, each trial of RegDB's has as many test people as training people",
     )
     parser.add_argument(
         "--workers",
@@ -63,12 +74,12 @@ def _natural(text: str) -> int:
     return number
 
 
-def _render(options: argparse.Namespace, size: Size) -> int:
+def _render(options: argparse.Namespace, size: Size | RegDBSize, render: Callable) -> int:
     if is_rendered(options.out, size, options.seed):
         sys.stderr.write(f"{options.out} is already rendered ({size.name}, seed {options.seed})\n")
         return 0
     with tqdm(total=size.images, unit="image", desc=f"rendering {size.name}") as bar:
-        counts = render_sysu(options.out, size, options.seed, options.workers, bar.update)
+        counts = render(options.out, size, options.seed, options.workers, bar.update)
     people = (
         f"{counts['train_identities']} training and {counts['test_identities']} test identities"
     )

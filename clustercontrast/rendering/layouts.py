@@ -1,29 +1,24 @@
 """Rendered people in SYSU-MM01's raw layout, with SYSU-MM01's counts at full size (common.md 1.1).
 
-``rendered.json`` in the root says that the people are rendered; it is written last, so a folder
-without it is unfinished. No number measured on these images is a SYSU-MM01 result.
+No number measured on these images is a SYSU-MM01 result.
 """
 
 import dataclasses
-import io
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
-from clustercontrast.files import UserError, atomic, read_json, write_error, write_json
+from clustercontrast.rendering import sets
 from clustercontrast.rendering.cameras import CAMERAS, INFRARED, VISIBLE, photograph
 from clustercontrast.rendering.people import sample_identity
+from clustercontrast.rendering.sets import is_rendered as is_rendered
 
-MARKER, STARTED = "rendered.json", "rendering.json"
-NOTE = "people rendered by this project; no number measured on them is a SYSU-MM01 result"
 LAST_IDENTITY = 533  # SYSU-MM01 numbers its people 1 to 533, with gaps
-VISIBLE_FOLDERS = (
-    3.136  # mean number of visible cameras that saw a person: 301 folders of 96 people
-)
+VISIBLE_FOLDERS = 3.136  # cameras that saw somebody, on average: 301 folders of 96 people
 INFRARED_FOLDERS = 1.8
 UNEVENNESS = 0.18  # spread of the number of images around a folder's share
 
@@ -33,7 +28,8 @@ class Size:
     """How much to render; ``height`` and ``width`` are nominal, crops vary around them in pixels.
 
     Training images are those of the training and validation identities; the query set is every
-    infrared test image and the gallery pool every visible one, in ``gallery_folders`` folders.
+    infrared test image and the pool of the galleries every visible one, in ``gallery_folders``
+    folders.
     """
 
     name: str
@@ -42,16 +38,30 @@ class Size:
     test_identities: int
     train_visible: int
     train_infrared: int
-    query: int
-    gallery_pool: int
+    test_infrared: int
+    test_visible: int
     gallery_folders: int
     height: int
     width: int
+    layout: ClassVar[str] = "SYSU-MM01"
 
     @property
     def images(self) -> int:
         """Number of images of all subsets together."""
-        return self.train_visible + self.train_infrared + self.query + self.gallery_pool
+        return self.train_visible + self.train_infrared + self.test_infrared + self.test_visible
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """What a reader finds; training is training and validation, gallery_draw the folders."""
+        return {
+            "train_identities": self.train_identities + self.val_identities,
+            "test_identities": self.test_identities,
+            "train_visible": self.train_visible,
+            "train_infrared": self.train_infrared,
+            "test_visible": self.test_visible,
+            "test_infrared": self.test_infrared,
+            "gallery_draw": self.gallery_folders,
+        }
 
     def with_training_identities(self, identities: int) -> "Size":
         """The same size with another number of training people; the test people stay as they are.
@@ -62,9 +72,7 @@ class Size:
         Raises:
             UserError: fewer than 2, or more people than four digits can number.
         """
-        most = 9999 - self.test_identities
-        if not 2 <= identities <= most:
-            raise UserError(f"{identities} training identities asked for: give 2 to {most}")
+        sets.check_identities(identities, most=9999 - self.test_identities)
         before = self.train_identities + self.val_identities
         validation = max(1, round(identities * self.val_identities / before))
         return dataclasses.replace(
@@ -116,8 +124,8 @@ def plan(size: Size, seed: int) -> Plan:
     folders = [
         *_folders(learned, VISIBLE, (visible_folders, size.train_visible), generator),
         *_folders(learned, INFRARED, (infrared, size.train_infrared), generator),
-        *_folders(tested, VISIBLE, (size.gallery_folders, size.gallery_pool), generator),
-        *_folders(tested, INFRARED, (test_infrared, size.query), generator),
+        *_folders(tested, VISIBLE, (size.gallery_folders, size.test_visible), generator),
+        *_folders(tested, INFRARED, (test_infrared, size.test_infrared), generator),
     ]
     return Plan(
         train=tuple(sorted(learned[: size.train_identities])),
@@ -161,7 +169,7 @@ def render_sysu(
     seed: int,
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
-) -> dict:
+) -> dict[str, int]:
     """Render a whole data set; the files depend on size and seed alone, not on ``workers``.
 
     A finished folder of the same size and seed is left as it is; an interrupted one is completed.
@@ -174,108 +182,33 @@ def render_sysu(
         progress: called with the number of images finished since the last call.
 
     Returns:
-        The counts that ``rendered.json`` holds as well: train_identities (training and validation),
-        test_identities, train_visible, train_infrared, query, gallery, gallery_draw.
+        The size's counts, which ``rendered.json`` holds as well.
 
     Raises:
         UserError: the folder holds something else, or it cannot be written.
     """
-    root = Path(root)
-    content = _marker(size, seed)
-    if is_rendered(root, size, seed):
-        return content["counts"]
-    _claim(root, content)
-    planned = plan(size, seed)
-    tasks = [(root, folder, seed, (size.height, size.width)) for folder in planned.folders]
-    for images in _finished(tasks, workers):
-        if progress is not None:
-            progress(images)
-    _write_lists(root / "exp", planned)
-    write_json(root / MARKER, content)
-    (root / STARTED).unlink(missing_ok=True)
-    return content["counts"]
+    return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
 
 
-def is_rendered(root: Path, size: Size, seed: int) -> bool:
-    """Whether ``root`` holds the finished rendering of this size and seed."""
-    marker = Path(root) / MARKER
-    return marker.exists() and read_json(marker) == _marker(size, seed)
-
-
-def _marker(size: Size, seed: int) -> dict:
-    counts = {
-        "train_identities": size.train_identities + size.val_identities,
-        "test_identities": size.test_identities,
-        "train_visible": size.train_visible,
-        "train_infrared": size.train_infrared,
-        "query": size.query,
-        "gallery": size.gallery_pool,
-        "gallery_draw": size.gallery_folders,
+def _content(size: Size, seed: int) -> sets.Content:
+    planned, shape = plan(size, seed), (size.height, size.width)
+    folders = {
+        f"cam{folder.camera}/{folder.identity:04d}": functools.partial(_draw, folder, seed, shape)
+        for folder in planned.folders
     }
-    return {
-        "rendered": True,
-        "layout": "SYSU-MM01",
-        "seed": seed,
-        "size": size.name,
-        "counts": counts,
-        "note": NOTE,
-    }
+    return sets.Content(folders, _lists(planned))
 
 
-def _claim(root: Path, content: dict) -> None:
-    """Mark the folder as being rendered, or refuse it for what it holds."""
-    if root.exists() and not root.is_dir():
-        raise UserError(f"{root} is a file: name a folder that does not exist yet")
-    if (root / MARKER).exists():
-        raise UserError(
-            f"{root} holds another rendering (its {MARKER} says another size or seed): "
-            "delete the folder or name another one"
-        )
-    started = root / STARTED
-    is_ours = started.exists() and read_json(started) == content
-    if root.exists() and any(root.iterdir()) and not is_ours:
-        raise UserError(
-            f"{root} is not empty and not an interrupted rendering of size {content['size']} with "
-            f"seed {content['seed']}: delete the folder or name another one"
-        )
-    write_json(started, content)
-
-
-def _finished(tasks: list[tuple], workers: int) -> Iterable[int]:
-    """Number of images of each folder as it gets done."""
-    if workers <= 1:
-        yield from map(_render_folder, tasks)
-        return
-    context = multiprocessing.get_context("spawn")  # safe beside the threads of torch
-    with context.Pool(workers, initializer=_ignore_interrupts) as pool:
-        yield from pool.imap_unordered(_render_folder, tasks, chunksize=4)
-
-
-def _ignore_interrupts() -> None:
-    """Leave Ctrl-C to the parent, which ends the pool."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _render_folder(task: tuple[Path, Folder, int, tuple[int, int]]) -> int:
-    """Render one (identity, camera) folder and return its number of images."""
-    root, folder, seed, size = task
+def _draw(folder: Folder, seed: int, shape: tuple[int, int]) -> Iterator[tuple[str, bytes]]:
+    """Name and content of the images of one (identity, camera) folder."""
     person = sample_identity(seed, folder.identity)
-    place = root / f"cam{folder.camera}" / f"{folder.identity:04d}"
     quality = CAMERAS[folder.camera].sensor.quality
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        for frame in range(1, folder.images + 1):
-            buffer = io.BytesIO()
-            photograph(person, folder.camera, frame, seed, size).save(
-                buffer, "JPEG", quality=quality
-            )
-            (place / f"{frame:04d}.jpg").write_bytes(buffer.getvalue())
-    except OSError as error:
-        raise write_error(place, error) from error
-    return folder.images
+    for frame in range(1, folder.images + 1):
+        image = photograph(person, folder.camera, frame, seed, shape)
+        yield f"{frame:04d}.jpg", sets.encoded(image, "JPEG", quality=quality)
 
 
-def _write_lists(folder: Path, planned: Plan) -> None:
+def _lists(planned: Plan) -> dict[str, str]:
     """The four lists: one line each, integers without padding, separated by commas."""
     lists = {
         "train": planned.train,
@@ -283,6 +216,6 @@ def _write_lists(folder: Path, planned: Plan) -> None:
         "test": planned.test,
         "available": sorted(planned.train + planned.val + planned.test),
     }
-    for name, numbers in lists.items():
-        with atomic(folder / f"{name}_id.txt") as file:
-            file.write(",".join(map(str, numbers)) + "\n")
+    return {
+        f"exp/{name}_id.txt": ",".join(map(str, numbers)) + "\n" for name, numbers in lists.items()
+    }

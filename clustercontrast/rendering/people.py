@@ -2,7 +2,8 @@
 
 An :class:`Identity` carries what a camera of either modality can see of the same person: build,
 garment cut, pattern layout, hair, hat and bag. Visible colours and infrared reflectances are drawn
-independently of each other, so neither brightness nor colour links the modalities.
+independently of each other, so neither brightness nor colour links the modalities. A thermal camera
+sees a third, independent set of tones: how warm a surface is.
 """
 
 import colorsys
@@ -10,6 +11,8 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
+
+from clustercontrast.rendering.bands import Band
 
 SKIN, HAIR, UPPER, LOWER, SHOES, BAG, HAT, GLASSES, OCCLUDER = range(1, 10)
 MATERIALS = 10  # 0 is the background
@@ -34,6 +37,8 @@ LOWERS = {
     "short skirt": (0.42, 0.0, 0.075),
     "long skirt": (0.84, 0.0, 0.10),
 }
+UPPER_WIDTHS = {kind: width for kind, (_, _, width, _) in UPPERS.items()}
+LOWER_WIDTHS = {kind: width for kind, (_, width, _) in LOWERS.items()}
 PATTERNS = ("plain", "bands", "columns", "checks", "block", "logo", "sash", "chest")
 PATTERN_SHARES = (0.24, 0.16, 0.12, 0.12, 0.12, 0.08, 0.08, 0.08)
 LOWER_PATTERN_SHARES = (0.5, 0.14, 0.14, 0.1, 0.12, 0.0, 0.0, 0.0)
@@ -43,16 +48,32 @@ HATS = ("none", "cap", "beanie", "wide")
 HAT_SHARES = (0.64, 0.14, 0.12, 0.1)
 BAGS = ("none", "backpack", "shoulder bag", "tote", "suitcase")
 BAG_SHARES = (0.3, 0.24, 0.18, 0.14, 0.14)
+# Lowest and highest temperature of a surface; 0 is the coldest a thermal camera shows, 1 the
+# hottest. Cloth that hangs loose by its garment's extra width is LOOSENESS times that width cooler.
+SKIN_HEAT, HAIR_HEAT, CLOTH_HEAT = (0.86, 0.95), (0.5, 0.68), (0.44, 0.8)
+SHOE_HEAT, HAT_HEAT, BAG_HEAT = (0.28, 0.46), (0.3, 0.5), (0.16, 0.38)
+LOOSENESS = 6.0
+PRINT_HEAT = 0.02  # by how much a print may warm or cool its cloth
 
 
 @dataclass(frozen=True)
 class Material:
-    """A surface with two tones: sRGB colours and infrared reflectances, all in [0, 1]."""
+    """Two tones of a surface: sRGB colours, infrared reflectances, temperatures, all in [0, 1]."""
 
     visible: tuple[float, float, float]
     visible_second: tuple[float, float, float]
     infrared: float
     infrared_second: float
+    thermal: float
+    thermal_second: float
+
+    def tones(self, band: Band) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """The two tones as a camera of that band sees them, each three channels."""
+        if band is Band.VISIBLE:
+            return self.visible, self.visible_second
+        if band is Band.NEAR_INFRARED:
+            return (self.infrared,) * 3, (self.infrared_second,) * 3
+        return (self.thermal,) * 3, (self.thermal_second,) * 3
 
 
 @dataclass(frozen=True)
@@ -94,6 +115,7 @@ class Identity:
 def sample_identity(seed: int, number: int) -> Identity:
     """The person ``number`` of the world ``seed``; the same arguments give the same person."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, number, 1)))
+    warmth = np.random.default_rng(np.random.SeedSequence((seed, number, 2)))
     build = generator.choice([0.8, 1.0, 1.28]) * generator.uniform(0.93, 1.07)
     uniform = generator.uniform
     return Identity(
@@ -104,16 +126,16 @@ def sample_identity(seed: int, number: int) -> Identity:
         limb=build * uniform(0.9, 1.1),
         leg=uniform(0.445, 0.525),
         head=uniform(0.118, 0.156),
-        skin=_skin(generator),
+        skin=_skin(generator, warmth),
         hair_style=_pick(generator, HAIRS, HAIR_SHARES),
-        hair=_hair(generator),
+        hair=_hair(generator, warmth),
         hair_volume=uniform(1.0, 1.25),
-        upper=_garment(generator, tuple(UPPERS), PATTERN_SHARES),
-        lower=_garment(generator, tuple(LOWERS), LOWER_PATTERN_SHARES),
-        shoes=_cloth(generator),
-        hat=Garment(_pick(generator, HATS, HAT_SHARES), _cloth(generator)),
+        upper=_garment(generator, warmth, UPPER_WIDTHS, PATTERN_SHARES),
+        lower=_garment(generator, warmth, LOWER_WIDTHS, LOWER_PATTERN_SHARES),
+        shoes=_cloth(generator, warmth, SHOE_HEAT),
+        hat=Garment(_pick(generator, HATS, HAT_SHARES), _cloth(generator, warmth, HAT_HEAT)),
         glasses=bool(uniform() < 0.2),
-        bag=Garment(_pick(generator, BAGS, BAG_SHARES), _cloth(generator)),
+        bag=Garment(_pick(generator, BAGS, BAG_SHARES), _cloth(generator, warmth, BAG_HEAT)),
         bag_size=uniform(0.8, 1.4),
         bag_side=int(generator.choice([-1, 1])),
     )
@@ -123,10 +145,18 @@ def _pick(generator: np.random.Generator, names: tuple, shares: tuple | None = N
     return str(generator.choice(names, p=shares))
 
 
-def _garment(generator: np.random.Generator, kinds: tuple, shares: tuple) -> Garment:
+def _garment(
+    generator: np.random.Generator,
+    warmth: np.random.Generator,
+    widths: dict[str, float],
+    shares: tuple,
+) -> Garment:
+    """A garment of one of the kinds that ``widths`` gives the extra widths of."""
+    kind = _pick(generator, tuple(widths))
+    cooler = LOOSENESS * widths[kind]
     return Garment(
-        kind=_pick(generator, kinds),
-        material=_cloth(generator),
+        kind=kind,
+        material=_cloth(generator, warmth, (CLOTH_HEAT[0] - cooler, CLOTH_HEAT[1] - cooler)),
         pattern=_pick(generator, PATTERNS, shares),
         period=float(np.exp(generator.uniform(np.log(0.055), np.log(0.15)))),
         place=generator.uniform(),
@@ -144,39 +174,46 @@ def _colour(generator: np.random.Generator, value: float) -> tuple[float, float,
     return colorsys.hsv_to_rgb(generator.uniform(), min(1.0, saturation), value)
 
 
-def _cloth(generator: np.random.Generator) -> Material:
-    """Cloth whose two infrared tones know nothing of its two visible ones."""
+def _cloth(
+    generator: np.random.Generator, warmth: np.random.Generator, heat: tuple[float, float]
+) -> Material:
+    """Cloth whose two infrared tones know nothing of its two visible ones, nor its temperature."""
     value, reflectance = generator.uniform(0.1, 0.95), generator.uniform(0.12, 0.92)
+    temperature = warmth.uniform(*heat)
     return Material(
         visible=_colour(generator, value),
         visible_second=_colour(generator, _second_tone(generator, value)),
         infrared=reflectance,
         infrared_second=_second_tone(generator, reflectance),
+        thermal=temperature,
+        thermal_second=temperature + warmth.uniform(-PRINT_HEAT, PRINT_HEAT),
     )
 
 
-def _skin(generator: np.random.Generator) -> Material:
+def _plain(colour: tuple[float, float, float], reflectance: float, temperature: float) -> Material:
+    return Material(colour, colour, reflectance, reflectance, temperature, temperature)
+
+
+def _skin(generator: np.random.Generator, warmth: np.random.Generator) -> Material:
     tone = np.array([0.87, 0.68, 0.56]) * generator.uniform(0.5, 1.05)
-    colour = tuple(tone.tolist())
     reflectance = generator.uniform(0.66, 0.78)  # skin hardly varies in near infrared
-    return Material(colour, colour, reflectance, reflectance)
+    return _plain(tuple(tone.tolist()), reflectance, warmth.uniform(*SKIN_HEAT))
 
 
-def _hair(generator: np.random.Generator) -> Material:
+def _hair(generator: np.random.Generator, warmth: np.random.Generator) -> Material:
     colour = colorsys.hsv_to_rgb(
         generator.uniform(0.04, 0.12), generator.uniform(0.1, 0.6), generator.uniform(0.06, 0.5)
     )
-    reflectance = generator.uniform(0.12, 0.6)
-    return Material(colour, colour, reflectance, reflectance)
+    return _plain(colour, generator.uniform(0.12, 0.6), warmth.uniform(*HAIR_HEAT))
 
 
 @functools.lru_cache(maxsize=4)
-def palette(person: Identity, infrared: bool) -> np.ndarray:
+def palette(person: Identity, band: Band) -> np.ndarray:
     """(2 * MATERIALS,) uint32 colours: entry 2m is material m's first tone, 2m + 1 its second.
 
     The four bytes of an entry are red, green, blue and opacity; the background is transparent.
     """
-    dark = Material((0.08,) * 3, (0.3,) * 3, 0.1, 0.3)
+    dark = Material((0.08,) * 3, (0.3,) * 3, 0.1, 0.3, 0.25, 0.2)
     surfaces = {
         SKIN: person.skin,
         HAIR: person.hair,
@@ -190,11 +227,6 @@ def palette(person: Identity, infrared: bool) -> np.ndarray:
     }
     rows = np.zeros((2 * MATERIALS, 4))
     for index, surface in surfaces.items():
-        tones = _infrared_tones(surface) if infrared else (surface.visible, surface.visible_second)
-        rows[2 * index : 2 * index + 2, :3] = tones
+        rows[2 * index : 2 * index + 2, :3] = surface.tones(band)
         rows[2 * index : 2 * index + 2, 3] = 1
     return (rows * 255).astype(np.uint8).view(np.uint32)[:, 0]
-
-
-def _infrared_tones(surface: Material) -> tuple:
-    return (surface.infrared,) * 3, (surface.infrared_second,) * 3

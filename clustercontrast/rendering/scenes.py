@@ -1,8 +1,9 @@
-"""The places behind the people: two rooms, a gate, a garden and a passage, drawn once per camera.
+"""The places behind the people, drawn once per camera: rooms, a gate, a garden and others.
 
 A scene is a wide picture with a wall or a view above :data:`HORIZON` and the ground below it. Each
 surface has a visible colour and an infrared reflectance of its own; foliage is bright in near
-infrared whatever its green.
+infrared whatever its green. Only a thermal camera looks at the avenue without light: there the
+second number is a temperature.
 """
 
 import functools
@@ -10,7 +11,11 @@ import functools
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
+from clustercontrast.rendering.bands import Band
+
 WIDTH, HEIGHT, HORIZON = 960, 420, 250
+THERMAL_BLUR = 4  # in pixels; heat spreads, and the distance is out of focus
+GRAINS = {"room": 0.035, "avenue": 0.04}  # strength of the texture, elsewhere 0.09
 
 
 class Painter:
@@ -18,21 +23,21 @@ class Painter:
 
     Args:
         seed: entropy of the place; two painters with one seed lay out the same place.
-        infrared: draw reflectances instead of colours.
+        band: draw colours, or reflectances or temperatures.
     """
 
-    def __init__(self, seed: tuple, infrared: bool):
+    def __init__(self, seed: tuple, band: Band):
         self.generator = np.random.default_rng(np.random.SeedSequence(seed))
-        self.infrared = infrared
+        self.band = band
         self.image = Image.new("RGB", (WIDTH, HEIGHT))
         self.draw = ImageDraw.Draw(self.image)
 
-    def tone(self, colour: tuple, reflectance: float, spread: float = 0.08) -> tuple[int, ...]:
-        """An 8-bit fill near the colour, or near the grey of the reflectance."""
-        shift = self.generator.uniform(-spread, spread, 5)  # the same draws in both modalities
+    def tone(self, colour: tuple, level: float, spread: float = 0.08) -> tuple[int, ...]:
+        """An 8-bit fill near the colour, or near the grey of the level."""
+        shift = self.generator.uniform(-spread, spread, 5)  # the same draws in every band
         tinted = np.array(colour) + shift[0] + 0.35 * shift[1:4]
-        level = np.full(3, reflectance + shift[4]) if self.infrared else tinted
-        return tuple((np.clip(level, 0.02, 0.98) * 255).astype(int).tolist())
+        tone = tinted if self.band is Band.VISIBLE else np.full(3, level + shift[4])
+        return tuple((np.clip(tone, 0.02, 0.98) * 255).astype(int).tolist())
 
     def box(self, x: float, y: float, wide: float, high: float, fill: tuple) -> None:
         """A filled rectangle with its upper left corner at (x, y)."""
@@ -52,7 +57,8 @@ class Painter:
         """Add a soft texture and return the picture."""
         small = self.generator.normal(0, grain, (HEIGHT // 6, WIDTH // 6))
         texture = Image.fromarray(small.astype(np.float32)).resize((WIDTH, HEIGHT), Image.BILINEAR)
-        pixels = np.asarray(self.image.filter(ImageFilter.GaussianBlur(1.2)), np.float32)
+        blur = THERMAL_BLUR if self.band is Band.THERMAL else 1.2
+        pixels = np.asarray(self.image.filter(ImageFilter.GaussianBlur(blur)), np.float32)
         pixels = pixels * (1 + np.asarray(texture)[..., None])
         return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
 
@@ -130,19 +136,37 @@ def _passage(painter: Painter) -> None:
     _ground(painter, ((0.45, 0.45, 0.45), 0.28), ((0.4, 0.4, 0.4), 0.22))
 
 
-PLACES = {"room": _room, "gate": _gate, "garden": _garden, "passage": _passage}
+def _avenue(painter: Painter) -> None:
+    """Fronts of houses behind hedges and cars; panes mirror the cold sky, the ground is warm."""
+    painter.box(0, 0, WIDTH, HORIZON, painter.tone((0.6, 0.56, 0.5), 0.2))
+    for x in painter.positions(7):
+        painter.box(x, 0, 120, HORIZON, painter.tone((0.58, 0.5, 0.44), 0.22, 0.05))
+        for y in (15, 95):
+            painter.box(x + 20, y, 34, 50, painter.tone((0.22, 0.27, 0.32), 0.13, 0.04))
+            painter.box(x + 68, y, 34, 50, painter.tone((0.22, 0.27, 0.32), 0.13, 0.04))
+    for x in painter.positions(9):
+        painter.blobs((x + 40, HORIZON - 25), 55, 14, ((0.24, 0.36, 0.18), 0.19, 0.04))
+    _ground(painter, ((0.5, 0.49, 0.47), 0.25, 0.03), ((0.44, 0.43, 0.41), 0.23, 0.02))
+    for x in painter.positions(5):
+        painter.box(x, HORIZON - 30, 130, 34, painter.tone((0.45, 0.42, 0.42), 0.2, 0.06))
+        painter.box(x + 26, HORIZON - 55, 74, 28, painter.tone((0.2, 0.22, 0.25), 0.12, 0.03))
+    for x in painter.positions(8):
+        painter.box(x, 60, 6, HORIZON - 40, painter.tone((0.3, 0.3, 0.3), 0.16, 0.03))
+
+
+PLACES = {"room": _room, "gate": _gate, "garden": _garden, "passage": _passage, "avenue": _avenue}
 
 
 @functools.lru_cache(maxsize=12)
-def scene(seed: int, place: str, number: int, infrared: bool) -> Image.Image:
-    """The picture of one place, (WIDTH, HEIGHT) RGB; grey values in the infrared.
+def scene(seed: int, place: str, number: int, band: Band) -> Image.Image:
+    """The picture of one place, (WIDTH, HEIGHT) RGB; grey but in the visible.
 
     Args:
         seed: seed of the rendered world.
         place: key of :data:`PLACES`.
         number: which place of that kind; cameras 2 and 3 look at the same room.
-        infrared: reflectances instead of colours.
+        band: colours, or reflectances or temperatures.
     """
-    painter = Painter((seed, 0, number), infrared)
+    painter = Painter((seed, 0, number), band)
     PLACES[place](painter)
-    return painter.finish(0.035 if place == "room" else 0.09)
+    return painter.finish(GRAINS.get(place, 0.09))

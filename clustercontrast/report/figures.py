@@ -1,4 +1,4 @@
-"""Curves of a run over its epochs, drawn from ``metrics.jsonl`` as one PNG.
+"""Curves of a run over its epochs, drawn from ``metrics.jsonl``.
 
 A line of the file with ``"event": "epoch"`` describes one epoch; everything it may hold is optional
 (common keys: "loss", "clusters", "scores"), and other events are ignored. Scores are in percent but
@@ -67,6 +67,9 @@ COLOURS = {
 }
 """Colours of known curves, the same in every panel (Okabe and Ito's, told apart by all readers)."""
 
+LINES = {"joint": (0, (2, 3))}
+"""Curves that often cover another one, in a style that lets it show; the others are solid."""
+
 OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00", "#999999", "#882255", "#44aa99")
 
 NAMES = {
@@ -120,19 +123,29 @@ def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
     return list(epochs.values())
 
 
-def draw(epochs: Sequence[Mapping[str, Any]]) -> Figure:
-    """The figure of a run: one plot per entry of ``PANELS``, stages side by side in each.
+def draw(
+    epochs: Sequence[Mapping[str, Any]],
+    panels: Sequence[Panel] = PANELS,
+    columns: int = 2,
+    size: tuple[float, float] = (6.5, 3.7),
+) -> Figure:
+    """One plot per panel, row by row, stages side by side in each.
 
     Args:
         epochs: records of ``read_epochs``, at least one.
+        panels: what to plot, as many as fill whole rows.
+        columns: plots beside one another.
+        size: width and height of a plot, inches.
     """
-    figure = Figure(figsize=(13, 11), dpi=110, layout="constrained")
+    rows = len(panels) // columns
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     values = [dict(_numbers(record)) for record in epochs]
     stages = [record["stage"] for record in epochs]
     starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
-    for panel, axes in zip(PANELS, figure.subplots(3, 2).flat, strict=True):
+    plots = figure.subplots(rows, columns, squeeze=False)
+    for panel, axes in zip(panels, plots.flat, strict=True):
         _draw_panel(axes, panel, values, starts)
         _mark_stages(axes, stages, starts)
     return figure
@@ -161,6 +174,7 @@ def _draw_panel(
             scale * heights,
             color=COLOURS.get(name) or next(spare),
             label=NAMES.get(name, name.replace("_", " ").replace(".", ", ")),
+            linestyle=LINES.get(name, "-"),
             linewidth=1.6,
             marker="o",
             markersize=2.5,

@@ -1,14 +1,16 @@
-"""Results of a run as an aligned text table, as Markdown and as JSON.
+"""Results as a table in four forms: aligned text, Markdown, LaTeX (booktabs) and JSON.
 
-The table keeps apart what must not be mixed: how the model was selected, what the ± is taken over,
-published figures, and results on rendered people, which are no SYSU-MM01 results.
+A table keeps apart what must not be mixed: how a model was selected, what the ± is taken over,
+published figures with their sources, and results on rendered people.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
+from clustercontrast.report.published import Published, published
 
 METRICS = {
     "rank1": "Rank-1",
@@ -20,56 +22,21 @@ METRICS = {
 }
 """Key of every metric and its column head, in the order of the columns."""
 
-MODES = ("all", "indoor")
-DRAWS = 10
-"""Gallery draws of the protocol, assumed of a result that does not say (common.md 2.2)."""
-
-RENDERED_LAYOUT = "rendered SYSU-MM01 layout"
-RENDERED_NOTE = "rendered people: not a SYSU-MM01 result"
-
-_QUOTED = "quoted in PCLHD (NeurIPS 2024), Table 1"
-PUBLISHED = {
-    "ADCA, paper": {
-        "source": f"ADCA (ACM MM 2022), {_QUOTED}",
-        "all": {"rank1": 45.5, "mAP": 42.7},
-        "indoor": {"rank1": 50.6, "mAP": 59.1},
-    },
-    "PGM, paper": {
-        "source": f"PGM (CVPR 2023), {_QUOTED}",
-        "all": {"rank1": 57.3, "mAP": 51.8},
-        "indoor": {"rank1": 56.2, "mAP": 62.7},
-    },
-    "PGM, upstream log": {
-        "source": "training log published with the official code of PGM",
-        "all": {
-            "rank1": 56.29,
-            "rank5": 82.77,
-            "rank10": 91.25,
-            "rank20": 96.47,
-            "mAP": 51.36,
-            "mINP": 35.06,
-        },
-        "indoor": {
-            "rank1": 57.99,
-            "rank5": 84.05,
-            "rank10": 91.66,
-            "rank20": 97.07,
-            "mAP": 64.92,
-            "mINP": 60.77,
-        },
-    },
-    "PCLHD, paper": {
-        "source": "PCLHD (NeurIPS 2024), Table 1",
-        "all": {"rank1": 64.4, "mAP": 58.7},
-        "indoor": {"rank1": 69.5, "mAP": 74.4},
-    },
+TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB"}
+RENDERED_NOTES = {
+    dataset: f"rendered people: not a {title} result" for dataset, title in TITLES.items()
 }
-"""Published SYSU-MM01 figures in percent and their source (pclhd.md 10.1; pgm.md 10.1, 10.2)."""
+TRIALS = 10
+"""Trials of RegDB that papers average over (common.md 2.4)."""
+
+LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$",
+         "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+         "±": r"$\pm$", "–": "--", "−": "$-$", "†": r"$\dagger$"}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Table:
-    """A finished table in any of three forms.
+    """A finished table in any of its forms.
 
     Attributes:
         title: what was run.
@@ -77,8 +44,9 @@ class Table:
         header: column heads.
         rows: cells, one tuple per row, as long as ``header``; an empty cell is not known.
         notes: lines that must be read with the numbers, part of every form.
-        results: the numbers behind the rows of this run, as handed to ``sysu_table``.
-        published: the published figures behind the other rows.
+        content: the numbers behind the cells, for :meth:`json`.
+        words: how many columns from the left hold words.
+        groups: heads over equally many of the other columns each; none for a plain table.
     """
 
     title: str
@@ -86,8 +54,9 @@ class Table:
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     notes: tuple[str, ...]
-    results: tuple[Mapping[str, Any], ...]
-    published: Mapping[str, Any]
+    content: Mapping[str, Any]
+    words: int = 2
+    groups: tuple[str, ...] = ()
 
     @property
     def heading(self) -> str:
@@ -95,120 +64,244 @@ class Table:
         return f"{self.title} ({self.dataset})"
 
     def text(self) -> str:
-        """Columns aligned with blanks: words to the left, numbers to the right."""
-        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
-        rule = tuple("-" * width for width in widths)
-        lines = [_aligned(cells, widths) for cells in (self.header, rule, *self.rows)]
-        return "\n".join([self.heading, "", *lines, "", *self.notes]) + "\n"
+        """Columns aligned with blanks, words to the left; a block for every group of columns."""
+        blocks = [self._block(self.header, self.rows)]
+        if self.groups:
+            blocks = [
+                [group, "", *self._block(*self._columns(number))]
+                for number, group in enumerate(self.groups)
+            ]
+        lines = [line for block in blocks for line in (*block, "")]
+        return "\n".join([self.heading, "", *lines, *self.notes]) + "\n"
 
     def markdown(self) -> str:
         """A heading, a pipe table and the notes as a list."""
-        numbers = len(self.header) - 2
-        rule = ("---", "---", *("---:" for _ in range(numbers)))
-        lines = [_piped(cells) for cells in (self.header, rule, *self.rows)]
+        rule = (*("---" for _ in self._words()), *("---:" for _ in self._numbers()))
+        lines = [_piped(cells) for cells in (self._long_header(), rule, *self.rows)]
         notes = [f"- {note}" for note in self.notes]
         return "\n".join([f"## {self.heading}", "", *lines, "", *notes]) + "\n"
 
+    def latex(self) -> str:
+        """A ``table*`` of booktabs, its notes as a comment-free paragraph below."""
+        columns = "l" * self.words + "r" * len(self._numbers())
+        body = [_latex_row(cells) for cells in self.rows]
+        notes = [f"{_escaped(note)}.\\\\" for note in self.notes]
+        return "\n".join(
+            [
+                r"\begin{table*}",
+                r"\centering",
+                rf"\caption{{{_escaped(self.heading)}}}",
+                rf"\begin{{tabular}}{{{columns}}}",
+                r"\toprule",
+                *self._latex_groups(),
+                _latex_row(self.header),
+                r"\midrule",
+                *body,
+                r"\bottomrule",
+                r"\end{tabular}",
+                r"\par\smallskip\footnotesize",
+                *notes,
+                r"\end{table*}",
+                "",
+            ]
+        )
+
     def json(self) -> dict[str, Any]:
-        """Content to be written as JSON; ``sysu_table`` of its "results" makes the table again."""
+        """Content to be written as JSON: what the table says and the numbers behind it."""
         return {
             "title": self.title,
             "dataset": self.dataset,
-            "notes": list(self.notes),
             "unit": "percent",
-            "results": [dict(result) for result in self.results],
-            "published": dict(self.published),
+            "notes": list(self.notes),
+            **self.content,
         }
 
+    def _words(self) -> tuple[str, ...]:
+        return self.header[: self.words]
 
-def sysu_table(
-    results: Sequence[Mapping[str, Any]], rendered: bool, title: str = "Results"
+    def _numbers(self) -> tuple[str, ...]:
+        return self.header[self.words :]
+
+    def _width(self) -> int:
+        """Columns of a group."""
+        return len(self._numbers()) // max(1, len(self.groups))
+
+    def _columns(self, group: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Header and rows of one group; rows that say nothing in it are left out."""
+        start = self.words + group * self._width()
+        chosen = [*range(self.words), *range(start, start + self._width())]
+        rows = [tuple(row[i] for i in chosen) for row in self.rows]
+        header = tuple(self.header[i] for i in chosen)
+        return header, [row for row in rows if any(row[self.words :])]
+
+    def _block(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        rule = ["-" * width for width in widths]
+        return [self._aligned(cells, widths) for cells in (header, rule, *rows)]
+
+    def _aligned(self, cells: Sequence[str], widths: Sequence[int]) -> str:
+        placed = [
+            cell.ljust(width) if column < self.words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        ]
+        return "  ".join(placed).rstrip()
+
+    def _long_header(self) -> tuple[str, ...]:
+        """Heads that name their group, for a form that has no two-level head."""
+        numbers = self._numbers()
+        if self.groups:
+            numbers = [f"{self.groups[i // self._width()]}, {n}" for i, n in enumerate(numbers)]
+        return (*self._words(), *numbers)
+
+    def _latex_groups(self) -> list[str]:
+        if not self.groups:
+            return []
+        width = self._width()
+        heads = [rf"\multicolumn{{{width}}}{{c}}{{{_escaped(group)}}}" for group in self.groups]
+        starts = [self.words + 1 + number * width for number in range(len(self.groups))]
+        rules = [rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts]
+        return ["& " * self.words + " & ".join(heads) + r" \\", " ".join(rules)]
+
+
+def results_table(
+    dataset: str,
+    results: Sequence[Mapping[str, Any]],
+    rendered: bool,
+    title: str = "Results",
+    method: str | None = None,
 ) -> Table:
-    """Table of one or more models in all-search and indoor-search.
+    """Table of one run: its models in every mode, beside what was published of its method.
 
     Args:
-        results: one mapping per row: "model" says how the model was selected ("last epoch", "best
-            on the test set", "best by cycle consistency (no test labels)"), "mode" is "all" or
-            "indoor", every metric of ``METRICS`` that is known is {"mean", "std"} in percent, and
-            "draws" the number of gallery draws (the ten of the protocol when missing).
+        dataset: "sysu" or "regdb".
+        results: one mapping per row: "model" says how the model was selected, "mode" is one of the
+            protocol's, every metric that is known is {"mean", "std"} in percent; "searches" is the
+            number of gallery draws, "trials" lists the trials averaged over.
         rendered: the images are rendered people: the table says so in every form and shows no
             published figure beside them.
         title: what was run.
+        method: whose published figures stand beside the results; None for those of all methods.
 
     Raises:
         UserError: no result, an unknown mode, or a result without "model" or "mode".
     """
-    _check(results)
-    published = {} if rendered else PUBLISHED
+    modes = PROTOCOLS[dataset].modes
+    check_results(results, modes)
+    quoted = [] if rendered else published(dataset, method)
     rows = []
-    for mode in MODES:
-        rows += [(mode, name, *_quoted(entry[mode])) for name, entry in published.items()]
+    for mode, heading in modes.items():
         rows += [
-            (mode, result["model"], *_measured(result))
+            (heading, entry.name, *quoted_cells(entry, mode))
+            for entry in quoted
+            if mode in entry.scores
+        ]
+        rows += [
+            (heading, result["model"], *measured_cells(result))
             for result in results
             if result["mode"] == mode
         ]
     return Table(
         title=title,
-        dataset=RENDERED_LAYOUT if rendered else "SYSU-MM01",
+        dataset=f"rendered {TITLES[dataset]} layout" if rendered else TITLES[dataset],
         header=("search", "model", *METRICS.values()),
         rows=tuple(rows),
-        notes=tuple(_notes(results, rendered)),
-        results=tuple(results),
-        published=published,
+        notes=(
+            *([RENDERED_NOTES[dataset]] if rendered else []),
+            *spread_notes(results),
+            *source_notes(quoted),
+        ),
+        content={"results": [dict(r) for r in results], "published": published_json(quoted)},
     )
 
 
-def _check(results: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse results that would vanish from the table or break it."""
+def check_results(results: Sequence[Mapping[str, Any]], modes: Mapping[str, str]) -> None:
+    """Refuse results that would vanish from a table or break it.
+
+    Raises:
+        UserError: see :func:`results_table`.
+    """
     if not results:
         raise UserError("no result to show: evaluate a model first")
     for result in results:
-        if "model" not in result or result.get("mode") not in MODES:
+        if "model" not in result or result.get("mode") not in modes:
             raise UserError(
-                f"a result needs 'model' and 'mode' ({' or '.join(MODES)}), found "
+                f"a result needs 'model' and 'mode' ({' or '.join(modes)}), found "
                 f"model {result.get('model')!r}, mode {result.get('mode')!r}: evaluate again"
             )
 
 
-def _measured(result: Mapping[str, Any]) -> list[str]:
-    """Cells of a result of this run."""
+def measured_cells(result: Mapping[str, Any]) -> list[str]:
+    """Cells of a result of ours; a single trial has no deviation."""
+    single = len(result.get("trials", "--")) == 1
     return [
-        f"{result[name]['mean']:.2f} ± {result[name]['std']:.2f}" if name in result else ""
+        ""
+        if name not in result
+        else f"{result[name]['mean']:.2f}" + ("" if single else f" ± {result[name]['std']:.2f}")
         for name in METRICS
     ]
 
 
-def _quoted(entry: Mapping[str, float]) -> list[str]:
+def quoted_cells(entry: Published, mode: str) -> list[str]:
     """Cells of a published result, with the digits that were published."""
-    return [str(entry[name]) if name in entry else "" for name in METRICS]
+    scores = entry.scores.get(mode, {})
+    return [str(scores.get(name, "")) for name in METRICS]
 
 
-def _notes(results: Sequence[Mapping[str, Any]], rendered: bool) -> list[str]:
-    """What has to be read together with the numbers."""
-    draws = " or ".join(str(n) for n in sorted({r.get("draws", DRAWS) for r in results}))
-    notes = [
-        f"percent, mean ± population standard deviation over {draws} gallery draws of one model; "
-        "the spread between trainings is not part of it"
-    ]
-    if rendered:
-        return [RENDERED_NOTE, *notes]
-    sources = [f"{name}: {entry['source']}" for name, entry in PUBLISHED.items()]
+def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the ± of some results is taken over, and how far they are from a paper's protocol."""
+    notes = []
+    draws = sorted({r["searches"] for r in results if "trials" not in r and "searches" in r})
+    if draws:
+        notes.append(
+            f"percent, mean ± population standard deviation over {_or(draws)} gallery draws of one "
+            "model; the spread between trainings is not part of it"
+        )
+    for trials in sorted({tuple(r["trials"]) for r in results if "trials" in r}):
+        listed = ", ".join(map(str, trials))
+        if len(trials) == 1:
+            notes.append(f"percent, trial {listed} alone")
+        else:
+            notes.append(
+                f"percent, mean ± population standard deviation over the trials {listed}, each "
+                "with a model of its own"
+            )
+        if len(trials) < TRIALS:
+            notes.append(f"papers average over {TRIALS} trials: not to be compared with them yet")
+    return list(dict.fromkeys(notes))
+
+
+def source_notes(quoted: Sequence[Published]) -> list[str]:
+    """Where published figures stand and what they may be compared with."""
+    if not quoted:
+        return []
     return [
-        *notes,
         "published figures belong to the model that is best on the test set: compare them with "
         "that row",
-        *sources,
+        *(f"{entry.name}: {entry.source}" for entry in quoted),
     ]
 
 
-def _aligned(cells: Sequence[str], widths: Sequence[int]) -> str:
-    """One line of the text table."""
-    words = [cell.ljust(width) for cell, width in zip(cells[:2], widths[:2], strict=True)]
-    numbers = [cell.rjust(width) for cell, width in zip(cells[2:], widths[2:], strict=True)]
-    return "  ".join(words + numbers).rstrip()
+def published_json(quoted: Sequence[Published]) -> list[dict[str, Any]]:
+    """Published figures as JSON."""
+    return [
+        {"method": e.method, "kind": e.kind, "source": e.source, "scores": dict(e.scores)}
+        for e in quoted
+    ]
+
+
+def _or(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def _piped(cells: Sequence[str]) -> str:
     """One line of the Markdown table."""
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(map(_escaped, cells)) + r" \\"
+
+
+def _escaped(text: str) -> str:
+    """Text that LaTeX prints as it is."""
+    return "".join(LATEX.get(letter, letter) for letter in text)

@@ -1,4 +1,4 @@
-"""Small datasets made by hand: noise photographs in SYSU-MM01's layout."""
+"""Small datasets made by hand: noise photographs in SYSU-MM01's and RegDB's layouts."""
 
 from pathlib import Path
 
@@ -43,4 +43,35 @@ def sysu_root(tmp_path) -> Path:
     (root / "exp").mkdir()
     for part, identities in PARTS.items():
         (root / "exp" / f"{part}_id.txt").write_text(identities + "\n")
+    return root
+
+
+# RegDB: people 1, 2, 11, 12 with two frames per modality; trials: who trains, in label order.
+REGDB_TRIALS = {1: ([11, 2], [1, 12]), 2: ([12, 1], [11, 2])}
+
+
+def regdb_name(person: int, modality: str, frame: int) -> str:
+    return f"male_front_{modality[0].lower()}_{frame:05d}_{person}.bmp"
+
+
+@pytest.fixture
+def regdb_root(tmp_path) -> Path:
+    """A complete little RegDB of two trials."""
+    root = tmp_path / "regdb"
+    for modality in ("Visible", "Thermal"):
+        for person in (1, 2, 11, 12):
+            for frame in (7, 103):
+                path = root / modality / str(person) / regdb_name(person, modality, frame)
+                write_noise(path, seed=1000 * person + frame, size=(10, 20))
+    (root / "idx").mkdir()
+    for trial, parts in REGDB_TRIALS.items():
+        for part, people in zip(("train", "test"), parts, strict=True):
+            for modality in ("Visible", "Thermal"):
+                lines = [
+                    f"{modality}/{person}/{regdb_name(person, modality, frame)} {label}"
+                    for label, person in enumerate(people)
+                    for frame in (7, 103)
+                ]
+                file = root / "idx" / f"{part}_{modality.lower()}_{trial}.txt"
+                file.write_text("\n".join(lines) + "\n")
     return root

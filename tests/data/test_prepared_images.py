@@ -17,12 +17,12 @@ HEIGHT, WIDTH = 24, 12
 
 def prepare(root, folder, **changes):
     arguments = {
-        "lists": sysu.read(root),
+        "dataset": "sysu",
+        "listing": sysu.read(root),
         "resampling": sysu.RESAMPLING,
-        "height": HEIGHT,
-        "width": WIDTH,
+        "size": (HEIGHT, WIDTH),
         "workers": 2,
-        "facts": verify.facts(root),
+        "facts": verify.facts(root, sysu),
         "progress": False,
     }
     images.prepare(root, folder, **(arguments | changes))
@@ -35,12 +35,12 @@ def folder(sysu_root, tmp_path):
 
 
 def test_resized_exactly_as_pillow_does(sysu_root, folder):
-    prepared = images.open_prepared(folder)
+    prepared = images.open_prepared(folder, "sysu")
     filters = {
         "train_visible": Image.Resampling.BICUBIC,
         "train_infrared": Image.Resampling.BICUBIC,
-        "query": Image.Resampling.LANCZOS,
-        "gallery": Image.Resampling.LANCZOS,
+        "test_infrared": Image.Resampling.LANCZOS,
+        "test_visible": Image.Resampling.LANCZOS,
     }
     for name, resample in filters.items():
         array = prepared[name]
@@ -53,13 +53,13 @@ def test_gray_files_become_three_equal_channels(sysu_root, folder):
     path = sysu_root / "cam3" / "0001" / "0001.jpg"
     Image.open(path).convert("L").save(path)
     prepare(sysu_root, folder)
-    pixels = images.open_prepared(folder)["train_infrared"].pixels[0]
+    pixels = images.open_prepared(folder, "sysu")["train_infrared"].pixels[0]
     assert pixels.std() > 0
     np.testing.assert_array_equal(pixels[..., 0], pixels[..., 2])
 
 
 def test_lists_and_facts_survive(sysu_root, folder):
-    prepared, lists = images.open_prepared(folder), sysu.read(sysu_root)
+    prepared, lists = images.open_prepared(folder, "sysu"), sysu.read(sysu_root).lists
     assert list(prepared) == list(lists)
     assert len(prepared) == 4
     assert (prepared.height, prepared.width, prepared.folder) == (HEIGHT, WIDTH, folder)
@@ -76,7 +76,7 @@ def test_lists_and_facts_survive(sysu_root, folder):
 def test_rendered_data_stay_marked(sysu_root, folder):
     known = {"rendered": True, "counts": dict(sysu.COUNTS), "seed": 1, "note": "drawn"}
     prepare(sysu_root, folder, facts=known)
-    prepared = images.open_prepared(folder)
+    prepared = images.open_prepared(folder, "sysu")
     assert prepared.rendered is True
     assert prepared.facts == known
 
@@ -112,7 +112,7 @@ def test_failure_leaves_the_earlier_folder_alone(sysu_root, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     damage(sysu_root / "cam6" / "0020" / "0001.jpg", "truncated")
     with pytest.raises(UserError):
-        prepare(sysu_root, folder, height=HEIGHT + 1)
+        prepare(sysu_root, folder, size=(HEIGHT + 1, WIDTH))
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -125,21 +125,21 @@ def test_killed_preparation_never_looks_whole(sysu_root, tmp_path, monkeypatch):
     monkeypatch.setattr(images.shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(KeyboardInterrupt):
         prepare(sysu_root, tmp_path / "prepared")
-    assert (tmp_path / "prepared.partial" / "gallery.npy").exists()
+    assert (tmp_path / "prepared.partial" / "test_visible.npy").exists()
     with pytest.raises(UserError, match="no prepared images"):
-        images.open_prepared(tmp_path / "prepared")
+        images.open_prepared(tmp_path / "prepared", "sysu")
 
     monkeypatch.undo()
     (tmp_path / "prepared.partial" / "leftover").touch()
     prepare(sysu_root, tmp_path / "prepared")
     assert not (tmp_path / "prepared.partial").exists()
     assert not (tmp_path / "prepared" / "leftover").exists()
-    assert len(images.open_prepared(tmp_path / "prepared")) == 4
+    assert len(images.open_prepared(tmp_path / "prepared", "sysu")) == 4
 
 
 def test_preparing_again_replaces(sysu_root, folder, tmp_path):
-    prepare(sysu_root, folder, height=10)
-    assert images.open_prepared(folder)["query"].pixels.shape[1:] == (10, WIDTH, 3)
+    prepare(sysu_root, folder, size=(10, WIDTH))
+    assert images.open_prepared(folder, "sysu")["test_infrared"].pixels.shape[1:] == (10, WIDTH, 3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "sysu"]
 
 
@@ -161,7 +161,7 @@ def test_full_disk_is_said_and_cleaned_up(sysu_root, tmp_path, monkeypatch):
 
 def test_missing_folder_asks_for_preparation(tmp_path):
     with pytest.raises(UserError, match=r"run prepare_sysu\.py first"):
-        images.open_prepared(tmp_path / "nowhere")
+        images.open_prepared(tmp_path / "nowhere", "sysu")
 
 
 def change_index(folder, change):
@@ -179,15 +179,15 @@ def other_height(folder):
 
 
 def array_cut_short(folder):
-    damage(folder / "query.npy", "truncated")
+    damage(folder / "test_infrared.npy", "truncated")
 
 
 def array_gone(folder):
-    (folder / "query.npy").unlink()
+    (folder / "test_infrared.npy").unlink()
 
 
 def array_of_floats(folder):
-    np.save(folder / "query.npy", np.zeros((6, HEIGHT, WIDTH, 3), np.float32))
+    np.save(folder / "test_infrared.npy", np.zeros((6, HEIGHT, WIDTH, 3), np.float32))
 
 
 @pytest.mark.parametrize(
@@ -196,13 +196,13 @@ def array_of_floats(folder):
 def test_contradictions_ask_to_prepare_again(folder, spoil):
     spoil(folder)
     with pytest.raises(UserError, match=r"run prepare_sysu\.py again"):
-        images.open_prepared(folder)
+        images.open_prepared(folder, "sysu")
 
 
 @pytest.fixture(params=["map", pytest.param("cuda", marks=pytest.mark.gpu)])
 def placed(request, folder):
     """The gallery in every residence this machine offers."""
-    array = images.open_prepared(folder)["gallery"]
+    array = images.open_prepared(folder, "sysu")["test_visible"]
     if request.param == "cuda":
         if not torch.cuda.is_available():
             pytest.skip("no CUDA device")
@@ -235,16 +235,16 @@ def test_chunks_of_some_rows(placed):
 
 
 def test_on_the_cpu_the_map_is_read_without_a_copy(folder):
-    array = images.open_prepared(folder)["gallery"]
+    array = images.open_prepared(folder, "sysu")["test_visible"]
     assert isinstance(array.pixels, np.memmap)
     assert next(array.chunks(4)).data_ptr() == array.pixels.ctypes.data
 
 
 def test_changing_delivered_pixels_spares_the_disk(folder):
-    before = (folder / "gallery.npy").read_bytes()
-    for part in images.open_prepared(folder)["gallery"].chunks(4):
+    before = (folder / "test_visible.npy").read_bytes()
+    for part in images.open_prepared(folder, "sysu")["test_visible"].chunks(4):
         part.zero_()
-    assert (folder / "gallery.npy").read_bytes() == before
+    assert (folder / "test_visible.npy").read_bytes() == before
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_changing_delivered_pixels_spares_the_disk(folder):
 )
 def test_residence_follows_the_budget(folder, monkeypatch, budget, free, residence):
     # In units of the array's size; by default a quarter of the free device memory may be taken.
-    array = images.open_prepared(folder)["gallery"]
+    array = images.open_prepared(folder, "sysu")["test_visible"]
     size = array.pixels.nbytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, None))
     monkeypatch.setattr(images.os, "sysconf", lambda _: size)
@@ -267,7 +267,7 @@ def test_residence_follows_the_budget(folder, monkeypatch, budget, free, residen
 def test_residence_on_the_device(folder):
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    array = images.open_prepared(folder)["gallery"]
+    array = images.open_prepared(folder, "sysu")["test_visible"]
     assert array.place(torch.device("cuda")) == "device"
     rows = torch.tensor([3, 3, 1])
     np.testing.assert_array_equal(array.gather(rows).cpu(), array.pixels[[3, 3, 1]])

@@ -19,17 +19,17 @@ def expected_paths(people, identities, cameras):
 
 
 def test_lists_have_the_right_people_cameras_and_order(sysu_root, people):
-    lists = sysu.read(sysu_root)
-    assert list(lists) == ["train_visible", "train_infrared", "query", "gallery"]
+    lists = sysu.read(sysu_root).lists
+    assert list(lists) == ["train_visible", "train_infrared", "test_visible", "test_infrared"]
     train, test = [1, 3, 12], [7, 20]
     assert lists["train_visible"].paths == expected_paths(people, train, [1, 2, 4, 5])
     assert lists["train_infrared"].paths == expected_paths(people, train, [3, 6])
-    assert lists["query"].paths == expected_paths(people, test, [3, 6])
-    assert lists["gallery"].paths == expected_paths(people, test, [1, 2, 4, 5])
+    assert lists["test_infrared"].paths == expected_paths(people, test, [3, 6])
+    assert lists["test_visible"].paths == expected_paths(people, test, [1, 2, 4, 5])
 
 
 def test_columns_follow_the_paths_and_modality_the_camera(sysu_root):
-    for name, images in sysu.read(sysu_root).items():
+    for name, images in sysu.read(sysu_root).lists.items():
         parts = [path.split("/") for path in images.paths]
         np.testing.assert_array_equal(images.cameras, [int(camera[3:]) for camera, _, _ in parts])
         np.testing.assert_array_equal(images.identities, [int(one) for _, one, _ in parts])
@@ -41,7 +41,7 @@ def test_columns_follow_the_paths_and_modality_the_camera(sysu_root):
 def test_order_is_by_identity_text_camera_digit_and_frame_text(sysu_root):
     for frame in np.random.default_rng(0).permutation(40):  # whatever order the disk lists
         (sysu_root / "cam2" / "0007" / f"{frame:04d}.jpg").touch()
-    for images in sysu.read(sysu_root).values():
+    for images in sysu.read(sysu_root).lists.values():
         keys = [(one, camera, frame) for camera, one, frame in map(split, images.paths)]
         assert keys == sorted(keys)
 
@@ -51,15 +51,15 @@ def split(path):
 
 
 def test_system_files_are_passed_over(sysu_root):
-    before = sysu.read(sysu_root)["train_visible"].paths
+    before = sysu.read(sysu_root).lists["train_visible"].paths
     for name in ("Thumbs.db", ".DS_Store", "._0001.jpg"):
         (sysu_root / "cam1" / "0001" / name).write_bytes(b"x")
-    assert sysu.read(sysu_root)["train_visible"].paths == before
+    assert sysu.read(sysu_root).lists["train_visible"].paths == before
 
 
 def test_only_the_first_line_of_a_list_counts(sysu_root, people):
     (sysu_root / "exp" / "train_id.txt").write_text("3, 1\n999,4000\n")
-    assert len(sysu.read(sysu_root)["train_visible"]) == len(
+    assert len(sysu.read(sysu_root).lists["train_visible"]) == len(
         expected_paths(people, [1, 3, 12], [1, 2, 4, 5])
     )
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from clustercontrast.data import sysu, verify
-from clustercontrast.data.samples import ImageList
+from clustercontrast.data.samples import PARTS, ImageList, Listing
 from clustercontrast.files import UserError
 
 # By hand from PEOPLE in conftest.py. Gallery draw: (7, cam1), (7, cam2), (20, cam4), (20, cam5).
@@ -15,33 +15,33 @@ FOUND = {
     "test_identities": 2,
     "train_visible": 3 + 2 + 2 + 1 + 2,
     "train_infrared": 2 + 1 + 3 + 2,
-    "query": 3 + 2 + 1,
-    "gallery": 2 + 3 + 1 + 2,
+    "test_infrared": 3 + 2 + 1,
+    "test_visible": 2 + 3 + 1 + 2,
     "gallery_draw": 4,
 }
 
 
 def test_counts_by_hand(sysu_root):
-    assert verify.counts(sysu.read(sysu_root)) == FOUND
+    assert sysu.count(sysu.read(sysu_root)) == FOUND
 
 
 def test_images_per_camera_by_hand(sysu_root):
-    table = verify.images_per_camera(sysu.read(sysu_root))
+    table = verify.images_per_camera(sysu.read(sysu_root).lists)
     assert table["train_visible"] == {1: 4, 2: 2, 4: 2, 5: 2}
     assert table["train_infrared"] == {3: 4, 6: 4}
-    assert table["query"] == {3: 3, 6: 3}
-    assert table["gallery"] == {1: 2, 2: 3, 4: 1, 5: 2}
+    assert table["test_infrared"] == {3: 3, 6: 3}
+    assert table["test_visible"] == {1: 2, 2: 3, 4: 1, 5: 2}
     json.dumps(table)
 
 
 def test_agreement_is_silent(sysu_root):
-    assert verify.verify_counts(sysu.read(sysu_root), FOUND, allow_incomplete=False) == []
+    assert verify.verify_counts(sysu.read(sysu_root), sysu, FOUND, allow_incomplete=False) == []
 
 
 def test_every_difference_is_named_in_one_line(sysu_root):
-    expected = FOUND | {"train_infrared": 11909, "query": 7}
+    expected = FOUND | {"train_infrared": 11909, "test_infrared": 7}
     with pytest.raises(UserError) as caught:
-        verify.verify_counts(sysu.read(sysu_root), expected, allow_incomplete=False)
+        verify.verify_counts(sysu.read(sysu_root), sysu, expected, allow_incomplete=False)
     message = str(caught.value)
     assert "\n" not in message
     assert "found 8 infrared training images" in message
@@ -52,51 +52,50 @@ def test_every_difference_is_named_in_one_line(sysu_root):
 
 
 def test_published_counts_are_called_by_the_datasets_name(sysu_root):
-    lists = sysu.read(sysu_root)
+    listing = sysu.read(sysu_root)
     with pytest.raises(UserError, match="10 visible training images, SYSU-MM01 has 22,258"):
-        verify.verify_counts(lists, sysu.COUNTS, allow_incomplete=False)
+        verify.verify_counts(listing, sysu, sysu.COUNTS, allow_incomplete=False)
 
 
 def test_incomplete_data_are_warned_of_when_allowed(sysu_root):
-    warnings = verify.verify_counts(sysu.read(sysu_root), FOUND | {"gallery": 9}, True)
+    warnings = verify.verify_counts(sysu.read(sysu_root), sysu, FOUND | {"test_visible": 9}, True)
     assert len(warnings) == 1
     assert "8 visible gallery images" in warnings[0]
 
 
 def test_an_empty_list_is_never_allowed(sysu_root):
-    lists = sysu.read(sysu_root)
-    lists["query"] = lists["query"].subset(np.zeros(0, np.int64))
+    listing = sysu.read(sysu_root)
+    listing.lists["test_infrared"] = listing.lists["test_infrared"].subset(np.zeros(0, np.int64))
     with pytest.raises(UserError, match="no infrared query images"):
-        verify.verify_counts(lists, FOUND, allow_incomplete=True)
+        verify.verify_counts(listing, sysu, FOUND, allow_incomplete=True)
 
 
 def test_gallery_draw_counts_pairs_not_images():
     one, none = np.ones(3, np.int64), ImageList("infrared", (), *np.zeros((2, 0), np.int64))
     gallery = ImageList("visible", ("a", "b", "c"), one, np.array([1, 1, 2]))
-    lists = {"gallery": gallery, "query": none, "train_visible": none, "train_infrared": none}
-    assert verify.counts(lists)["gallery_draw"] == 2
+    parts = {"train_visible": none, "train_infrared": none, "test_infrared": none}
+    assert sysu.count(Listing(parts | {"test_visible": gallery}))["gallery_draw"] == 2
 
 
 def test_published_facts(sysu_root):
-    known = verify.facts(sysu_root)
+    known = verify.facts(sysu_root, sysu)
     assert known == {"rendered": False, "counts": sysu.COUNTS}
-    assert sum(known["counts"][key] for key in verify.NAMES if "_" not in key) == 3803 + 6775
+    assert sysu.NAMES.keys() == sysu.COUNTS.keys()
     # common.md 1.1: 44 745 files of the 491 identities.
-    lists = ("train_visible", "train_infrared", "query", "gallery")
-    assert sum(sysu.COUNTS[name] for name in lists) == 44745
+    assert sum(sysu.COUNTS[name] for name in PARTS) == 44745
     assert sysu.COUNTS["train_identities"] + sysu.COUNTS["test_identities"] == 491
 
 
 def test_rendered_facts_come_from_the_folder(sysu_root):
     content = {"rendered": True, "counts": FOUND, "seed": 3, "note": "drawn"}
     (sysu_root / "rendered.json").write_text(json.dumps(content))
-    assert verify.facts(sysu_root) == content
+    assert verify.facts(sysu_root, sysu) == content
     with pytest.raises(UserError, match=r"rendered\.json has 9"):
-        verify.verify_counts(sysu.read(sysu_root), FOUND | {"gallery": 9}, False)
+        verify.verify_counts(sysu.read(sysu_root), sysu, FOUND | {"test_visible": 9}, False)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"counts": {"query": 1}}'])
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"counts": {"test_infrared": 1}}'])
 def test_damaged_facts_are_named(sysu_root, text):
     (sysu_root / "rendered.json").write_text(text)
     with pytest.raises(UserError, match=r"rendered\.json"):
-        verify.facts(sysu_root)
+        verify.facts(sysu_root, sysu)

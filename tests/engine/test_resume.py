@@ -5,7 +5,7 @@ import itertools
 import pytest
 import tiny_runs
 
-from clustercontrast import cli
+from clustercontrast import cli, results, training
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.log import Log
 from clustercontrast.engine.run import Run
@@ -17,7 +17,7 @@ EPOCHS = 4  # two stages of two epochs
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     tiny_runs.use_small_encoder(monkeypatch)
-    monkeypatch.setattr(cli, "curves", lambda *_: None)
+    monkeypatch.setattr(results, "curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_interrupted_before_the_first_epoch_says_how_to_go_on(tmp_path, monkeypa
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run_pipeline", interrupted)
+    monkeypatch.setattr(training, "run_pipeline", interrupted)
     with pytest.raises(SystemExit) as leaving:
         cli.train("sysu", tiny_runs.arguments("pgm", tmp_path))
     line = capsys.readouterr().err.strip().splitlines()[-1]

@@ -1,5 +1,6 @@
-"""The SYSU-MM01 search protocol: galleries of the literature, exclusion, averages over draws."""
+"""Search protocols: galleries of the literature, exclusion, directions, averages over draws."""
 
+import dataclasses
 import random
 
 import golden_set
@@ -9,11 +10,11 @@ import pytest
 from clustercontrast.data.samples import ImageList
 from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import (
-    SYSU_MODES,
+    PROTOCOLS,
+    SYSU_CAMERAS,
     draw_gallery,
-    evaluate_sysu,
-    needed_gallery,
     same_place,
+    score,
     summarise,
 )
 from clustercontrast.files import UserError
@@ -65,7 +66,7 @@ def golden_pool(cameras):
 def test_golden_galleries(mode):
     pool = golden_pool((1, 2, 4, 5))
     for trial in golden_set.entry(GALLERIES)["parameters"]["trials"]:
-        drawn = draw_gallery(pool, SYSU_MODES[mode], trial)
+        drawn = draw_gallery(pool, SYSU_CAMERAS[mode], trial)
         expected = golden_set.load_json(GALLERIES)["gallery"][mode][str(trial)]
         assert [pool.paths[row] for row in drawn] == expected
 
@@ -91,7 +92,7 @@ def test_order_of_the_pool_does_not_matter():
 )
 def test_table_of_the_specification(mode, trial, frames):
     pool = small_pool()
-    drawn = draw_gallery(pool, SYSU_MODES[mode], trial)
+    drawn = draw_gallery(pool, SYSU_CAMERAS[mode], trial)
     assert [int(pool.paths[row][-8:-4]) for row in drawn] == frames
     assert list(pool.identities[drawn]) == sorted(pool.identities[drawn])
 
@@ -100,18 +101,6 @@ def test_global_generator_is_left_alone():
     state = random.getstate()
     draw_gallery(small_pool(), (1, 2, 4, 5), 0)
     assert random.getstate() == state
-
-
-def test_needed_gallery_is_the_union_of_the_draws():
-    pool = small_pool()
-    needed = needed_gallery(pool, iter(("all", "indoor")), iter(range(4)))
-    union = {
-        row
-        for mode in ("all", "indoor")
-        for trial in range(4)
-        for row in draw_gallery(pool, SYSU_MODES[mode], trial)
-    }
-    assert needed.tolist() == sorted(union)
 
 
 def test_same_place_is_camera_two_for_queries_of_camera_three():
@@ -126,39 +115,104 @@ def unit_rows(generator, count):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_evaluate_sysu_step_by_step():
-    """One draw recomputed with loops, for an array and for a mapping of the needed rows only."""
+def test_a_sysu_search_step_by_step():
+    """One draw recomputed with loops; features of images that were not drawn are never read."""
     pool, generator = small_pool(), np.random.default_rng(1)
     query = images(((3, 6, 1), (6, 12, 1), (3, 12, 2), (6, 21, 5), (3, 99, 1)), "infrared")
-    query_features, pool_features = (
-        unit_rows(generator, len(query)),
-        unit_rows(generator, len(pool)),
-    )
-    needed = needed_gallery(pool, ["all"], [2])
-    partial = dict(zip(needed.tolist(), pool_features[needed], strict=True))
-    drawn = draw_gallery(pool, SYSU_MODES["all"], 2)
+    features = {"infrared": unit_rows(generator, len(query)), "visible": None}
+    features["visible"] = unit_rows(generator, len(pool))
+    search = PROTOCOLS["sysu"].search(pool, query, "all", 2)
+    assert (search.query, search.gallery, search.cmc) == ("infrared", "visible", "identity")
+    drawn = draw_gallery(pool, SYSU_CAMERAS["all"], 2)
+    np.testing.assert_array_equal(search.gallery_rows, drawn)
     first_ranks = []
     for q in range(len(query)):
         kept = [r for r in drawn if not (query.cameras[q] == 3 and pool.cameras[r] == 2)]
-        ranked = sorted(kept, key=lambda r: -(query_features[q] @ pool_features[r]))
+        ranked = sorted(kept, key=lambda r: -(features["infrared"][q] @ features["visible"][r]))
         people = list(dict.fromkeys(pool.identities[r] for r in ranked))
         if query.identities[q] in people:
             first_ranks.append(people.index(query.identities[q]))
     expected = [np.mean(np.array(first_ranks) < rank) for rank in range(1, 21)]
-    for features in (pool_features, partial):
-        result = evaluate_sysu(query, pool, query_features, features, "all", 2)
-        assert result.queries == len(first_ranks) == len(query) - 1
-        np.testing.assert_allclose(result.cmc, expected)
+    unread = np.setdiff1d(np.arange(len(pool)), drawn)
+    features["visible"][unread] = np.nan
+    result = score(search, {"visible": pool, "infrared": query}, features)
+    assert result.queries == len(first_ranks) == len(query) - 1
+    np.testing.assert_allclose(result.cmc, expected)
 
 
 def test_perfect_features_find_everybody():
     pool = small_pool()
     query = images(((6, 6, 1), (6, 12, 1), (6, 21, 5)), "infrared")
     code = {6: 0, 12: 1, 21: 2}
-    pool_features = np.eye(3)[[code[i] for i in pool.identities]]
-    for mode in SYSU_MODES:
-        result = evaluate_sysu(query, pool, np.eye(3), pool_features, mode, 0)
-        assert (result.cmc[0], result.mAP, result.mINP) == (1.0, 1.0, 1.0)
+    features = {"visible": np.eye(3)[[code[i] for i in pool.identities]], "infrared": np.eye(3)}
+    for own in PROTOCOLS["sysu"].searches(pool, query, ["all", "indoor"], 2).values():
+        for search in own:
+            result = score(search, {"visible": pool, "infrared": query}, features)
+            assert (result.cmc[0], result.mAP, result.mINP) == (1.0, 1.0, 1.0)
+
+
+def test_searches_of_every_mode_and_draw():
+    pool, query = small_pool(), images([(6, 6, 1)], "infrared")
+    searches = PROTOCOLS["sysu"].searches(pool, query, ["indoor", "all"], 3)
+    assert {mode: len(own) for mode, own in searches.items()} == {"indoor": 3, "all": 3}
+    for mode, own in searches.items():
+        for trial, search in enumerate(own):
+            expected = draw_gallery(pool, SYSU_CAMERAS[mode], trial)
+            np.testing.assert_array_equal(search.gallery_rows, expected)
+
+
+# --- RegDB ---
+
+# common.md 2.6, the worked example; the cameras do not matter
+SIMILARITY = [
+    [0.80, 0.30, 0.90, 0.40, 0.70, 0.20, 0.10],
+    [0.60, 0.95, 0.50, 0.10, 0.90, 0.40, 0.30],
+    [0.70, 0.20, 0.60, 0.50, 0.99, 0.40, 0.30],
+    [0.10, 0.20, 0.30, 0.40, 0.50, 0.60, 0.70],
+    [0.90, 0.10, 0.20, 0.30, 0.40, 0.50, 0.60],
+]
+
+
+def people(modality, identities):
+    cameras = np.full(len(identities), 1 if modality == "visible" else 2)
+    paths = tuple(f"{modality}/{number}" for number in range(len(identities)))
+    return ImageList(modality, paths, np.array(identities), cameras)
+
+
+@pytest.mark.parametrize("query", ["visible", "infrared"])
+def test_worked_example_of_regdb_in_both_directions(query):
+    gallery = "infrared" if query == "visible" else "visible"
+    lists = {
+        query: people(query, [1, 2, 3, 4, 5]),
+        gallery: people(gallery, [1, 1, 2, 2, 3, 3, 4]),
+    }
+    features = {query: np.array(SIMILARITY), gallery: np.eye(7)}  # whose products are the table
+    mode = f"{query}_to_{gallery}"
+    search = PROTOCOLS["regdb"].search(lists["visible"], lists["infrared"], mode, 0)
+    assert search.excluded is None
+    result = score(search, lists, features)
+    assert result.queries == 4
+    assert result.mAP == pytest.approx(0.604464, abs=1e-6)
+    assert result.mINP == pytest.approx(0.521429, abs=1e-6)
+    np.testing.assert_allclose(result.cmc[:7], [0.5, 0.75, 0.75, 1, 1, 1, 1])
+
+
+def test_regdb_counts_images_where_sysu_counts_people():
+    """The right image is third, behind two of one other person: rank 3 of images, 2 of people."""
+    lists = {"visible": people("visible", [1]), "infrared": people("infrared", [2, 2, 1])}
+    features = {"visible": np.array([[3.0, 2.0, 1.0]]), "infrared": np.eye(3)}
+    search = PROTOCOLS["regdb"].search(*lists.values(), "visible_to_infrared", 0)
+    assert score(search, lists, features).cmc[:3].tolist() == [0, 0, 1]
+    by_people = dataclasses.replace(search, cmc="identity")
+    assert score(by_people, lists, features).cmc[:3].tolist() == [0, 1, 1]
+
+
+def test_every_protocol_selects_by_one_of_its_modes():
+    for protocol in PROTOCOLS.values():
+        assert protocol.selection in protocol.modes
+
+
+# --- averages and bad input ---
 
 
 def test_summary_is_mean_and_population_deviation_in_percent():
@@ -182,15 +236,20 @@ def test_summary_reads_the_named_rank():
 
 def test_bad_input():
     pool = small_pool()
-    features = np.zeros((len(pool), 2))
-    stranger = images([(6, 99, 1)], "infrared")
-    with pytest.raises(UserError, match=r"unknown search mode 'outdoor'.*all, indoor"):
-        needed_gallery(pool, ["outdoor"], [0])
+    stranger, known = images([(6, 99, 1)], "infrared"), images([(6, 6, 1)], "infrared")
+    sysu, regdb = PROTOCOLS["sysu"], PROTOCOLS["regdb"]
+    with pytest.raises(UserError, match=r"unknown mode 'outdoor'.*all, indoor"):
+        sysu.searches(pool, known, ["outdoor"], 1)
     with pytest.raises(UserError, match=r"no gallery image of the cameras \(7,\)"):
         draw_gallery(pool, (7,), 0)
     with pytest.raises(UserError, match="none of the 1 query images"):
-        evaluate_sysu(stranger, pool, np.zeros((1, 2)), features, "all", 0)
-    with pytest.raises(ValueError, match="must both be"):
-        evaluate_sysu(images([(6, 6, 1)], "infrared"), pool, features[:2], features, "all", 0)
-    with pytest.raises(ValueError, match="no draw"):
+        sysu.search(pool, stranger, "all", 0)
+    with pytest.raises(UserError, match="no test person has both"):
+        regdb.search(pool, stranger, "visible_to_infrared", 0)
+    with pytest.raises(ValueError, match="no galleries"):
+        regdb.search(pool, known, "visible_to_infrared", 1)
+    features = {"visible": np.zeros((len(pool), 2)), "infrared": np.zeros((2, 2))}
+    with pytest.raises(ValueError, match="as many features"):
+        score(sysu.search(pool, known, "all", 0), {"visible": pool, "infrared": known}, features)
+    with pytest.raises(ValueError, match="no search"):
         summarise([])

@@ -94,3 +94,23 @@ def test_jitter_stands_where_the_variant_puts_it(make):
     assert (visible.jitter, exchanged.jitter) == (False, True)
     assert make()._views(False)[0].jitter is False
     assert make("--jitter-infrared")._views(False)[0].jitter is True
+
+
+@pytest.mark.parametrize(
+    ("flags", "visible", "matched"),
+    [
+        ([], 3, True),
+        (["--no-match-always"], 3, False),
+        (["--no-match-always"], 5, True),
+        (["--association", "none"], 5, False),
+    ],
+)
+def test_fewer_visible_clusters_may_leave_the_cross_contrast_out(make, flags, visible, matched):
+    """pgm.md 3.3, pclhd.md 3.5; what an earlier epoch matched is forgotten."""
+    stage, generator = make(*flags), torch.Generator().manual_seed(0)
+    stage.maps = "those of the epoch before"
+    stage.match((torch.randn(visible, 4, generator=generator), torch.randn(4, 4)))
+    assert (stage.maps is not None) == matched
+    features = (torch.randn(6, 4, generator=generator), torch.randn(6, 4))
+    if not matched:
+        assert stage.cross_term(features, (torch.zeros(6).long(),) * 2, epoch=0) == {}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from clustercontrast.rendering.bands import Band
 from clustercontrast.rendering.cameras import CAMERAS, INFRARED, VISIBLE, photograph
 from clustercontrast.rendering.people import sample_identity
 from clustercontrast.rendering.scenes import scene
@@ -50,14 +51,15 @@ def test_crops_vary_in_size_around_the_nominal_one():
 
 
 def test_cameras_2_and_3_look_at_the_same_room():
-    def edges(number: int, infrared: bool) -> np.ndarray:
-        grey = np.asarray(scene(SEED, "room", number, infrared).convert("L"), float)
+    def edges(number: int, band: Band) -> np.ndarray:
+        grey = np.asarray(scene(SEED, "room", number, band).convert("L"), float)
         return np.abs(np.diff(grey, axis=1)).ravel() > 12
 
     def overlap(first: np.ndarray, second: np.ndarray) -> float:
         return (first & second).sum() / min(first.sum(), second.sum())
 
-    assert overlap(edges(2, False), edges(2, True)) > 2 * overlap(edges(1, False), edges(2, True))
+    seen, lit = Band.VISIBLE, Band.NEAR_INFRARED
+    assert overlap(edges(2, seen), edges(2, lit)) > 2 * overlap(edges(1, seen), edges(2, lit))
 
 
 def standardised(number: int, camera: int, frame: int) -> np.ndarray:

@@ -76,8 +76,8 @@ def test_every_plan_meets_its_size(name, seed):
     assert planned_images(size, seed) == {
         "train visible": size.train_visible,
         "train infrared": size.train_infrared,
-        "test visible": size.gallery_pool,
-        "test infrared": size.query,
+        "test visible": size.test_visible,
+        "test infrared": size.test_infrared,
     }
     people = [*planned.train, *planned.val, *planned.test]
     assert len(set(people)) == len(people)
@@ -142,8 +142,8 @@ def test_the_marker_says_that_the_people_are_rendered(tiny):
         "test_identities": 8,
         "train_visible": 250,
         "train_infrared": 145,
-        "query": 70,
-        "gallery": 125,
+        "test_visible": 125,
+        "test_infrared": 70,
         "gallery_draw": 25,
     }
 
@@ -222,7 +222,7 @@ def test_the_number_of_training_people_can_be_changed():
     assert more.test_identities == SIZES["demo"].test_identities
     assert more.train_visible == SIZES["demo"].train_visible * 150 // 60
     assert planned_images(more, 1)["train visible"] == more.train_visible
-    assert planned_images(more, 1)["test visible"] == SIZES["demo"].gallery_pool
+    assert planned_images(more, 1)["test visible"] == SIZES["demo"].test_visible
     assert len(plan(SIZES["tiny"].with_training_identities(700), 0).train) > 500
     assert len(plan(SIZES["tiny"].with_training_identities(2), 0).folders) > 0
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clustercontrast.rendering import bodies, figures, people
+from clustercontrast.rendering.bands import Band
 
 CROWD = [people.sample_identity(7, number) for number in range(1, 401)]
 CLOTHES = ("upper", "lower")
@@ -74,22 +75,53 @@ def test_pattern_contrasts_of_the_modalities_are_independent_and_bold(garment):
     assert np.quantile(np.abs(infrared), 0.1) > 0.25
 
 
+def test_temperatures_of_clothes_say_nothing_about_the_other_bands():
+    for garment in CLOTHES:
+        cloths = [getattr(person, garment).material for person in CROWD]
+        heat = [cloth.thermal for cloth in cloths]
+        visible = [luminance(cloth.visible) for cloth in cloths]
+        assert abs(correlation(heat, visible)) < INDEPENDENT
+        assert abs(correlation(heat, [cloth.infrared for cloth in cloths])) < INDEPENDENT
+        assert np.ptp(heat) > 0.3
+
+
+def test_prints_vanish_in_the_heat():
+    cloths = [getattr(person, garment).material for person in CROWD for garment in CLOTHES]
+    heat = np.array([abs(c.thermal_second - c.thermal) for c in cloths])
+    visible = np.array([abs(luminance(c.visible_second) - luminance(c.visible)) for c in cloths])
+    assert heat.max() <= people.PRINT_HEAT + 1e-9 < 0.05 * np.median(visible) + 0.02
+    assert heat.mean() < 0.05 * visible.mean()
+
+
+def test_skin_is_warmest_and_bags_and_shoes_are_coldest():
+    for person in CROWD:
+        clothes = [person.upper.material.thermal, person.lower.material.thermal]
+        assert person.skin.thermal > person.hair.thermal
+        assert person.skin.thermal > max(clothes)
+        assert max(person.bag.material.thermal, person.shoes.thermal) < person.hair.thermal
+
+
+def test_loose_clothes_are_cooler():
+    heat = {kind: [] for kind in people.UPPER_WIDTHS}
+    for person in CROWD:
+        heat[person.upper.kind].append(person.upper.material.thermal)
+    loose = np.mean(heat["hoodie"] + heat["jacket"] + heat["coat"])
+    assert loose < np.mean(heat["vest"] + heat["dress"] + heat["gown"]) - 0.06
+
+
 def test_upper_and_lower_reflectances_are_independent():
     upper, lower = ([getattr(p, g).material.infrared for p in CROWD] for g in CLOTHES)
     assert abs(correlation(upper, lower)) < INDEPENDENT
 
 
-def test_palettes_are_opaque_but_for_the_background_and_grey_in_the_infrared():
+def test_palettes_are_opaque_but_for_the_background_and_grey_but_in_the_visible():
     for person in CROWD[:5]:
-        visible, infrared = (
-            people.palette(person, modality).view(np.uint8).reshape(-1, 4)
-            for modality in (False, True)
-        )
-        assert (visible[:2] == 0).all()
-        assert (visible[2:, 3] == 255).all()
-        assert (infrared[:, 0] == infrared[:, 1]).all()
-        assert (infrared[:, 1] == infrared[:, 2]).all()
-        assert not (visible[:, 0] == visible[:, 2]).all()
+        for band in Band:
+            colours = people.palette(person, band).view(np.uint8).reshape(-1, 4)
+            assert (colours[:2] == 0).all()
+            assert (colours[2:, 3] == 255).all()
+            grey = (colours[:, :1] == colours[:, :3]).all()
+            assert grey == (band is not Band.VISIBLE)
 
 
 def test_a_figure_stands_between_its_ground_point_and_its_height():

@@ -69,6 +69,15 @@ def test_every_number_is_in_its_plot(tmp_path):
     }
 
 
+def test_one_panel_alone_shows_what_it_shows_among_the_others():
+    epochs = [record for record in RUN if record["event"] == "epoch"]
+    everything = plotted(draw(epochs))
+    for panel in PANELS:
+        alone = draw(epochs, [panel], columns=1, size=(5, 3))
+        assert plotted(alone) == {panel.title: everything[panel.title]}
+        assert alone.get_size_inches().tolist() == [5, 3]
+
+
 def test_no_point_lies_outside_its_plot():
     for axes in draw([r for r in RUN if r["event"] == "epoch"]).axes:
         low, high = axes.get_ylim()

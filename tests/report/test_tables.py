@@ -1,20 +1,28 @@
-"""Tables of results: arithmetic of the cells, what is shown beside what, the marker of rendered."""
+"""Tables of one run: arithmetic of the cells, what stands beside what, the marker of rendered."""
 
 import json
+import re
 
 import pytest
 
+from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.tables import PUBLISHED, RENDERED_NOTE, sysu_table
+from clustercontrast.report.published import METRICS, PUBLISHED, published
+from clustercontrast.report.tables import RENDERED_NOTES, results_table
 
 
 def result(model="last epoch", mode="all", **more):
     metrics = {"rank1": {"mean": 12.345, "std": 0.5}, "mAP": {"mean": 9.0, "std": 1.0 / 3}}
-    return {"model": model, "mode": mode, **metrics, **more}
+    return {"model": model, "mode": mode, "searches": 10, **metrics, **more}
+
+
+def trial_result(*trials, mode="visible_to_infrared"):
+    return result(mode=mode, searches=1, trials=list(trials))
 
 
 def forms(table):
-    return table.text(), table.markdown(), json.dumps(table.json(), ensure_ascii=False)
+    as_json = json.dumps(table.json(), ensure_ascii=False)
+    return table.text(), table.markdown(), table.latex(), as_json
 
 
 def cells_of(markdown, model):
@@ -23,59 +31,84 @@ def cells_of(markdown, model):
 
 
 def test_cells_have_two_decimals_and_unknown_ones_stay_empty():
-    cells = cells_of(sysu_table([result()], rendered=False).markdown(), "last epoch")
-    assert cells == ["all", "last epoch", "12.35 ± 0.50", "", "", "", "9.00 ± 0.33", ""]
+    cells = cells_of(results_table("sysu", [result()], rendered=False).markdown(), "last epoch")
+    assert cells == ["All search", "last epoch", "12.35 ± 0.50", "", "", "", "9.00 ± 0.33", ""]
 
 
-def test_rendered_results_carry_the_marker_in_every_form():
-    table = sysu_table([result(), result(mode="indoor")], rendered=True, title="PGM")
+def test_a_single_trial_has_no_deviation():
+    table = results_table("regdb", [trial_result(4)], rendered=False)
+    assert cells_of(table.markdown(), "last epoch")[2] == "12.35"
+    assert "percent, trial 4 alone" in table.notes
+    both = results_table("regdb", [trial_result(4, 5)], rendered=False)
+    assert cells_of(both.markdown(), "last epoch")[2] == "12.35 ± 0.50"
+
+
+@pytest.mark.parametrize("dataset", ["sysu", "regdb"])
+def test_rendered_results_carry_the_marker_in_every_form(dataset):
+    results = [result(mode=mode) for mode in PROTOCOLS[dataset].modes]
+    name = {"sysu": "SYSU-MM01", "regdb": "RegDB"}[dataset]
+    table = results_table(dataset, results, rendered=True, title="PGM")
     for form in forms(table):
-        assert RENDERED_NOTE in form
+        assert RENDERED_NOTES[dataset] in form
         assert "PGM" in form
-        assert "rendered SYSU-MM01 layout" in form
-        bare = form.replace(RENDERED_NOTE, "").replace("rendered SYSU-MM01 layout", "")
-        assert "SYSU" not in bare
-    assert RENDERED_NOTE == "rendered people: not a SYSU-MM01 result"
+        assert f"rendered {name} layout" in form
+        bare = form.replace(RENDERED_NOTES[dataset], "").replace(f"rendered {name} layout", "")
+        assert name not in bare
+    assert RENDERED_NOTES["sysu"] == "rendered people: not a SYSU-MM01 result"
 
 
 def test_rendered_results_stand_alone():
-    for form in forms(sysu_table([result()], rendered=True)):
-        assert not any(name in form or entry["source"] in form for name, entry in PUBLISHED.items())
+    for form in forms(results_table("sysu", [result()], rendered=True)):
+        assert not any(entry.name in form or entry.source in form for entry in PUBLISHED)
         assert "57.3" not in form
 
 
-def test_real_results_stand_beside_published_ones_with_their_source():
-    table = sysu_table([result(), result(mode="indoor")], rendered=False)
+def test_real_results_stand_beside_published_ones_of_their_method_with_their_source():
+    results = [result(), result(mode="indoor")]
+    table = results_table("sysu", results, rendered=False, method="pgm")
     for form in forms(table):
-        assert RENDERED_NOTE not in form
         assert "rendered" not in form
-        assert all(name in form and entry["source"] in form for name, entry in PUBLISHED.items())
+        for entry in published("sysu", "pgm"):
+            assert entry.source in form
+        assert "ADCA" not in form
     # PCLHD (NeurIPS 2024), Table 1
-    assert cells_of(table.markdown(), "PGM, paper") == [
-        "all",
-        "PGM, paper",
-        "57.3",
-        *3 * [""],
-        "51.8",
-        "",
-    ]
-    searches = [row[0] for row in table.rows]
-    assert searches == sorted(searches)
-    assert len(searches) == 2 * (1 + len(PUBLISHED))
+    cells = cells_of(table.markdown(), "PGM, paper")
+    assert cells == ["All search", "PGM, paper", "57.3", *3 * [""], "51.8", ""]
+    assert [row[0] for row in table.rows] == ["All search"] * 3 + ["Indoor search"] * 3
+
+
+def test_what_was_published_of_one_direction_only_has_no_empty_row():
+    results = [trial_result(5, mode=mode) for mode in PROTOCOLS["regdb"].modes]
+    rows = results_table("regdb", results, rendered=False, method="pgm").rows
+    logs = [row for row in rows if row[1] == "PGM, upstream log"]
+    assert [row[0] for row in logs] == ["Visible to infrared"]
+
+
+def test_published_figures_name_known_modes_and_metrics():
+    for entry in PUBLISHED:
+        assert entry.scores.keys() <= PROTOCOLS[entry.dataset].modes.keys()
+        for scores in entry.scores.values():
+            assert scores.keys() <= set(METRICS)
+            assert all(0 < value < 100 for value in scores.values())
+    assert len({(e.name, e.dataset) for e in PUBLISHED}) == len(PUBLISHED)
 
 
 def test_deviation_says_over_what_it_is():
-    ten = "over 10 gallery draws of one model"
-    for form in forms(sysu_table([result()], rendered=False)):
-        assert ten in form
-    mixed = sysu_table([result(draws=10), result(model="best", draws=1)], rendered=False)
+    for form in forms(results_table("sysu", [result()], rendered=False)):
+        assert "over 10 gallery draws of one model" in form
+    mixed = results_table("sysu", [result(), result(model="best", searches=1)], rendered=False)
     assert "over 1 or 10 gallery draws of one model" in mixed.text()
+    ten = results_table("regdb", [trial_result(*range(1, 11))], rendered=False)
+    assert "the trials 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, each with a model" in ten.text()
+    assert "not to be compared" not in ten.text()
+    two = results_table("regdb", [trial_result(1, 3)], rendered=False)
+    assert "papers average over 10 trials: not to be compared" in two.text()
 
 
 def test_text_columns_are_aligned():
     long = result(model="best by cycle consistency (no test labels)", mode="indoor")
     heading, _, header, rule, *rows = (
-        sysu_table([result(), long], rendered=True).text().splitlines()
+        results_table("sysu", [result(), long], rendered=True).text().splitlines()
     )
     rows = rows[:2]
     assert heading == "Results (rendered SYSU-MM01 layout)"
@@ -85,17 +118,38 @@ def test_text_columns_are_aligned():
 
 
 def test_markdown_is_one_table_with_equal_columns():
-    lines = sysu_table([result(model="a|b")], rendered=False).markdown().splitlines()
+    lines = results_table("sysu", [result(model="a|b")], rendered=False).markdown().splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in table} == {9}
 
 
+def latex_rows(latex):
+    return [line for line in latex.splitlines() if line.endswith(r" \\")]
+
+
+def test_latex_is_balanced_and_escaped():
+    nasty = results_table("sysu", [result(model="50 % of a_b & {c}")], rendered=False, title="#1")
+    latex = nasty.latex()
+    assert r"50 \% of a\_b \& \{c\}" in latex
+    assert r"\#1" in latex
+    assert r"12.35 $\pm$ 0.50" in latex
+    bare = latex.replace(r"\{", "").replace(r"\}", "")
+    assert bare.count("{") == bare.count("}")
+    begun, ended = (re.findall(rf"\\{word}{{([a-z*]+)}}", latex) for word in ("begin", "end"))
+    assert begun == ended[::-1] == ["table*", "tabular"]
+    columns = re.search(r"{tabular}{([lr]+)}", latex)[1]
+    for row in latex_rows(latex):
+        assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
+    assert not re.search(r"(?<!\\)[%#_]", latex)
+    assert latex.isascii()
+
+
 def test_json_round_trip():
-    table = sysu_table([result(draws=10), result(mode="indoor")], rendered=True, title="PGM")
+    table = results_table("sysu", [result(), result(mode="indoor")], rendered=True, title="PGM")
     content = json.loads(json.dumps(table.json()))
     assert content["unit"] == "percent"
-    assert content["results"] == [result(draws=10), result(mode="indoor")]
-    again = sysu_table(content["results"], rendered=True, title=content["title"])
+    assert content["results"] == [result(), result(mode="indoor")]
+    again = results_table("sysu", content["results"], rendered=True, title=content["title"])
     assert again == table
 
 
@@ -110,4 +164,4 @@ def test_json_round_trip():
 )
 def test_bad_input(results, message):
     with pytest.raises(UserError, match=message):
-        sysu_table(results, rendered=False)
+        results_table("sysu", results, rendered=False)

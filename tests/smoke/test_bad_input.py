@@ -110,7 +110,7 @@ def test_missing_images_are_counted_unless_allowed(refused, people, capsys):
     assert "--allow-incomplete" in line
     cli.prepare("sysu", [*map(str, prepare_arguments(people)), "--allow-incomplete"])
     assert "warning: found" in capsys.readouterr().out
-    assert images.open_prepared(images_of(people)).rendered
+    assert images.open_prepared(images_of(people), "sysu").rendered
 
 
 def test_a_failed_preparation_keeps_the_earlier_one(refused, people):
@@ -155,7 +155,7 @@ def test_damaged_prepared_images(refused, tmp_path):
         (["--epochs", "0"], "--epochs"),
         (["--iters", "2.5"], "--iters"),
         (["--k1", "many"], "--k1"),
-        (["--trials", "11"], "--trials"),
+        (["--draws", "11"], "--draws"),
         (["--depth", "101"], "--depth"),
         (["--lr", "inf"], "--lr"),
         (["--memory", "elephant"], "--memory"),

@@ -11,10 +11,11 @@ import tiny_runs
 import torch
 from PIL import Image
 
-from clustercontrast import cli
+from clustercontrast import cli, results
+from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
-from clustercontrast.report.tables import METRICS, RENDERED_NOTE
+from clustercontrast.report.tables import METRICS, RENDERED_NOTES
 
 METHOD_OF = {
     "pclhd": "pclhd",
@@ -24,7 +25,8 @@ METHOD_OF = {
     "adca": "adca",
     "supervised": "supervised",
 }
-LABELS = [cli.CHANCE, cli.UNTRAINED, *cli.MODELS.values()]
+HEADINGS = PROTOCOLS["sysu"].modes
+LABELS = list(results.MODELS.values())
 CLUSTERING_FACTS = {"clusters", "outliers", "ari", "nmi", "ari_clean", "nmi_clean"}
 TERMS = {  # loss terms of the last stage
     "pclhd": {"infrared", "visible", "cross", "dynamic_infrared", "dynamic_visible"},
@@ -55,7 +57,7 @@ def test_report_holds_every_model_in_both_searches(trained, name, resnet):
         results = [r for r in report["results"] if r["mode"] == mode]
         assert [r["model"] for r in results] == LABELS
     for result in report["results"]:
-        assert result["draws"] == 2
+        assert result["searches"] == 2
         for metric in METRICS:
             assert 0 <= result[metric]["mean"] <= 100
             assert math.isfinite(result[metric]["std"])
@@ -66,9 +68,9 @@ def test_report_holds_every_model_in_both_searches(trained, name, resnet):
 def test_rendered_people_are_never_shown_as_the_dataset(trained, name, resnet):
     folder = trained(name, resnet)
     for file in ("report.txt", "report.md"):
-        assert RENDERED_NOTE in (folder / file).read_text()
+        assert RENDERED_NOTES["sysu"] in (folder / file).read_text()
     report = read_json(folder / "report.json")
-    assert report["published"] == {}
+    assert report["published"] == []
     assert "rendered" in report["dataset"]
     assert read_json(folder / "config.json")["about"]["rendered"] is True
     for path in folder.glob("*/*.pth"):
@@ -82,7 +84,9 @@ def test_three_forms_of_the_table_agree(trained, name, resnet):
     for file in ("report.txt", "report.md"):
         lines = [line.lstrip("| ") for line in (folder / file).read_text().splitlines()]
         for result in report["results"]:
-            own = [x for x in lines if x.startswith(result["mode"]) and result["model"] in x]
+            own = [
+                x for x in lines if x.startswith(HEADINGS[result["mode"]]) and result["model"] in x
+            ]
             assert len(own) == 1
             assert f"{result['mAP']['mean']:.2f} ± {result['mAP']['std']:.2f}" in own[0]
 
@@ -189,7 +193,7 @@ def test_variants_differ_in_the_values_of_their_rows(trained):
 
 
 def table(printed: str) -> list[str]:
-    return [line for line in printed.splitlines() if line.startswith(("all ", "indoor "))]
+    return [line for line in printed.splitlines() if line.startswith(tuple(HEADINGS.values()))]
 
 
 @every_run
@@ -201,7 +205,7 @@ def test_test_command_reproduces_the_training_report(trained, name, resnet, monk
     rows = table((folder / "report.txt").read_text())
     (folder / "report.json").unlink()
     capsys.readouterr()
-    cli.test("sysu", [str(folder), "--trials", "2", "--device", "cpu"])
+    cli.test("sysu", [str(folder), "--draws", "2", "--device", "cpu"])
     assert (folder / "report.json").read_text() == expected
     assert table(capsys.readouterr().out) == rows
 
@@ -218,9 +222,9 @@ def test_a_saved_model_alone_scores_as_in_the_report(trained, name, resnet, monk
     model = folder / "cross" / "best_test.pth"
     place = ["--data-dir", str(tiny_runs.dataset()), *tiny_runs.SIZE, "--device", "cpu"]
     capsys.readouterr()
-    cli.test("sysu", [str(model), *place, "--trials", "2"])
+    cli.test("sysu", [str(model), *place, "--draws", "2"])
     rows = table(capsys.readouterr().out)
-    label = cli.MODELS["test"]
+    label = results.MODELS["test"]
     reported = [x for x in table((folder / "report.txt").read_text()) if label in x]
     assert [x.split(model.name)[1].split() for x in rows] == [
         x.split(label)[1].split() for x in reported
@@ -230,10 +234,10 @@ def test_a_saved_model_alone_scores_as_in_the_report(trained, name, resnet, monk
 def test_an_earlier_stage_can_be_tested(trained, monkeypatch, capsys):
     tiny_runs.use_small_encoder(monkeypatch)
     folder = trained("adca")
-    cli.test("sysu", [str(folder), "--stage", "intra", "--trials", "2", "--device", "cpu"])
+    cli.test("sysu", [str(folder), "--stage", "intra", "--draws", "2", "--device", "cpu"])
     assert "stage intra" in capsys.readouterr().out
     reports = folder / "report.json", folder / "intra" / "report.json"
-    results = [read_json(report)["results"] for report in reports]
-    cross, intra = ({r["model"]: r for r in found if r["mode"] == "all"} for found in results)
-    assert intra[cli.MODELS["start"]] == cross[cli.MODELS["start"]]
-    assert intra[cli.MODELS["last"]] != cross[cli.MODELS["last"]]
+    rows = [read_json(report)["results"] for report in reports]
+    cross, intra = ({r["model"]: r for r in found if r["mode"] == "all"} for found in rows)
+    assert intra[results.MODELS["start"]] == cross[results.MODELS["start"]]
+    assert intra[results.MODELS["last"]] != cross[results.MODELS["last"]]

@@ -33,7 +33,7 @@ def test_official_checkpoint_is_tested(tmp_path, capsys, non_local):
     official_file(path, non_local)
     place = ["--data-dir", str(tiny_runs.dataset()), *tiny_runs.SIZE, "--device", "cpu"]
     capsys.readouterr()
-    cli.test("sysu", [str(path), *place, "--trials", "1", "--test-batch", "64"])
+    cli.test("sysu", [str(path), *place, "--draws", "1", "--test-batch", "64"])
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if path.name in line and "±" in line]
     assert [row.split()[0] for row in rows] == ["all", "indoor"]

@@ -1,0 +1,109 @@
+"""Pieces of HTML that the sections of a run's page are made of; every text is escaped here."""
+
+import re
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from clustercontrast.report.pictures import svg
+from clustercontrast.report.tables import Table
+
+COMMAND_LINE = "command line"
+"""Origin of a value that was not taken from a recipe."""
+
+
+def explanation(text: str) -> str:
+    """The sentence or two at the head of a section."""
+    return f'<p class="soft">{escape(text)}</p>\n'
+
+
+def card(name: str, old: float, new: float) -> str:
+    """A score in percent after training, and what it was before."""
+    return (
+        f'<div class="card"><div class="name">{name}</div>'
+        f'<div class="now">{new:.1f}<small> %</small></div>'
+        f'<div class="change">{old:.1f} % before training, {new - old:+.1f}</div></div>'
+    )
+
+
+def plot(figure: Figure, text: str) -> str:
+    """A plot; ``text`` says what it shows to whoever cannot see it."""
+    source = svg(figure)
+    return f'<figure class="plot"><img src="{source}" alt="{escape(text)}"></figure>\n'
+
+
+def table_html(table: Table) -> str:
+    """The table with numbers to the right and a rule above every new first cell."""
+    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.header)
+    kinds = [' class="number"' if _is_numeric(column) else "" for column in columns]
+    head = "".join(
+        f'<th scope="col"{kind}>{escape(cell)}</th>'
+        for kind, cell in zip(kinds, table.header, strict=True)
+    )
+    body, above = "", None
+    for row in table.rows:
+        cells = "".join(f"<td{k}>{escape(cell)}</td>" for k, cell in zip(kinds, row, strict=True))
+        body += f"<tr{_class('group', row[0] != above and above is not None)}>{cells}</tr>\n"
+        above = row[0]
+    return (
+        f'<div class="wide"><table class="results"><thead><tr>{head}</tr></thead>\n'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def _is_numeric(cells: Iterable[str]) -> bool:
+    """Every cell that is not empty begins like a number."""
+    return all(re.match(r"[+−–-]?\s*\d|[–—-]$", cell) for cell in cells if cell)
+
+
+def command(text: str) -> str:
+    """A command line to be copied, broken before its flags only."""
+    parts = re.split(r" (?=-)", text)
+    return f"<pre>{' '.join(f'<span>{escape(part)}</span>' for part in parts)}</pre>\n"
+
+
+def configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
+    """A table of flag, value and origin, what was given on the command line first."""
+    flags = sorted(values, key=lambda flag: origins.get(flag) != COMMAND_LINE)
+    rows = "".join(_flag_row(flag, values[flag], origins.get(flag, "")) for flag in flags)
+    return (
+        '<table class="config"><thead><tr><th scope="col">flag</th><th scope="col">value</th>'
+        f'<th scope="col">origin</th></tr></thead>\n<tbody>{rows}</tbody></table>\n'
+    )
+
+
+def _flag_row(flag: str, value: Any, origin: str) -> str:
+    name = "--" + flag.replace("_", "-")
+    return (
+        f"<tr{_class('given', origin == COMMAND_LINE)}>"
+        f'<td class="flag">{escape(name)}</td><td>{escape(shown(value))}</td>'
+        f"<td>{escape(origin)}</td></tr>\n"
+    )
+
+
+def definitions(facts: Mapping[str, Any]) -> str:
+    """Names and values as a definition list."""
+    pairs = "".join(
+        f"<dt>{escape(str(name))}</dt><dd>{escape(shown(value, ('no', 'yes')))}</dd>"
+        for name, value in facts.items()
+    )
+    return f"<dl>{pairs}</dl>"
+
+
+def shown(value: Any, words: tuple[str, str] = ("off", "on")) -> str:
+    """A value of the configuration as a reader writes it, per stage where stages differ."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return words[value]
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {shown(own)}" for name, own in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(shown, value))
+    return str(value)
+
+
+def _class(name: str, holds: bool) -> str:
+    return f' class="{name}"' if holds else ""

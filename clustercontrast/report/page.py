@@ -1,0 +1,347 @@
+"""One self-contained HTML page per run: numbers, curves, features, retrievals, configuration.
+
+The page needs neither network nor script, and its Content-Security-Policy forbids both. The same
+run gives the same bytes: nothing on it depends on the time or the place of its making.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clustercontrast.data.images import ImageArray
+from clustercontrast.evaluation.metrics import Retrieval
+from clustercontrast.evaluation.protocols import Search, score
+from clustercontrast.files import atomic
+from clustercontrast.report import pictures
+from clustercontrast.report.figures import PANELS, draw
+from clustercontrast.report.grids import LENGTH, grid
+from clustercontrast.report.markup import (
+    card,
+    command,
+    configuration,
+    definitions,
+    explanation,
+    plot,
+    table_html,
+)
+from clustercontrast.report.retrievals import Ranking
+from clustercontrast.report.spaces import (
+    IMAGES,
+    Distances,
+    choose_people,
+    distances,
+    embed,
+)
+from clustercontrast.report.tables import Table
+
+QUERIES = 6
+"""Rows of a grid of retrievals."""
+
+PLOT = (5.4, 3.5)
+"""Inches of one plot over the epochs."""
+
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the run and what it makes of the test images.
+
+    Attributes:
+        label: such as "first weights (--pretrained)" or "last epoch".
+        features: (N, d) float32 unit rows by modality; rows that no search uses are NaN.
+    """
+
+    label: str
+    features: Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Content:
+    """All that a page shows.
+
+    Attributes:
+        title: the run, such as "PCLHD, seed1, stage progressive".
+        dataset: what it was run on.
+        rendered: its people are rendered: the page says so first of all.
+        table: results of the run.
+        epochs: records of :func:`clustercontrast.report.figures.read_epochs`.
+        config: ``config.json`` of the run.
+        images: test images by modality.
+        headings: of the search modes, the one that selects models first.
+        searches: one search per mode.
+        before: the model that training began with.
+        after: the trained model.
+    """
+
+    title: str
+    dataset: str
+    rendered: bool
+    table: Table
+    epochs: Sequence[Mapping[str, Any]]
+    config: Mapping[str, Any]
+    images: Mapping[str, ImageArray]
+    headings: Mapping[str, str]
+    searches: Mapping[str, Search]
+    before: Model
+    after: Model
+
+    @property
+    def models(self) -> tuple[Model, Model]:
+        """Before and after training."""
+        return self.before, self.after
+
+    @property
+    def selection(self) -> str:
+        """The mode that selects models."""
+        return next(iter(self.headings))
+
+    def ranking(self, model: Model, mode: str) -> Ranking:
+        """What a model answers in a mode."""
+        lists = {name: array.list for name, array in self.images.items()}
+        return Ranking(self.searches[mode], lists, model.features)
+
+
+def write_page(content: Content, path: Path) -> None:
+    """Write the page of a run.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    text = page(content)
+    with atomic(path) as file:
+        file.write(text)
+
+
+def page(content: Content) -> str:
+    """The whole page, HTML5 in one string."""
+    sections = _sections(content)
+    style = resources.files("clustercontrast.report").joinpath("page.css").read_text("utf-8")
+    links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in sections.items())
+    body = "\n".join(
+        f'<section id="{name}"><h2>{title}</h2>\n{inner}</section>'
+        for name, (title, inner) in sections.items()
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escape(content.title)} on {escape(content.dataset)}</title>
+<style>
+{style}</style>
+</head>
+<body><div class="page">
+{_banner(content)}<header>
+<h1>{escape(content.title)}</h1>
+<p class="dataset">{escape(content.dataset)}</p>
+<nav>{links}</nav>
+</header>
+{body}
+<footer>This page is one file: it asks the network for nothing and runs no script.</footer>
+</div></body>
+</html>
+"""
+
+
+def _sections(content: Content) -> dict[str, tuple[str, str]]:
+    """Anchor -> title and body, from the top of the page."""
+    scores = scores_of(content)
+    rankings = {mode: content.ranking(content.after, mode) for mode in content.headings}
+    return {
+        "results": ("Results", _results(content, scores)),
+        "curves": ("Training", _curves(content)),
+        "cmc": ("CMC curves", _cmc(content, scores)),
+        "distances": ("Distances of people", _distances(content, rankings)),
+        "map": ("Feature map", _map(content)),
+        "retrievals": ("Ranked retrievals", _retrievals(content, rankings)),
+        "failures": ("Worst failures", _failures(content, rankings)),
+        "run": ("How it was run", _run(content)),
+    }
+
+
+def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
+    """Scores of both models in every mode, by the model's label."""
+    lists = {name: array.list for name, array in content.images.items()}
+    return {
+        model.label: {
+            mode: score(content.searches[mode], lists, model.features) for mode in content.headings
+        }
+        for model in content.models
+    }
+
+
+def _banner(content: Content) -> str:
+    """What must be read before any number of a run on rendered people."""
+    if not content.rendered:
+        return ""
+    marks = [note for note in content.table.notes if "rendered" in note.lower()]
+    text = marks[0] if marks else "rendered people: not a result on photographs"
+    return f'<p class="banner" role="note">{escape(text[:1].upper() + text[1:])}</p>\n'
+
+
+# --- results ---
+
+
+def _results(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) -> str:
+    first, last = (scores[model.label][content.selection] for model in content.models)
+    cards = "".join(
+        card(name, 100 * old, 100 * new)
+        for name, old, new in (
+            ("Rank-1", first.cmc[0], last.cmc[0]),
+            ("mAP", first.mAP, last.mAP),
+            ("mINP", first.mINP, last.mINP),
+        )
+    )
+    said = (
+        f"The cards compare {content.before.label} with {content.after.label} in one search "
+        f"({content.headings[content.selection]}); the table averages over all searches of a mode."
+    )
+    notes = "".join(f"<li>{escape(note)}</li>" for note in content.table.notes)
+    return (
+        f'{explanation(said)}<div class="cards">{cards}</div>\n'
+        f"<h3>{escape(content.table.heading)}</h3>\n{table_html(content.table)}\n"
+        f'<ul class="notes">{notes}</ul>\n'
+    )
+
+
+# --- plots ---
+
+
+def _curves(content: Content) -> str:
+    said = (
+        "Epochs are counted over all stages, which dashed lines part. Clusters are compared with "
+        "true identities for the reader; training never sees these."
+    )
+    plots = "".join(
+        plot(draw(content.epochs, [panel], 1, PLOT), f"{panel.title} over the epochs")
+        for panel in PANELS
+    )
+    return f'{explanation(said)}<div class="plots">{plots}</div>\n'
+
+
+def _cmc(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) -> str:
+    counted = {"identity": "distinct people", "image": "images"}
+    units = {counted[content.searches[mode].cmc] for mode in content.headings}
+    said = (
+        "Share of the queries whose person is found among the first k ranks; ranks count "
+        f"{' or '.join(sorted(units))}, as the protocol of the dataset has it."
+    )
+    shares = {
+        label: {mode: own.cmc for mode, own in modes.items()} for label, modes in scores.items()
+    }
+    figure = pictures.cmc(shares, content.headings)
+    return explanation(said) + plot(figure, "CMC, rank 1 to 20, before and after training")
+
+
+def _distances(content: Content, rankings: Mapping[str, Ranking]) -> str:
+    search = content.searches[content.selection]
+    said = (
+        f"Cosine distances of all pairs ranked in {content.headings[content.selection]}: "
+        f"{search.query} queries against the {search.gallery} gallery. The further apart the two "
+        "means and the smaller the overlap, the easier the search."
+    )
+    found = {
+        content.before.label: distances(content.ranking(content.before, content.selection)),
+        content.after.label: distances(rankings[content.selection]),
+    }
+    rows = "".join(_means_row(label, own) for label, own in found.items())
+    heads = "".join(
+        f'<th scope="col" class="number">{name}</th>'
+        for name in ("mean, same person", "mean, different people", "gap between the means")
+    )
+    histograms = plot(
+        pictures.histograms(found),
+        "Histograms of the distances of one person's and of two people's images",
+    )
+    return (
+        f'{explanation(said)}<div class="wide"><table class="means"><thead><tr>'
+        f'<th scope="col">model</th>{heads}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>\n{histograms}"
+    )
+
+
+def _means_row(label: str, found: Distances) -> str:
+    numbers = "".join(f'<td class="number">{x:.3f}</td>' for x in (*found.means, found.gap))
+    return f"<tr><td>{escape(label)}</td>{numbers}</tr>"
+
+
+def _map(content: Content) -> str:
+    usable = {
+        name: np.all([np.isfinite(model.features[name][:, 0]) for model in content.models], axis=0)
+        for name in content.images
+    }
+    people = choose_people({name: array.list for name, array in content.images.items()}, usable)
+    figure = pictures.maps(
+        people, {model.label: embed(people, model.features) for model in content.models}
+    )
+    said = (
+        f"t-SNE of test images of {len(people.chosen)} people, at most {IMAGES} of a person and "
+        "modality: colour is the person, shape the modality. A model that bridges the modalities "
+        "puts a person's circles and triangles together; distances between groups mean little."
+    )
+    return explanation(said) + plot(figure, "Map of the people before and after training")
+
+
+# --- retrievals ---
+
+
+def _retrievals(content: Content, rankings: Mapping[str, Ranking]) -> str:
+    said = (
+        f"What the trained model ({content.after.label}) finds: {QUERIES} queries spread evenly "
+        f"over all queries ordered by average precision (AP), and the first {LENGTH} gallery "
+        "images with their cosine similarity. Solid green and ✓: the person of the query; dashed "
+        "red and ✗: somebody else. Images that the protocol excludes are not ranked; a file's name "
+        "appears under the pointer."
+    )
+    grids = {
+        mode: grid(ranking, ranking.spread(QUERIES), content.images)
+        for mode, ranking in rankings.items()
+    }
+    return explanation(said) + _by_mode(content, grids)
+
+
+def _failures(content: Content, rankings: Mapping[str, Ranking]) -> str:
+    said = (
+        f"The {QUERIES} queries of lowest average precision. At the end of each row: the first "
+        "right image and the rank at which it stands."
+    )
+    grids = {
+        mode: grid(ranking, ranking.worst(QUERIES), content.images, first=True)
+        for mode, ranking in rankings.items()
+    }
+    return explanation(said) + _by_mode(content, grids)
+
+
+def _by_mode(content: Content, grids: Mapping[str, str]) -> str:
+    parts = []
+    for mode, inner in grids.items():
+        search = content.searches[mode]
+        said = f"{content.headings[mode]}: {search.query} query, {search.gallery} gallery"
+        parts.append(f"<h3>{escape(said)}</h3>\n{inner}\n")
+    return "".join(parts)
+
+
+# --- configuration ---
+
+
+def _run(content: Content) -> str:
+    config = content.config
+    said = (
+        "Every value and where it comes from: the command line (marked) or a row "
+        "method/dataset/variant of the recipes. A value of – follows another flag or is not used."
+    )
+    return (
+        f"<h3>Command</h3>{command(str(config.get('command', '')))}"
+        f'<div class="facts"><div><h3>Run</h3>{definitions(config.get("about", {}))}</div>'
+        f"<div><h3>Versions</h3>{definitions(config.get('versions', {}))}</div></div>\n"
+        f"<h3>Configuration</h3>{explanation(said)}"
+        f"{configuration(config.get('values', {}), config.get('origins', {}))}"
+    )

@@ -1,0 +1,166 @@
+"""Pictures of the page of a run as data URIs: plots as SVG, images as JPEG.
+
+The same input gives the same bytes.
+"""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from PIL import Image
+
+from clustercontrast.data.samples import MODALITIES
+from clustercontrast.report.spaces import Distances, People, common_edges, density
+
+HEIGHT = 192
+"""Pixels of a thumbnail: half as many again as the page shows, for fine screens."""
+
+QUALITY = 85
+MARKERS = {"visible": "o", "infrared": "^"}
+MODES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
+"""Colour and line of every search mode."""
+
+SAME, DIFFERENT = "#0072b2", "#d55e00"
+TEN = (
+    "#1f77b4",
+    "#ff7f0e",
+    "#2ca02c",
+    "#d62728",
+    "#9467bd",
+    "#8c564b",
+    "#e377c2",
+    "#7f7f7f",
+    "#bcbd22",
+    "#17becf",
+)
+
+
+def thumbnail(pixels: np.ndarray) -> str:
+    """An image (H, W, 3) uint8 at the height of a thumbnail, its aspect kept."""
+    height, width = pixels.shape[:2]
+    size = max(1, round(width * HEIGHT / height)), HEIGHT
+    picture = Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS)
+    stream = io.BytesIO()
+    picture.save(stream, format="JPEG", quality=QUALITY)
+    return _data_uri("image/jpeg", stream.getvalue())
+
+
+def svg(figure: Figure) -> str:
+    """A plot that needs no font: its letters are drawn."""
+    stream = io.BytesIO()
+    with rc_context({"svg.hashsalt": "clustercontrast", "svg.fonttype": "path"}):
+        figure.savefig(stream, format="svg", metadata={"Date": None})
+    return _data_uri("image/svg+xml", stream.getvalue())
+
+
+def cmc(models: Mapping[str, Mapping[str, np.ndarray]], headings: Mapping[str, str]) -> Figure:
+    """CMC of two models, one line style per mode, the first model pale.
+
+    Args:
+        models: label -> mode -> (ranks,) shares in [0, 1], rank 1 first.
+        headings: of the modes.
+    """
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    axes = figure.subplots()
+    for (label, shares), alpha, marker in zip(models.items(), (0.45, 1.0), "so", strict=True):
+        for (mode, heights), (colour, line) in zip(shares.items(), MODES, strict=False):
+            axes.plot(
+                np.arange(1, len(heights) + 1),
+                100 * heights,
+                color=colour,
+                linestyle=line,
+                alpha=alpha,
+                marker=marker,
+                markersize=3.5,
+                label=f"{headings[mode]}, {label}",
+            )
+    axes.set_xticks([1, *range(5, len(heights) + 1, 5)])
+    axes.set_ylim(0, 101)
+    axes.set_xlabel("rank k")
+    axes.set_ylabel("queries found by rank k, %")
+    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    _calm(axes)
+    return figure
+
+
+def histograms(models: Mapping[str, Distances]) -> Figure:
+    """Distances of same and different people, a plot per model on common axes."""
+    edges = common_edges(list(models.values()))
+    figure, plots = _beside(len(models), height=3.8, sharex=True, sharey=True)
+    for axes, (label, distances) in zip(plots, models.items(), strict=True):
+        same, different = distances.means
+        for name, values, mean, colour, line in (
+            ("different people", distances.different, different, DIFFERENT, "--"),
+            ("same person", distances.same, same, SAME, "-"),
+        ):
+            heights = density(values, edges)
+            axes.stairs(heights, edges, fill=True, color=colour, alpha=0.3)
+            axes.stairs(heights, edges, color=colour, linestyle=line, label=name)
+            if len(values):
+                axes.axvline(mean, color=colour, linestyle=line, linewidth=1.2)
+        title = f"{label}: means {distances.gap:.3f} apart"
+        axes.set_title(title, loc="left", fontweight="bold", fontsize="medium")
+        axes.set_xlabel("cosine distance, means marked")
+        _calm(axes)
+    plots[0].set_ylabel("density")
+    plots[-1].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def maps(people: People, models: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+    """Where the images of a few people lie: colour = person, marker = modality.
+
+    Args:
+        people: who is shown.
+        models: label -> modality -> (n, 2) positions, in the order of ``people.rows``.
+    """
+    figure, plots = _beside(len(models), height=5.6)
+    for axes, (label, positions) in zip(plots, models.items(), strict=True):
+        for name in MODALITIES:
+            for one, colour in zip(people.chosen, TEN, strict=False):
+                of_one = positions[name][people.identities[name] == one]
+                axes.plot(*of_one.T, linestyle="", **_marker(name, colour))
+        axes.set_title(label, loc="left", fontweight="bold", fontsize="medium")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.margins(0.06)
+    known = list(zip(people.chosen, TEN, strict=False))
+    handles = [Line2D([], [], linestyle="", **_marker("visible", c)) for _, c in known]
+    handles += [Line2D([], [], linestyle="", **_marker(name, "0.3")) for name in MODALITIES]
+    labels = [f"person {one}" for one, _ in known] + list(MODALITIES)
+    figure.legend(
+        handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize="small"
+    )
+    return figure
+
+
+def _beside(count: int, height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
+    """A wide figure with plots beside one another."""
+    figure = Figure(figsize=(11, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
+    return figure, figure.subplots(1, count, squeeze=False, **shared)[0]
+
+
+def _marker(modality: str, colour: str) -> dict:
+    """A marker whose edge keeps overlapping ones apart."""
+    return {
+        "marker": MARKERS[modality],
+        "markersize": 6 if modality == "visible" else 7,
+        "color": colour,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.6,
+    }
+
+
+def _calm(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+
+
+def _data_uri(kind: str, content: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -1,0 +1,344 @@
+"""Tests of saved models: every model of a run searched for the dataset's test people, reported."""
+
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from clustercontrast.data.images import ImageArray, Prepared
+from clustercontrast.engine import checkpoint
+from clustercontrast.engine.run import saved_model
+from clustercontrast.evaluation.metrics import Retrieval
+from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
+from clustercontrast.evaluation.scoring import chance, features_of, retrieve
+from clustercontrast.files import UserError, atomic, read_json, write_json
+from clustercontrast.methods import METHODS
+from clustercontrast.models import weights
+from clustercontrast.report.comparison import average
+from clustercontrast.report.figures import curves, read_epochs
+from clustercontrast.report.page import Content, Model, write_page
+from clustercontrast.report.tables import Table, results_table
+
+MODELS = {  # the three results of a run, and what they are measured against
+    "chance": "chance (random features)",
+    "untrained": "untrained (random weights)",
+    "start": "first weights (--pretrained)",
+    "last": "last epoch",
+    "test": "best on the test set",
+    "cycle": "best by cycle consistency (no test labels)",
+}
+Found = dict[str, list[Retrieval]]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The test people of a dataset, or of one of its trials, and how they are searched.
+
+    Attributes:
+        dataset: "sysu" or "regdb".
+        trial: of RegDB; None elsewhere.
+        rendered: the people were drawn by this repository.
+        images: test images by modality.
+        searches: searches by mode.
+        device: where features are extracted.
+        batch_size: images per forward.
+        allow_leak: accept models of another trial.
+    """
+
+    dataset: str
+    trial: int | None
+    rendered: bool
+    images: Mapping[str, ImageArray]
+    searches: Mapping[str, Sequence[Search]]
+    device: torch.device
+    batch_size: int
+    allow_leak: bool
+
+    @classmethod
+    def of(
+        cls,
+        dataset: str,
+        prepared: Prepared,
+        args: Namespace,
+        device: torch.device,
+        parts: Mapping[str, ImageArray] | None = None,
+    ) -> "Evaluation":
+        """The evaluation that the flags of training or testing ask for, in every mode.
+
+        Args:
+            dataset: "sysu" or "regdb".
+            prepared: its images.
+            args: ``trial_number``, ``test_batch`` and, where the dataset has them, ``draws`` and
+                ``allow_leak``.
+            device: where features are extracted.
+            parts: of the trial, when they have been read before.
+        """
+        protocol = PROTOCOLS[dataset]
+        images = searched_images(parts or prepared.parts(args.trial_number))
+        lists = images["visible"].list, images["infrared"].list
+        draws = getattr(args, "draws", protocol.draws)
+        return cls(
+            dataset,
+            args.trial_number,
+            prepared.rendered,
+            images,
+            protocol.searches(*lists, list(protocol.modes), draws),
+            device,
+            args.test_batch,
+            getattr(args, "allow_leak", False),
+        )
+
+
+def searched_images(parts: Mapping[str, ImageArray]) -> dict[str, ImageArray]:
+    """Test images of a dataset's parts, by modality."""
+    return {"visible": parts["test_visible"], "infrared": parts["test_infrared"]}
+
+
+# --- the models of a run ---
+
+
+def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
+    """Test every model of a run's stage, beside chance, random weights and the first weights.
+
+    Args:
+        folder: of the run (of one trial, where there are trials).
+        stage: its name.
+        evaluation: whom to search, and how.
+
+    Returns:
+        One result per model and mode: "selection" (a key of ``MODELS``), "model" (its text),
+        "mode", "searches" (their number), "trials" (where there are trials), and mean and std of
+        every metric in percent.
+
+    Raises:
+        UserError: the stage is not trained, or a model belongs to another trial.
+    """
+    last = saved_model(folder / stage, "last")["weights"]
+    found = {
+        "chance": chance(evaluation.images, evaluation.searches),
+        "untrained": retrieve_with(weights.untrained(last), evaluation),
+    }
+    tested: dict[tuple, Found] = {}
+    for selection in ("start", "last", "test", "cycle"):
+        model = model_of(folder, stage, selection)
+        if model is None:
+            continue
+        check_model(model["about"], evaluation, folder)
+        key = model["stage"], model["epoch"]
+        if key not in tested:
+            tested[key] = retrieve_with(model["weights"], evaluation)
+        found[selection] = tested[key]
+    return [
+        result
+        for selection, own in found.items()
+        for result in describe(MODELS[selection], own, evaluation, selection)
+    ]
+
+
+def model_of(folder: Path, stage: str, selection: str) -> dict | None:
+    """A saved model of a run; the first weights lie with its first stage, if they were kept."""
+    if selection != "start":
+        return saved_model(folder / stage, selection)
+    start = next((file.parent for file in folder.glob("*/start.pth")), None)
+    return start and saved_model(start, "start")
+
+
+def retrieve_with(state: weights.State, evaluation: Evaluation) -> Found:
+    """Searches with saved weights."""
+    network = frozen_network(state, evaluation.device)
+    with torch.no_grad():
+        return retrieve(network, evaluation.images, evaluation.searches, evaluation.batch_size)
+
+
+def frozen_network(state: weights.State, device: torch.device) -> nn.Module:
+    """The network of saved weights in eval mode, to be used in full float32."""
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    return weights.network_for(state).to(device).eval()
+
+
+def describe(
+    model: str, found: Found, evaluation: Evaluation, selection: str | None = None
+) -> list[dict]:
+    """Results of one model in every mode, as :func:`run_results` returns them."""
+    trials = {} if evaluation.trial is None else {"trials": [evaluation.trial]}
+    named = {"selection": selection} if selection else {}
+    return [
+        {"model": model, **named, "mode": mode, "searches": len(retrievals), **trials}
+        | summarise(retrievals)
+        for mode, retrievals in found.items()
+    ]
+
+
+def check_model(about: Mapping[str, Any], evaluation: Evaluation, place: object) -> None:
+    """Refuse to test a model on people it has seen in training, but for ``--allow-leak``."""
+    if not evaluation.allow_leak and evaluation.trial is not None:
+        check_trial(about, evaluation.dataset, evaluation.trial, place)
+
+
+def check_trial(about: Mapping[str, Any], dataset: str, trial: int, place: object) -> None:
+    """Refuse a model of another trial.
+
+    Args:
+        about: what the model says of itself.
+        dataset: it is to be used on.
+        trial: it is to be used on.
+        place: where it lies, for the message.
+
+    Raises:
+        UserError: training people of its trial are test people of this one.
+    """
+    trained = about.get("trial")
+    if about.get("dataset") == dataset and trained not in (None, trial):
+        raise UserError(
+            f"{place} was trained on trial {trained}, whose training people are among the test "
+            f"people of trial {trial}: use the model of that trial, or pass --allow-leak and "
+            "trust no figure"
+        )
+
+
+# --- runs, their trials and reports ---
+
+
+def about(folder: Path) -> dict:
+    """What a run's config.json says about it: method, dataset, variant, trial, rendered."""
+    return read_json(folder / "config.json")["about"]
+
+
+def trial_folder(folder: Path, trial: int) -> Path:
+    """Folder of one trial of a run."""
+    return folder / f"trial{trial}"
+
+
+def trials_of(folder: Path) -> list[int]:
+    """Trials that lie in a run's folder, ascending."""
+    numbers = (path.parent.name.removeprefix("trial") for path in folder.glob("trial*/config.json"))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def last_stage(folder: Path) -> str:
+    """The last stage of a run that has a finished epoch.
+
+    Raises:
+        UserError: there is none.
+    """
+    stages = METHODS[about(folder)["method"]]
+    trained = [s.name for s in stages if (folder / s.name / checkpoint.LAST).exists()]
+    if not trained:
+        raise UserError(f"{folder} holds no trained stage: run the training command again")
+    return trained[-1]
+
+
+def report_folder(folder: Path, stage: str) -> Path:
+    """Where a stage's report goes: that of the last trained stage is the run's."""
+    return folder if stage == last_stage(folder) else folder / stage
+
+
+def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
+    """Test every model of a run's stage, write and print the table, draw the curves."""
+    run = about(folder)
+    found = run_results(folder, stage, evaluation)
+    trial = "" if evaluation.trial is None else f", trial {evaluation.trial}"
+    title = f"{run['method']} {run['name']}{trial}, stage {stage}"
+    table = results_table(evaluation.dataset, found, evaluation.rendered, title, run["method"])
+    if evaluation.trial != run["trial"]:
+        say(table.text())
+        say(f"nothing written to {folder}: its model was not trained for this trial")
+        return
+    place = report_folder(folder, stage)
+    curves(folder / "metrics.jsonl", place / "curves.png")
+    _write(table, place, run | {"stage": stage})
+    _say_last_line(found, evaluation.dataset)
+
+
+def report_trials(folder: Path, dataset: str) -> None:
+    """Average the reports of a run's trials, write and print the table.
+
+    Raises:
+        UserError: no trial has been tested.
+    """
+    run = about(trial_folder(folder, trials_of(folder)[0]))
+    found = average(folder)
+    trials = found[0]["trials"]
+    title = f"{run['method']} {run['name']}, {len(trials)} trials"
+    table = results_table(dataset, found, run["rendered"], title, run["method"])
+    _write(table, folder, run | {"trial": None})
+    _say_last_line(found, dataset)
+
+
+def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
+    """Write the page of a run's last stage, before and after training.
+
+    Args:
+        folder: of the run, or of one trial of it.
+        selection: model "after": "last", "test" or "cycle".
+        evaluation: the test people, with one search per mode at least.
+
+    Returns:
+        The page's place.
+
+    Raises:
+        UserError: the run has not been trained and tested to its end.
+    """
+    run, stage = about(folder), last_stage(folder)
+    tested = read_json(folder / "report.json")["results"]
+    title = f"{run['method']} {run['name']}, stage {stage}"
+    table = results_table(evaluation.dataset, tested, run["rendered"], title, run["method"])
+    protocol = PROTOCOLS[evaluation.dataset]
+    content = Content(
+        title=title,
+        dataset=table.dataset,
+        rendered=run["rendered"],
+        table=table,
+        epochs=read_epochs(folder / "metrics.jsonl"),
+        config=read_json(folder / "config.json"),
+        images=evaluation.images,
+        headings=protocol.modes,
+        searches={mode: own[0] for mode, own in evaluation.searches.items()},
+        before=_model_features(folder, stage, "start", evaluation),
+        after=_model_features(folder, stage, selection, evaluation),
+    )
+    write_page(content, folder / "report.html")
+    return folder / "report.html"
+
+
+def _model_features(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> Model:
+    """A saved model's features of the test people."""
+    model = model_of(folder, stage, selection)
+    if model is None:
+        raise UserError(f"{folder} has lost the start.pth of its first stage: train it again")
+    check_model(model["about"], evaluation, folder)
+    network = frozen_network(model["weights"], evaluation.device)
+    first = {mode: own[:1] for mode, own in evaluation.searches.items()}
+    with torch.no_grad():
+        features = features_of(network, evaluation.images, first, evaluation.batch_size)
+    return Model(MODELS[selection], features)
+
+
+def _write(table: Table, place: Path, about: dict) -> None:
+    """The table in its forms, on disk and on the console."""
+    for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
+        with atomic(place / name) as file:
+            file.write(content)
+    write_json(place / "report.json", {"about": about, **table.json()})
+    say(table.text())
+    say(f"written to {place}: report.txt, report.md, report.json")
+
+
+def _say_last_line(found: Sequence[Mapping[str, Any]], dataset: str) -> None:
+    mode = PROTOCOLS[dataset].selection
+    shown = {r["selection"]: r["mAP"]["mean"] for r in found if r["mode"] == mode}
+    say(
+        f"cross-modality mAP: chance {shown['chance']:.2f}, untrained {shown['untrained']:.2f}, "
+        f"trained {shown['last']:.2f} (percent)"
+    )
+
+
+def say(line: str) -> None:
+    """A line for the user."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

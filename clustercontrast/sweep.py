@@ -1,0 +1,135 @@
+"""Ablations as one command: every cell of a grid is an ordinary, resumable run.
+
+    python -m clustercontrast.sweep --dataset sysu --method pclhd --grid hpcl=on,off dpcl=on,off
+    python -m clustercontrast.sweep --dataset sysu --method pgm --grid eps=0.5,0.55,0.6 --seed 2
+    python -m clustercontrast.sweep --dataset regdb --method pgm --trial 1 2 3 --grid k1=20,30,40
+
+``--grid FLAG=VALUE,VALUE ...`` makes the product of its values; give it again for more cells, each
+such option a product of its own.  ``on`` and ``off`` are a switch's two sides, blanks part several
+values of one flag ("epochs=20 30,50 50" in quotes), and every other flag is that of training, the
+same in all cells.  Runs lie in logs/<dataset>/<method>/<NAME>-<cell>; finished ones are skipped, an
+interrupted one is resumed by the same command, and a cell that fails does not stop the others.
+"""
+
+import itertools
+import sys
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from clustercontrast.cli import command
+from clustercontrast.files import UserError, atomic, write_json
+from clustercontrast.methods import METHODS
+from clustercontrast.options import OneLineParser, parse
+from clustercontrast.report.comparison import grid_table
+from clustercontrast.results import say
+from clustercontrast.training import run_folder, train_runs
+
+Cell = dict[str, str]
+"""Flag -> value of one run, in the order of the grid."""
+
+
+def cells(grids: Iterable[Sequence[str]]) -> list[Cell]:
+    """Every combination of every grid, each once, in order.
+
+    Args:
+        grids: words ``flag=value,value`` of every ``--grid``.
+
+    Raises:
+        UserError: a word is not of that form, or a grid names a flag twice.
+    """
+    found: list[Cell] = []
+    for words in grids:
+        axes = dict(map(_axis, words))
+        if len(axes) < len(words):
+            raise UserError(f"--grid {' '.join(words)} names a flag twice: join their values")
+        for values in itertools.product(*axes.values()):
+            cell = dict(zip(axes, values, strict=True))
+            if cell not in found:
+                found.append(cell)
+    return found
+
+
+def _axis(word: str) -> tuple[str, list[str]]:
+    flag, _, values = word.partition("=")
+    parts = values.split(",")
+    if not flag or not all(parts):
+        raise UserError(f"--grid {word!r} is not FLAG=VALUE,VALUE, such as eps=0.5,0.6")
+    return flag.lstrip("-").replace("_", "-"), parts
+
+
+def flags(cell: Cell) -> list[str]:
+    """Words of the training command that set a cell's values."""
+    words = []
+    for flag, value in cell.items():
+        switch = {"on": [f"--{flag}"], "off": [f"--no-{flag}"]}
+        words += switch.get(value, [f"--{flag}", *value.split()])
+    return words
+
+
+def cell_name(name: str, cell: Cell) -> str:
+    """Name of a cell's run, such as "sweep-hpcl-on_dpcl-off"."""
+    parts = (f"{flag}-{value}".replace(" ", "-").replace("/", "-") for flag, value in cell.items())
+    return f"{name}-{'_'.join(parts)}"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run a grid, print its table; exit code 2 when a cell failed."""
+    command(lambda: _sweep(argv))
+
+
+def _sweep(argv: Sequence[str] | None) -> None:
+    parser = OneLineParser(
+        prog="python -m clustercontrast.sweep",
+        description=__doc__,
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--dataset", choices=["sysu", "regdb"], required=True)
+    parser.add_argument("--method", choices=list(METHODS), required=True)
+    parser.add_argument("--grid", nargs="+", action="append", required=True, metavar="FLAG=V,V")
+    parser.add_argument("--name", default="sweep", help="start of the runs' names [sweep]")
+    args, shared = parser.parse_known_args(argv)
+    runs = _runs(args.dataset, args.method, args.name, cells(args.grid), shared)
+    done, failed = {}, []
+    for number, (folder, (cell, words)) in enumerate(runs.items(), start=1):
+        say(f"--- cell {number} of {len(runs)}: {folder.name}")
+        try:
+            train_runs(args.dataset, words)
+            done[folder] = cell
+        except UserError as error:
+            failed.append(folder.name)
+            sys.stderr.write(f"error: {error}\n")
+    _report(args, done)
+    if failed:
+        raise UserError(f"{len(failed)} of {len(runs)} cells failed: {', '.join(failed)}")
+
+
+def _runs(
+    dataset: str, method: str, name: str, grid: list[Cell], shared: Sequence[str]
+) -> dict[Path, tuple[Cell, list[str]]]:
+    """Folder -> cell and command line, all checked before the first run starts."""
+    stages = {method: [stage.name for stage in own] for method, own in METHODS.items()}
+    runs = {}
+    for cell in grid:
+        words = ["--method", method, *shared, *flags(cell), "--name", cell_name(name, cell)]
+        runs[run_folder(parse(dataset, stages, words), dataset)] = cell, words
+    return runs
+
+
+def _report(args: Namespace, done: dict[Path, Cell]) -> None:
+    """Print the table of the finished cells and write it beside their folders."""
+    if not done:
+        return
+    table = grid_table(args.dataset, f"{args.method} {args.name}", done)
+    place = next(iter(done)).parent
+    for suffix, content in (("txt", table.text()), ("md", table.markdown())):
+        with atomic(place / f"{args.name}.{suffix}") as file:
+            file.write(content)
+    write_json(place / f"{args.name}.json", table.json())
+    say(table.text())
+    say(f"written to {place}: {args.name}.txt, {args.name}.md, {args.name}.json")
+
+
+if __name__ == "__main__":
+    main()

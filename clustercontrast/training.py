@@ -1,0 +1,215 @@
+"""One command line, trained: run folders, refusals, configuration, stages, report."""
+
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import clustercontrast
+from clustercontrast import results
+from clustercontrast.data.images import ImageArray, open_sized
+from clustercontrast.engine import checkpoint
+from clustercontrast.engine.pipeline import run_pipeline
+from clustercontrast.engine.run import Run, choose_device
+from clustercontrast.engine.stage import Stage
+from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
+from clustercontrast.evaluation.scoring import retrieve, training_cycle
+from clustercontrast.files import UserError, read_json, write_json
+from clustercontrast.methods import METHODS
+from clustercontrast.models import weights
+from clustercontrast.options import Options, parse
+from clustercontrast.recipes import RECIPES
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What stages see of a dataset."""
+
+    visible: ImageArray
+    infrared: ImageArray
+
+
+def train_runs(dataset: str, argv: Sequence[str] | None = None) -> Path:
+    """Train what a command line asks for: one model, or one per trial.
+
+    Runs that are finished and reported are left as they are.
+
+    Args:
+        dataset: "sysu" or "regdb".
+        argv: flags of ``train_<dataset>.py``; those of the process by default.
+
+    Returns:
+        The folder of the run.
+
+    Raises:
+        UserError: the flags, the images, or what lies in the folder do not allow it.
+        KeyboardInterrupt: interrupted; its text says how to go on.
+    """
+    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
+    options = parse(dataset, names, argv)
+    words = shlex.join(["python", *(sys.argv if argv is None else [f"train_{dataset}.py", *argv])])
+    folder = run_folder(options, dataset)
+    for trial in options.trials():
+        place = folder if trial is None else results.trial_folder(folder, trial)
+        _train_run(dataset, options.of_trial(trial), place, words)
+    if options.trials() != [None]:
+        results.report_trials(folder, dataset)
+    return folder
+
+
+def run_folder(options: Options, dataset: str) -> Path:
+    """logs/<dataset>/<method>/<name>; the name defaults to the seed, and the variant if unusual."""
+    usual = RECIPES.get((options.method, "*"), {}).get("variant", "upstream")
+    variant = "" if options.variant == usual else f"{options.variant}-"
+    name = options.name or f"{variant}seed{options.seed}"
+    return Path(options.logs_dir) / dataset / options.method / name
+
+
+def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None:
+    """Train and report one model, of a dataset or of one trial of it."""
+    stages = _stages(options)
+    _check_config(options, folder, stages)
+    if _is_finished(options, folder, stages):
+        results.say(f"{folder}: trained and tested before, left as it is")
+        return
+    prepared = open_sized(options, dataset)
+    parts = prepared.parts(options.trial_number)
+    about = _about(options, dataset, prepared.rendered)
+    for source in (options.pretrained, options.start_from):
+        _check_source(source, about, options)
+    run = Run(
+        folder,
+        choose_device(options.device),
+        options.precision,
+        evaluate=lambda stage: _scores(stage, dataset, results.searched_images(parts)),
+        rules={"test": options.select, "cycle": "cycle"},
+        print_freq=options.print_freq,
+        about=about,
+    )
+    _write_config(options, folder, about, words)
+    for array in parts.values():
+        place = array.place(run.device)
+    run.log.say(
+        f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"
+    )
+    data = TrainingData(parts["train_visible"], parts["train_infrared"])
+    try:
+        run_pipeline(stages, options, data, run)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f" {run.position}: every epoch before is saved in {folder}; the same command goes on"
+        ) from None
+    evaluation = results.Evaluation.of(dataset, prepared, options, run.device, parts)
+    results.report(folder, stages[-1].name, evaluation)
+
+
+def _stages(options: Options) -> list[type[Stage]]:
+    """The stages that were asked for, all by default."""
+    every = METHODS[options.method]
+    return [stage for stage in every if not options.stages or stage.name in options.stages]
+
+
+def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> bool:
+    """Whether every stage is trained to its end and the last one tested after that."""
+    ends = [folder / stage.name / checkpoint.LAST for stage in stages]
+    if not all(end.exists() for end in ends):
+        return False
+    report = results.report_folder(folder, stages[-1].name) / "report.json"
+    if not report.exists():
+        return False
+    epochs = [checkpoint.last(end.parent)["epoch"] + 1 for end in ends]
+    wanted = [options.at(stage.name).epochs for stage in stages]
+    return epochs == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
+
+
+def _about(options: Options, dataset: str, rendered: bool) -> dict:
+    """What is said of a run wherever its models and results go."""
+    return {
+        "method": options.method,
+        "dataset": dataset,
+        "variant": options.variant,
+        "name": run_folder(options, dataset).name,
+        "trial": options.trial_number,
+        "height": options.height,
+        "width": options.width,
+        "rendered": rendered,
+    }
+
+
+def _check_source(source: str, about: dict, options: Options) -> None:
+    """Refuse first weights that have seen this trial's test people.
+
+    Raises:
+        UserError: the file holds a model of another trial.
+    """
+    if about["trial"] is None or options.allow_leak or not Path(source).is_file():
+        return
+    results.check_trial(weights.about(Path(source)), about["dataset"], about["trial"], source)
+
+
+def _scores(stage: Stage, dataset: str, images: dict[str, ImageArray]) -> dict[str, float]:
+    """Test scores of a stage's network, in percent, and its cycle consistency."""
+    a, network, protocol = stage.args, stage.networks[stage.retrieval], PROTOCOLS[dataset]
+    lists = (images["visible"].list, images["infrared"].list)
+    draws = getattr(a, "eval_draws", protocol.draws)
+    searches = protocol.searches(*lists, [protocol.selection], draws)
+    train = stage.data.visible, stage.data.infrared
+    labels = stage.labels["visible"], stage.labels["infrared"]
+    with stage.evaluating(network):
+        found = retrieve(network, images, searches, a.test_batch)[protocol.selection]
+        cycle = training_cycle(network, *train, labels, a.selection_images, a.test_batch)
+    summary = summarise(found)
+    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | {"cycle": cycle}
+
+
+def _check_config(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> None:
+    """Refuse to go on with a run under other flags; ``--overwrite`` starts it anew."""
+    path = folder / "config.json"
+    if options.overwrite:
+        for stage in stages:
+            checkpoint.remove(folder / stage.name)
+    if not path.exists() or not any(folder.glob(f"*/{checkpoint.LAST}")):
+        return
+    before, now = read_json(path)["numbers"], options.numbers()
+    changed = [k for k in now if k not in before or before[k] != now[k]]
+    if changed:
+        shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
+        raise UserError(
+            f"{folder} holds a run with another {shown}: give this one another --name, or "
+            "--overwrite to delete that one"
+        )
+
+
+def _write_config(options: Options, folder: Path, about: dict, words: str) -> None:
+    write_json(
+        folder / "config.json",
+        {
+            "about": about,
+            "command": words,
+            "numbers": options.numbers(),
+            "values": options.values,
+            "origins": options.origins,
+            "versions": {
+                "clustercontrast": clustercontrast.__version__,
+                "python": platform.python_version(),
+                "torch": torch.__version__,
+                "numpy": np.__version__,
+                "git": _commit(),
+            },
+        },
+    )
+
+
+def _commit() -> str | None:
+    """The git commit of the code, if it is a checkout."""
+    here = Path(__file__).parent
+    done = subprocess.run(
+        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+    )
+    return done.stdout.strip() or None

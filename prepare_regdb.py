@@ -1,0 +1,12 @@
+"""Verify RegDB where it lies and write its images, resized once, for training and testing.
+
+    python prepare_regdb.py --data-dir data/RegDB
+
+The dataset is expected in its official layout: Visible, Thermal and idx in DATA_DIR. One prepared
+folder serves all ten trials.
+"""
+
+from clustercontrast.cli import prepare
+
+if __name__ == "__main__":
+    prepare("regdb")

@@ -1,0 +1,484 @@
+"""The page of a run: framing, banner, escaping, determinism, and a look with headless Chromium.
+
+Mutations seen to fail: frames exchanged, the model before training ranked, text left unescaped, a
+plot with the time in it, configuration in recipe order, an image that is no image, a script.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from test_retrievals import hand_made, image_list
+
+from clustercontrast.data.images import ImageArray
+from clustercontrast.evaluation.protocols import PROTOCOLS, score
+from clustercontrast.report import pictures
+from clustercontrast.report.figures import PANELS
+from clustercontrast.report.grids import grid
+from clustercontrast.report.page import Content, Model, page, scores_of, write_page
+from clustercontrast.report.retrievals import Ranking
+
+HOSTILE = """<script>alert("'&")</script>"""
+NOTE = "rendered people: not a SYSU-MM01 result"
+TABLE = SimpleNamespace(
+    heading="PCLHD & more (somewhere)",
+    header=("search", "model", "Rank-1", "mAP"),
+    rows=(
+        ("all", "chance", "1.00 ± 0.10", ""),
+        ("all", "last epoch", "31.25 ± 0.50", "30.1"),
+        ("indoor", "last epoch", "41.25", "–"),
+    ),
+    notes=("percent over 10 draws", NOTE),
+)
+EPOCHS = [
+    {
+        "event": "epoch",
+        "stage": stage,
+        "epoch": epoch,
+        "loss": {"visible": 3.0 - epoch, "total": 6.0 - epoch},
+        "clusters": {"visible": {"clusters": 9, "outliers": 0.1, "ari": 0.4, "nmi": 0.6}},
+        "scores": {"rank1": 20.0 + epoch},
+    }
+    for stage in ("intra", "progressive")
+    for epoch in range(2)
+]
+CONFIG = {
+    "about": {"method": "pclhd", "dataset": "sysu", "rendered": True},
+    "command": f"train_sysu.py --name {HOSTILE}",
+    "values": {
+        "lr": 3.5e-4,
+        "epochs": {"intra": 2, "progressive": 4},
+        "eps_visible": None,
+        "dpcl": True,
+        "name": HOSTILE,
+        "stages": ["intra"],
+    },
+    "origins": {"lr": "*/*", "epochs": "pclhd/*", "dpcl": "pclhd/*", "name": "command line"},
+    "versions": {"torch": "2.14", "git": "0123abc"},
+}
+
+
+def images_of(people, cameras, per):
+    """Every person has ``per`` images from every camera."""
+    rng = np.random.default_rng(len(cameras["visible"]))
+    found = {}
+    for name, own in cameras.items():
+        identities = np.repeat(np.arange(1, people + 1), per * len(own))
+        images = image_list(name, identities, np.tile(np.repeat(own, per), people))
+        pixels = rng.integers(0, 256, (len(images), 32, 16, 3)).astype(np.uint8)
+        found[name] = ImageArray(images, pixels)
+    return found
+
+
+def models_of(images, used):
+    """Features that training brought together; NaN where no search looks."""
+    rng = np.random.default_rng(7)
+    people = rng.standard_normal((20, 24))
+    models = []
+    for label, noise in (("first weights (--pretrained)", 2.5), ("last epoch", 1.2)):
+        features = {}
+        for name, array in images.items():
+            identities = array.list.identities
+            rows = people[identities] + noise * rng.standard_normal((len(array), 24))
+            rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+            rows[~np.isin(np.arange(len(rows)), used[name])] = np.nan
+            features[name] = rows.astype(np.float32)
+        models.append(Model(label, features))
+    return models
+
+
+def content_of(dataset, people, cameras, per, rendered=False):
+    images = images_of(people, cameras, per)
+    protocol = PROTOCOLS[dataset]
+    lists = images["visible"].list, images["infrared"].list
+    searches = {mode: protocol.search(*lists, mode, 0) for mode in protocol.modes}
+    used = {
+        name: np.concatenate(
+            [
+                rows
+                for search in searches.values()
+                for modality, rows in (
+                    (search.query, search.query_rows),
+                    (search.gallery, search.gallery_rows),
+                )
+                if modality == name
+            ]
+        )
+        for name in images
+    }
+    return Content(
+        title="PCLHD, seed1, stage progressive",
+        dataset="SYSU-MM01" if dataset == "sysu" else "RegDB",
+        rendered=rendered,
+        table=TABLE,
+        epochs=EPOCHS,
+        config=CONFIG,
+        images=images,
+        headings=protocol.modes,
+        searches=searches,
+        before=(models := models_of(images, used))[0],
+        after=models[1],
+    )
+
+
+@pytest.fixture(scope="module")
+def sysu():
+    cameras = {"visible": [1, 2, 4, 5], "infrared": [3, 6]}
+    return content_of("sysu", people=12, cameras=cameras, per=2, rendered=True)
+
+
+@pytest.fixture(scope="module")
+def regdb():
+    return content_of("regdb", people=8, cameras={"visible": [1], "infrared": [2]}, per=3)
+
+
+@pytest.fixture(scope="module")
+def sysu_page(sysu):
+    return page(sysu)
+
+
+@pytest.fixture(scope="module")
+def regdb_page(regdb):
+    return page(regdb)
+
+
+@pytest.fixture(params=["sysu", "regdb"])
+def shown(request):
+    """Content and page of both kinds of searches."""
+    return request.getfixturevalue(request.param), request.getfixturevalue(f"{request.param}_page")
+
+
+class Grids(HTMLParser):
+    """Tables of class "ranking": a list of rows, each a list of (class of the figure, image)."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.grids, self.precisions, self.figure, self.inside = [], [], "", False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attrs = dict(attrs)
+        if tag == "table":
+            self.inside = attrs.get("class") == "ranking"
+            if self.inside:
+                self.grids.append([])
+        elif self.inside and tag == "tr":
+            self.grids[-1].append([])
+        elif self.inside and tag == "figure":
+            self.figure = attrs["class"]
+        elif self.inside and tag == "img":
+            self.grids[-1][-1].append((self.figure, attrs))
+
+    def handle_data(self, data):
+        if self.inside and self.lasttag == "b" and "%" in data:
+            self.precisions.append(float(data.strip("\xa0% ")))
+
+    def rows(self, number):
+        return self.grids[number][1:]  # the first has the heads
+
+
+def place_of(image):
+    """Modality and row of an image on the page, by its path."""
+    modality, row = re.match(r"(visible|infrared)/(\d+)\.jpg", image["title"]).groups()
+    return modality, int(row)
+
+
+def placed(shown):
+    """Every grid with its search: first those of the retrievals, then those of the failures."""
+    content, text = shown
+    return list(zip([*content.searches.values()] * 2, range(4), strict=True)), Grids(text)
+
+
+def test_frames_say_whether_the_person_is_right(shown):
+    content, _ = shown
+    pairs, grids = placed(shown)
+    seen = set()
+    for search, number in pairs:
+        for (_, query), *answer in grids.rows(number):
+            modality, row = place_of(query)
+            assert modality == search.query
+            person = content.images[modality].list.identities[row]
+            for kind, image in answer:
+                modality, row = place_of(image)
+                assert modality == search.gallery
+                same = content.images[modality].list.identities[row] == person
+                assert kind == ("shown right" if same else "shown wrong")
+                assert ("right" if same else "wrong") in image["alt"]
+                seen.add(kind)
+    assert len(seen) == 2
+
+
+def test_answers_are_the_ten_most_similar_images_that_are_ranked(shown):
+    content, _ = shown
+    pairs, grids = placed(shown)
+    left_out = 0
+    for search, number in pairs:
+        features = content.after.features
+        similarity = features[search.query][search.query_rows].astype(np.float64)
+        similarity = similarity @ features[search.gallery][search.gallery_rows].T
+        excluded = np.zeros(similarity.shape, bool) if search.excluded is None else search.excluded
+        for (_, query), *answer in grids.rows(number):
+            position = search.query_rows.tolist().index(place_of(query)[1])
+            kept = np.flatnonzero(~excluded[position])
+            best = kept[np.argsort(-similarity[position, kept], kind="stable")][:10]
+            shown_rows = [place_of(image)[1] for _, image in answer[: len(best)]]
+            assert shown_rows == search.gallery_rows[best].tolist()
+            left_out += excluded[position].sum()
+    assert (left_out > 0) == (content.dataset == "SYSU-MM01")
+
+
+def test_failures_have_the_lowest_precision_and_end_with_the_first_right_image(shown):
+    pairs, grids = placed(shown)
+    by_grid = np.split(np.array(grids.precisions), np.cumsum([len(g) - 1 for g in grids.grids]))
+    for _, number in pairs[2:]:
+        precisions = by_grid[number]
+        assert (np.diff(precisions) >= 0).all()
+        assert precisions.max() <= by_grid[number - 2].max()
+        for _, *answer in grids.rows(number):
+            kind, image = answer[-1]
+            assert kind == "shown right"
+            rank = int(re.search(r"rank (\d+), right", image["alt"]).group(1))
+            before = [kind for kind, _ in answer[: min(rank - 1, 10)]]
+            assert set(before) <= {"shown wrong"}
+    for number in (0, 1):
+        assert (np.diff(by_grid[number]) <= 0).all()
+
+
+def test_a_short_answer_keeps_its_columns():
+    search, lists, features = hand_made([[0.9, 0.8, 0.7]], [1], [2, 1, 1], [[1, 0, 0]])
+    images = {
+        name: ImageArray(own, np.zeros((3, 8, 4, 3), np.uint8)) for name, own in lists.items()
+    }
+    text = grid(Ranking(search, lists, features), [0], images, first=True)
+    assert [kind for kind, _ in Grids(text).rows(0)[0]] == ["shown", *3 * ["shown right"]]
+    assert text.count("<td></td>") == 8
+    assert text.count("<td") + 1 == text.count('<th scope="col"') == 13
+    assert ">0.80<br>rank 1<" in text
+
+
+def test_cards_and_curves_hold_the_scores_of_the_search(shown):
+    content, text = shown
+    mode, search = next(iter(content.searches.items()))
+    lists = {name: array.list for name, array in content.images.items()}
+    old, new = (score(search, lists, model.features) for model in content.models)
+    cards = re.findall(r'class="now">([\d.]+)<.*?class="change">([\d.]+) % .*?, ([+-][\d.]+)', text)
+    expected = [(old.cmc[0], new.cmc[0]), (old.mAP, new.mAP), (old.mINP, new.mINP)]
+    assert cards == [
+        (f"{100 * b:.1f}", f"{100 * a:.1f}", f"{100 * (b - a):+.1f}") for a, b in expected
+    ]
+    shares = {
+        label: {name: one.cmc for name, one in own.items()}
+        for label, own in scores_of(content).items()
+    }
+    (axes,) = pictures.cmc(shares, content.headings).axes
+    lines = {line.get_label(): line for line in axes.lines}
+    assert len(lines) == 4
+    for model, cmc in zip(content.models, (old.cmc, new.cmc), strict=True):
+        line = lines[f"{content.headings[mode]}, {model.label}"]
+        np.testing.assert_allclose(line.get_ydata(), 100 * cmc)
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 21))
+    modes = [lines[f"{h}, last epoch"].get_linestyle() for h in content.headings.values()]
+    assert len(set(modes)) == 2
+
+
+def test_the_gap_between_the_means_is_written_out(shown):
+    content, text = shown
+    search = next(iter(content.searches.values()))
+    for model in content.models:
+        queries = model.features[search.query][search.query_rows].astype(np.float64)
+        gallery = model.features[search.gallery][search.gallery_rows].astype(np.float64)
+        same, different = [], []
+        for i, row in enumerate(search.query_rows):
+            for j, other in enumerate(search.gallery_rows):
+                if search.excluded is not None and search.excluded[i, j]:
+                    continue
+                one = content.images[search.query].list.identities[row]
+                two = content.images[search.gallery].list.identities[other]
+                (same if one == two else different).append(1 - queries[i] @ gallery[j])
+        numbers = np.mean(same), np.mean(different), np.mean(different) - np.mean(same)
+        cells = "".join(f'<td class="number">{number:.3f}</td>' for number in numbers)
+        assert f"<td>{model.label}</td>{cells}" in text
+
+
+def test_the_same_run_gives_the_same_bytes(sysu, sysu_page, tmp_path):
+    write_page(sysu, tmp_path / "report.html")
+    assert (tmp_path / "report.html").read_bytes() == sysu_page.encode()
+    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_hostile_names_stay_text(sysu):
+    lists = sysu.images["visible"].list
+    hostile = dataclasses.replace(lists, paths=tuple(f'{i}"><script>' for i in range(len(lists))))
+    images = sysu.images | {"visible": ImageArray(hostile, sysu.images["visible"].pixels)}
+    table = SimpleNamespace(
+        heading=HOSTILE, header=(HOSTILE,), rows=((HOSTILE,),), notes=(HOSTILE,)
+    )
+    text = page(
+        dataclasses.replace(sysu, title=HOSTILE, dataset=HOSTILE, images=images, table=table)
+    )
+    assert "<script" not in text
+    assert text.count("&lt;script&gt;alert(&quot;&#x27;&amp;&quot;)") >= 8
+    assert "&quot;&gt;&lt;script&gt;" in text
+
+
+def test_nothing_is_fetched(shown):
+    _, text = shown
+    sources = re.findall(r'(?:src|href|action|data)="([^"]*)"', text)
+    assert len(sources) > 60
+    assert {source.split(":")[0].split("/")[0] for source in sources if source[0] != "#"} == {
+        "data"
+    }
+    assert not re.search(r"url\(|@import|<script|<iframe|<object|http-equiv=.refresh", text)
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in text
+    anchors = {source[1:] for source in sources if source[0] == "#"}
+    assert anchors == set(re.findall(r'<section id="(\w+)"', text))
+
+
+def test_rendered_people_are_announced_first(sysu_page, regdb_page):
+    banner = 'class="banner" role="note">Rendered people: not a SYSU-MM01 result<'
+    assert sysu_page.index(banner) < sysu_page.index("<h1>")
+    assert 'class="banner"' not in regdb_page
+
+
+def test_the_table_is_shown_whole(sysu_page):
+    inner = sysu_page[sysu_page.index('<table class="results"') :].split("</table>")[0]
+    rows = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in inner.split("<tr")[1:]]
+    assert tuple(map(tuple, rows)) == (TABLE.header, *TABLE.rows)
+    assert '<td class="number">31.25 ± 0.50</td>' in inner
+    assert "<td>last epoch</td>" in inner
+    assert inner.count('class="group"') == 1
+    for note in TABLE.notes:
+        assert f"<li>{note}</li>" in sysu_page
+
+
+def test_every_panel_of_the_curves_is_there(sysu_page):
+    for panel in PANELS:
+        assert sysu_page.count(f'alt="{panel.title} over the epochs"') == 1
+
+
+def test_configuration_shows_values_origins_and_what_was_given_first(sysu_page):
+    inner = sysu_page[sysu_page.index('<table class="config"') :]
+    rows = re.findall(
+        r'<tr( class="given")?><td class="flag">(.*?)</td><td>(.*?)</td><td>(.*?)</td>', inner
+    )
+    given, *others = rows
+    escaped = "&lt;script&gt;alert(&quot;&#x27;&amp;&quot;)&lt;/script&gt;"
+    assert given == (' class="given"', "--name", escaped, "command line")
+    assert others == [
+        ("", "--lr", "0.00035", "*/*"),
+        ("", "--epochs", "intra: 2, progressive: 4", "pclhd/*"),
+        ("", "--eps-visible", "–", ""),
+        ("", "--dpcl", "on", "pclhd/*"),
+        ("", "--stages", "intra", ""),
+    ]
+    command = re.search("<pre>(.*?)</pre>", sysu_page).group(1)
+    assert re.sub("</?span>", "", command) == f"train_sysu.py --name {escaped}"
+    assert "<dt>git</dt><dd>0123abc</dd>" in sysu_page
+
+
+# --- in a browser ---
+
+PROBE = """
+<script>
+window.addEventListener("load", () => {
+  const box = (node) => { const r = node.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]; };
+  const grids = [...document.querySelectorAll("table.ranking")].map((grid) =>
+    [...grid.tBodies[0].rows].map((row) => [...row.querySelectorAll("img")].map(box)));
+  const images = [...document.images].map((image) => [image.complete, image.naturalWidth, image.alt]);
+  const cut = [...document.querySelectorAll(".wide")].map((n) => n.scrollWidth - n.clientWidth);
+  const found = {grids, images, cut, page: box(document.querySelector(".page")),
+    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth};
+  const out = document.createElement("pre");
+  out.id = "probe"; out.textContent = JSON.stringify(found); document.body.append(out);
+});
+</script>
+</body>"""  # noqa: E501
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    """(page) -> (the DOM after loading, lines of the console)."""
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    command = next(filter(None, map(shutil.which, names)), None)
+    if command is None:
+        pytest.skip(f"no browser: none of {', '.join(names)} is installed")
+    folder = tmp_path_factory.mktemp("browser")
+
+    def load(text):
+        file = folder / "page.html"
+        file.write_text(text, encoding="utf-8")
+        done = subprocess.run(
+            [
+                command,
+                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
+                *("--window-size=1200,900", "--virtual-time-budget=10000"),
+                *("--enable-logging=stderr", "--dump-dom", f"--user-data-dir={folder / 'user'}"),
+                file.as_uri(),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+            env={**os.environ, "HOME": str(folder)},
+        )
+        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+    return load
+
+
+def probe(browser, text):
+    text = re.sub(r"<meta http-equiv=.*?>", "", text)
+    dom, _ = browser(text.replace("</body>", PROBE))
+    inner = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL).group(1)
+    return json.loads(inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+def test_the_page_loads_without_a_word_on_the_console(browser, shown):
+    _, text = shown
+    dom, console = browser(text)
+    assert "How it was run" in dom
+    assert console == []
+
+
+def test_the_console_would_tell(browser, regdb_page):
+    """The check above can fail: the page's own policy forbids the network and scripts."""
+    for piece in ('<img src="https://example.org/a.png">', "<script>alert(1)</script>"):
+        _, console = browser(regdb_page.replace("</body>", f"{piece}</body>"))
+        assert any("Content Security Policy" in line for line in console)
+
+
+def test_every_image_shows_and_the_grids_are_laid_out_in_rows(browser, shown):
+    content, text = shown
+    found = probe(browser, text)
+    assert len(found["images"]) == text.count("<img ")
+    assert [image for image in found["images"] if not (image[0] and image[1] > 0)] == []
+    assert len(found["grids"]) == 2 * len(content.headings)
+    for number, rows in enumerate(found["grids"]):
+        expected = 11 if number < len(content.headings) else 12
+        assert len(rows) == 6
+        tops = [row[0][1] for row in rows]
+        assert (np.diff(tops) > 128).all()
+        for row in rows:
+            left, top, width, height = np.array(row).T
+            assert len(row) == expected
+            assert np.ptp(top) < 1
+            assert (np.diff(left) >= width[:-1]).all()
+            np.testing.assert_allclose(height, 128, atol=7)
+            np.testing.assert_allclose((height - 6) / (width - 6), 2, atol=0.1)
+    assert found["page"][2] <= 1100
+    assert max(found["cut"], default=0) <= 0
+    assert found["overflow"] <= 0
+
+
+def test_a_broken_image_would_be_found(browser, regdb_page):
+    start = "data:image/jpeg;base64,"
+    broken = re.sub(rf"{start}[\w/+]{{40}}", start, regdb_page, count=1)
+    images = probe(browser, broken)["images"]
+    assert sum(width == 0 for _, width, _ in images) == 1

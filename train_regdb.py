@@ -1,0 +1,15 @@
+"""Train a method on RegDB, trial by trial, then test each model on the people of its own trial.
+
+    python train_regdb.py --method pclhd --trial 1 2 3     # three models and their table
+    python train_regdb.py --method pclhd --help            # every flag with PCLHD's default
+    python train_regdb.py --method pgm --bn-groups 2 --name pgm-2gpu --trial 5   # an ablation
+
+Defaults: clustercontrast/recipes.py.  Flags: clustercontrast/options.py.  Method:
+clustercontrast/methods/<method>.py.  The same command skips finished trials and resumes one that
+was interrupted.
+"""
+
+from clustercontrast.cli import train
+
+if __name__ == "__main__":
+    train("regdb")
