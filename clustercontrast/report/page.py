@@ -310,8 +310,8 @@ def _retrievals(content: Content, rankings: Mapping[str, Ranking]) -> str:
 
 def _failures(content: Content, rankings: Mapping[str, Ranking]) -> str:
     said = (
-        f"The {QUERIES} queries of lowest average precision. At the end of each row: the first "
-        "right image and the rank at which it stands."
+        f"The {QUERIES} queries of lowest average precision, one per person. At the end of each "
+        "row: the first right image and the rank at which it stands."
     )
     grids = {
         mode: grid(ranking, ranking.worst(QUERIES), content.images, first=True)

@@ -57,6 +57,7 @@ class Ranking:
 
     Attributes:
         search: what is ranked.
+        people: (Q,) int64 identities of the queries.
         similarity: (Q, G) float64 cosines.
         same: (Q, G) bool, query and gallery image show the same person.
         excluded: (Q, G) bool, pairs that are not ranked.
@@ -75,7 +76,7 @@ class Ranking:
         rows = {search.query: search.query_rows, search.gallery: search.gallery_rows}
         used = {name: features[name][own].astype(np.float64) for name, own in rows.items()}
         people = {name: images[name].identities[own] for name, own in rows.items()}
-        self.search = search
+        self.search, self.people = search, people[search.query]
         self.similarity = used[search.query] @ used[search.gallery].T
         self.same = people[search.query][:, None] == people[search.gallery]
         none = np.broadcast_to(False, self.same.shape)
@@ -95,8 +96,13 @@ class Ranking:
         return order[np.unique(middles.astype(np.int64))]
 
     def worst(self, count: int) -> np.ndarray:
-        """The ``count`` queries of lowest AP, the lowest first, equal ones in query order."""
-        return self._by_precision()[:count]
+        """The ``count`` queries of lowest AP, one per person, equal ones in query order.
+
+        Shots of one walk fail alike: without that rule they would fill the page.
+        """
+        order = self._by_precision()
+        _, first = np.unique(self.people[order], return_index=True)
+        return order[np.sort(first)[:count]]
 
     def answer(self, query: int, length: int) -> Answer:
         """What one query found.
