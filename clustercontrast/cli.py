@@ -218,7 +218,8 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
     described = results.describe(file.name, found, evaluation)
-    say(results_table(dataset, described, evaluation.rendered, str(file)).text())
+    table = results_table(dataset, described, evaluation.rendered, str(file), about.get("method"))
+    say(table.text())
 
 
 # --- the page of a run ---

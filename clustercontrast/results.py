@@ -251,7 +251,8 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
         return
     place = report_folder(folder, stage)
     curves(folder / "metrics.jsonl", place / "curves.png")
-    _write(table, place, run | {"stage": stage})
+    epoch = checkpoint.last(folder / stage)["epoch"]
+    _write(table, place, run | {"stage": stage, "epoch": epoch})
     _say_last_line(found, evaluation.dataset)
 
 

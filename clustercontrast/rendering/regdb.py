@@ -142,22 +142,10 @@ def render_regdb(
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
-    """Render a whole data set; the files depend on size and seed alone, not on ``workers``.
+    """Render a whole data set, exactly as :func:`clustercontrast.rendering.sets.render` says.
 
-    A finished folder of the same size and seed is left as it is; an interrupted one is completed.
-
-    Args:
-        root: folder to make; it must be empty, missing, or of the same size and seed.
-        size: one of :data:`REGDB_SIZES`, or a variation of it.
-        seed: world of people, at least 0; different seeds share nobody.
-        workers: processes, 1 renders in this one.
-        progress: called with the number of images finished since the last call.
-
-    Returns:
-        The size's counts, which ``rendered.json`` holds as well.
-
-    Raises:
-        UserError: the folder holds something else, or it cannot be written.
+    The files depend on ``size``, one of :data:`REGDB_SIZES` or a variation of it, and on ``seed``
+    alone; different seeds share nobody.
     """
     return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
 

@@ -2,17 +2,18 @@
 
 Both read what training or the test command left in the folders of the runs:
 
-python -m clustercontrast.report tables logs/sysu/*/* logs/regdb/*/* --out tables
+python -m clustercontrast.report tables logs/sysu/*/*/ logs/regdb/*/*/ --out tables
 python -m clustercontrast.report html logs/sysu/pclhd/seed1
 """
 
+import json
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
 from clustercontrast.cli import command, html
-from clustercontrast.files import atomic, write_json
+from clustercontrast.files import atomic
 from clustercontrast.options import OneLineParser
 from clustercontrast.report.comparison import comparison_tables
 from clustercontrast.results import say
@@ -21,8 +22,9 @@ FORMS = {
     "text": lambda tables: "\n".join(table.text() for table in tables),
     "markdown": lambda tables: "\n".join(table.markdown() for table in tables),
     "latex": lambda tables: "\n".join(table.latex() for table in tables),
+    "json": lambda tables: json.dumps([t.json() for t in tables], indent=2, ensure_ascii=False),
 }
-FILES = {"markdown": "tables.md", "latex": "tables.tex"}
+FILES = {"markdown": "tables.md", "latex": "tables.tex", "json": "tables.json"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -57,8 +59,8 @@ def _tables(words: Sequence[str]) -> None:
         for form, name in FILES.items():
             with atomic(args.out / name) as file:
                 file.write(FORMS[form](made))
-        write_json(args.out / "tables.json", [table.json() for table in made])
-        say(f"written to {args.out}: tables.md, tables.tex, tables.json")
+        # Not among what is printed, which may be piped into a program that reads it.
+        sys.stderr.write(f"written to {args.out}: {', '.join(FILES.values())}\n")
 
 
 if __name__ == "__main__":

@@ -9,9 +9,8 @@ import numpy as np
 
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError, read_json
-from clustercontrast.report.published import Published, published
+from clustercontrast.report.published import METRICS, Published, published
 from clustercontrast.report.tables import (
-    METRICS,
     RENDERED_NOTES,
     TITLES,
     TRIALS,
@@ -26,7 +25,7 @@ from clustercontrast.report.tables import (
 PAPER_SELECTION = "test"
 """Papers report the model that is best on the test set: differences are taken from it."""
 
-DIFFERENCE = "difference to the paper"
+DIFFERENCE = "difference to paper"
 Results = list[dict[str, Any]]
 
 
@@ -35,7 +34,8 @@ class Tested:
     """A run that has been tested.
 
     Attributes:
-        about: method, dataset, variant, name, rendered, of its report.
+        about: method, dataset, name, rendered, and what else its report says of it; the trial is
+            None for a mean over trials.
         results: rows as :func:`clustercontrast.results.run_results` makes them, averaged over the
             trials where there are trials.
     """
@@ -44,14 +44,28 @@ class Tested:
     results: Results
 
     @property
-    def dataset(self) -> str:
-        """Name of the dataset: "sysu" or "regdb"."""
-        return self.about["dataset"]
+    def name(self) -> str:
+        """What was tested: name of the run, its trial if it is one alone, and the stage."""
+        trial = self.about.get("trial")
+        parts = (self.about["name"], trial and f"trial{trial}", self.about.get("stage"))
+        return "/".join(filter(None, parts))
+
+    @property
+    def trials(self) -> list[int]:
+        """Trials averaged over; none where a dataset has no trials."""
+        return self.results[0].get("trials", [])
 
     def row(self, selection: str, mode: str) -> dict[str, Any] | None:
         """The result of one model in one mode."""
         wanted = {"selection": selection, "mode": mode}
         return next((r for r in self.results if wanted.items() <= r.items()), None)
+
+    def model_row(self, selection: str) -> tuple[str, ...] | None:
+        """Name and cells of a model in every mode; None for a model that the run has not."""
+        found = [self.row(selection, mode) for mode in PROTOCOLS[self.about["dataset"]].modes]
+        models = [result["model"] for result in found if result]
+        cells = [cell for result in found for cell in measured_cells(result or {})]
+        return (models[0], *cells) if models else None
 
 
 def gather(folder: Path) -> Tested:
@@ -61,26 +75,57 @@ def gather(folder: Path) -> Tested:
         folder: of a run, or of one of its trials; trials in it are averaged.
 
     Raises:
-        UserError: no run, or not tested.
+        UserError: no run, not tested, or its trials are not to be averaged.
     """
     folder = Path(folder)
-    reports = _trial_reports(folder) or [_report(folder)]
-    about = dict(reports[0]["about"])
-    if len(reports) == 1:
-        return Tested(about, reports[0]["results"])
-    return Tested(about, _mean([report["results"] for report in reports]))
+    reports = _trial_reports(folder)
+    if len(reports) < 2:
+        only = reports[0] if reports else _report(folder)
+        return Tested(only["about"], only["results"])
+    return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports))
 
 
 def average(folder: Path) -> Results:
     """Results of a run's trials, averaged: mean and population deviation over the trials.
 
     Raises:
-        UserError: no trial has been tested.
+        UserError: no trial has been tested, or the trials are not to be averaged.
     """
     reports = _trial_reports(folder)
     if not reports:
         raise UserError(f"{folder} holds no tested trial: run python test_regdb.py {folder}")
-    return _mean([report["results"] for report in reports])
+    return _mean(folder, reports)
+
+
+def _mean(folder: Path, reports: Sequence[Mapping[str, Any]]) -> Results:
+    """Mean and deviation over trials of every row that all of them have."""
+    _check_alike(folder, reports)
+    rows = [{(r["selection"], r["mode"]): r for r in report["results"]} for report in reports]
+    shared = [key for key in rows[0] if all(key in own for own in rows)]
+    return [_over_trials([own[key] for own in rows]) for key in shared]
+
+
+def _over_trials(results: Results) -> dict[str, Any]:
+    row = {key: results[0][key] for key in ("model", "selection", "mode", "searches")}
+    row["trials"] = [trial for result in results for trial in result["trials"]]
+    for metric in METRICS:
+        values = [result[metric]["mean"] for result in results]
+        row[metric] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+    return row
+
+
+def _check_alike(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a mean over trials of different stages, epochs, methods, or kinds of people."""
+    for key in ("stage", "epoch", "method", "variant", "rendered"):
+        found = {str(report["about"].get(key)) for report in reports}
+        if len(found) > 1:
+            raise UserError(
+                f"the trials in {folder} differ in their {key} ({', '.join(sorted(found))}): train "
+                "and test them alike before they are averaged, or give folders of single trials"
+            )
+
+
+# --- reading reports ---
 
 
 def _trial_reports(folder: Path) -> list[dict]:
@@ -93,34 +138,40 @@ def _trial_reports(folder: Path) -> list[dict]:
 def _report(folder: Path) -> dict:
     path = folder / "report.json"
     if not path.exists():
-        raise UserError(
-            f"{folder} holds no report.json: give the folder of a run, and test it first with "
-            f"python test_sysu.py or test_regdb.py {folder}"
-        )
+        raise _no_report(folder)
     report = read_json(path)
-    keys = report.keys() if isinstance(report, dict) else set()
-    if not {"about", "results"} <= keys:
+    if not _is_whole(report):
         raise UserError(f"{path} is of another version or damaged: test the run again")
     return report
 
 
-def _mean(reports: Sequence[Results]) -> Results:
-    """Mean and deviation over trials of every row that all of them have."""
-    rows = [{(r["selection"], r["mode"]): r for r in report} for report in reports]
-    return [
-        _over_trials([own[key] for own in rows])
-        for key in rows[0]
-        if all(key in own for own in rows)
-    ]
+def _no_report(folder: Path) -> UserError:
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        return UserError(f"{folder} {found}: give folders of runs, such as logs/sysu/*/*/")
+    if not [*folder.glob("config.json"), *folder.glob("trial*/config.json")]:
+        return UserError(f"{folder} is not a run's folder: give logs/<dataset>/<method>/<name>/")
+    return UserError(
+        f"{folder} holds no report.json: run python test_sysu.py (or test_regdb.py) {folder} first"
+    )
 
 
-def _over_trials(results: Results) -> dict[str, Any]:
-    row = {key: results[0][key] for key in ("model", "selection", "mode", "searches")}
-    row["trials"] = [trial for result in results for trial in result["trials"]]
-    for metric in METRICS:
-        values = [result[metric]["mean"] for result in results]
-        row[metric] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
-    return row
+def _is_whole(report: Any) -> bool:
+    """Whether a report has all that tables read."""
+    try:
+        about, results = report["about"], report["results"]
+        modes = PROTOCOLS[about["dataset"]].modes
+        needed = {"model", "selection", "mode", "searches", *METRICS}
+        if about["dataset"] == "regdb":
+            needed.add("trials")
+        return (
+            {"method", "name", "rendered"} <= about.keys()
+            and bool(results)
+            and all(needed <= row.keys() and row["mode"] in modes for row in results)
+            and all({"mean", "std"} <= row[name].keys() for row in results for name in METRICS)
+        )
+    except (AttributeError, KeyError, TypeError):
+        return False
 
 
 # --- tables ---
@@ -137,83 +188,120 @@ def comparison_tables(folders: Sequence[Path], selections: Sequence[str]) -> lis
         UserError: a folder holds no tested run.
     """
     runs = [gather(folder) for folder in folders]
-    datasets = [name for name in TITLES if any(run.dataset == name for run in runs)]
-    return [
-        _table(name, [run for run in runs if run.dataset == name], selections) for name in datasets
-    ]
+    parts = {dataset: [r for r in runs if r.about["dataset"] == dataset] for dataset in TITLES}
+    return [_table(dataset, own, selections) for dataset, own in parts.items() if own]
 
 
 def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> Table:
-    methods = list(dict.fromkeys(run.about["method"] for run in runs))
-    real = [run for run in runs if not run.about["rendered"]]
-    quoted = [entry for method in methods for entry in published(dataset, method)] if real else []
-    modes = PROTOCOLS[dataset].modes
-    rows, content = [], []
-    for method in methods:
-        own = [run for run in runs if run.about["method"] == method]
-        entries = [entry for entry in quoted if entry in published(dataset, method)]
-        rows += [_quoted_row(entry, modes) for entry in entries]
-        for run in own:
-            rows += list(_run_rows(run, selections, modes, entries))
-            content.append({"about": dict(run.about), "results": run.results})
+    """Methods in the order of the runs; published figures only above real runs of their method."""
+    methods = dict.fromkeys(run.about["method"] for run in runs)
+    real = {run.about["method"] for run in runs if not run.about["rendered"]}
+    sections = {name: published(dataset, name) if name in real else [] for name in methods}
+    quoted = [entry for entries in sections.values() for entry in entries]
+    rows = []
+    for method, entries in sections.items():
+        rows += [_quoted_row(entry, quoted.index(entry) + 1) for entry in entries]
+        for run in runs:
+            if run.about["method"] == method:
+                rows += _run_rows(run, selections, quoted)
+    marked = any(run.about["rendered"] for run in runs)
     shown = [r for run in runs for r in run.results if r["selection"] in selections]
-    rendered = [] if len(real) == len(runs) else [f"† {RENDERED_NOTES[dataset]}"]
     return Table(
         title="Comparison",
         dataset=TITLES[dataset] if real else f"rendered {TITLES[dataset]} layout",
         header=("method", "run", "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(*rendered, *spread_notes(shown), *_missing(runs), *source_notes(quoted)),
-        content={"runs": content, "published": published_json(quoted)},
+        notes=(
+            *([f"† {RENDERED_NOTES[dataset]}"] if marked else []),
+            *spread_notes(shown),
+            *(note for run in runs for note in _gaps(run, selections)),
+            *source_notes(quoted),
+        ),
+        content={
+            "runs": [_json(run, quoted) for run in runs],
+            "published": published_json(quoted),
+        },
         words=3,
-        groups=tuple(modes.values()),
+        groups=tuple(PROTOCOLS[dataset].modes.values()),
     )
 
 
-def _quoted_row(entry: Published, modes: Mapping[str, str]) -> tuple[str, ...]:
+def _quoted_row(entry: Published, number: int) -> tuple[str, ...]:
+    """A published result, with the number of the note that names its source."""
+    modes = PROTOCOLS[entry.dataset].modes
     cells = [cell for mode in modes for cell in quoted_cells(entry, mode)]
-    return (entry.method, entry.kind, "", *cells)
+    return (entry.method, f"{entry.kind} [{number}]", "", *cells)
 
 
 def _run_rows(
-    run: Tested, selections: Sequence[str], modes: Mapping[str, str], entries: Sequence[Published]
+    run: Tested, selections: Sequence[str], quoted: Sequence[Published]
 ) -> Iterator[tuple[str, ...]]:
-    """Rows of a run's models, each paper's difference below the model chosen as papers choose."""
-    mark = "† " if run.about["rendered"] else ""
-    names = mark + run.about["method"], run.about["name"]
+    """Rows of a run's models, the difference below the model that is chosen as papers choose."""
+    names = ("† " if run.about["rendered"] else "") + run.about["method"], run.name
     for selection in selections:
-        found = {mode: run.row(selection, mode) for mode in modes}
-        if not any(found.values()):
-            continue
-        model = next(result["model"] for result in found.values() if result)
-        cells = [cell for result in found.values() for cell in measured_cells(result or {})]
-        yield (*names, model, *cells)
-        if selection == PAPER_SELECTION and not run.about["rendered"]:
-            papers = [entry for entry in entries if entry.kind == "paper"]
-            yield from ((*names, DIFFERENCE, *_difference(found, paper)) for paper in papers)
+        cells = run.model_row(selection)
+        if cells:
+            yield (*names, *cells)
+        if cells and selection == PAPER_SELECTION:
+            for paper in _papers(run, quoted).values():
+                yield (*names, _difference_label(run), *_difference_cells(run, paper))
 
 
-def _difference(found: Mapping[str, Any], paper: Published) -> list[str]:
-    """Ours minus the paper's, signed."""
+def _papers(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
+    """Papers that a run is compared with, by number; rendered people with none."""
+    method = run.about["method"].lower()
+    return {
+        number: entry
+        for number, entry in enumerate(quoted, start=1)
+        if (entry.method.lower(), entry.kind) == (method, "paper") and not run.about["rendered"]
+    }
+
+
+def differences(run: Tested, paper: Published) -> dict[str, dict[str, float]]:
+    """Ours minus the paper's, for the model that is best on the test set.
+
+    Returns:
+        mode -> metric -> points of percent, for everything that the paper gives.
+    """
+    return {
+        mode: {metric: ours[metric]["mean"] - value for metric, value in scores.items()}
+        for mode, scores in paper.scores.items()
+        if (ours := run.row(PAPER_SELECTION, mode))
+    }
+
+
+def _difference_label(run: Tested) -> str:
+    few = 0 < len(run.trials) < TRIALS
+    return DIFFERENCE + (f", {len(run.trials)} of {TRIALS} trials" if few else "")
+
+
+def _difference_cells(run: Tested, paper: Published) -> list[str]:
+    found = differences(run, paper)
     return [
-        f"{found[mode][metric]['mean'] - paper.scores[mode][metric]:+.2f}"
-        if found[mode] and metric in paper.scores.get(mode, {})
-        else ""
-        for mode in found
+        f"{found[mode][metric]:+.2f}" if metric in found.get(mode, {}) else ""
+        for mode in PROTOCOLS[paper.dataset].modes
         for metric in METRICS
     ]
 
 
-def _missing(runs: Sequence[Tested]) -> list[str]:
-    """Trials that a run has not been tested on."""
-    notes = []
-    for run in runs:
-        trials = run.results[0].get("trials", [])
-        missing = sorted(set(range(1, TRIALS + 1)) - set(trials))
-        if 1 < len(trials) < TRIALS:
-            listed = ", ".join(map(str, missing))
-            notes.append(f"{run.about['method']} {run.about['name']}: without the trials {listed}")
-    return notes
+def _gaps(run: Tested, selections: Sequence[str]) -> Iterator[str]:
+    """What one would look for in a run's rows in vain."""
+    missing = sorted(set(range(1, TRIALS + 1)) - set(run.trials))
+    name = f"{run.about['method']} {run.name}"
+    if run.trials and missing:
+        yield f"{name}: without the trials {', '.join(map(str, missing))}"
+    lacking = [selection for selection in selections if run.model_row(selection) is None]
+    if lacking:
+        yield f"{name}: has no model {' or '.join(lacking)}"
+
+
+def _json(run: Tested, quoted: Sequence[Published]) -> dict[str, Any]:
+    """A run's numbers, and its differences by the number of the published figures."""
+    compared = [
+        {"number": number, "scores": differences(run, paper)}
+        for number, paper in _papers(run, quoted).items()
+    ]
+    return {"about": dict(run.about), "results": run.results, "differences": compared}
 
 
 # --- grids ---
@@ -229,15 +317,14 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     """
     flags = list(dict.fromkeys(flag for cell in cells.values() for flag in cell))
     runs = {folder: gather(folder) for folder in cells}
-    modes, chosen = PROTOCOLS[dataset].modes, ("last", PAPER_SELECTION)
-    rows, shown = [], []
-    for folder, run in runs.items():
-        for selection in chosen:
-            found = [run.row(selection, mode) for mode in modes]
-            values = [cells[folder].get(flag, "") for flag in flags]
-            numbers = [cell for result in found for cell in measured_cells(result)]
-            rows.append((*values, found[0]["model"], *numbers))
-            shown += found
+    chosen = ("last", PAPER_SELECTION)
+    rows = [
+        (*(cells[folder].get(flag, "") for flag in flags), *row)
+        for folder, run in runs.items()
+        for selection in chosen
+        if (row := run.model_row(selection))
+    ]
+    shown = [r for run in runs.values() for r in run.results if r["selection"] in chosen]
     rendered = any(run.about["rendered"] for run in runs.values())
     return Table(
         title=title,
@@ -252,5 +339,5 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
             ]
         },
         words=len(flags) + 1,
-        groups=tuple(modes.values()),
+        groups=tuple(PROTOCOLS[dataset].modes.values()),
     )

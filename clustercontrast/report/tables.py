@@ -4,23 +4,14 @@ A table keeps apart what must not be mixed: how a model was selected, what the �
 published figures with their sources, and results on rendered people.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.published import Published, published
-
-METRICS = {
-    "rank1": "Rank-1",
-    "rank5": "Rank-5",
-    "rank10": "Rank-10",
-    "rank20": "Rank-20",
-    "mAP": "mAP",
-    "mINP": "mINP",
-}
-"""Key of every metric and its column head, in the order of the columns."""
+from clustercontrast.report.published import METRICS, Published, published
 
 TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB"}
 RENDERED_NOTES = {
@@ -31,7 +22,11 @@ TRIALS = 10
 
 LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$",
          "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+         "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
+         "[": "{[}",  # at the start of a row it would be an argument of the line break before
          "±": r"$\pm$", "–": "--", "−": "$-$", "†": r"$\dagger$"}  # fmt: skip
+FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
+"""Shrinks a table that is wider than the page."""
 
 
 @dataclass(frozen=True)
@@ -82,15 +77,17 @@ class Table:
         return "\n".join([f"## {self.heading}", "", *lines, "", *notes]) + "\n"
 
     def latex(self) -> str:
-        """A ``table*`` of booktabs, its notes as a comment-free paragraph below."""
+        """A ``table*`` as wide as the page at most, its notes below; needs booktabs, graphicx."""
         columns = "l" * self.words + "r" * len(self._numbers())
         body = [_latex_row(cells) for cells in self.rows]
-        notes = [f"{_escaped(note)}.\\\\" for note in self.notes]
+        notes = [rf"{_escaped(note)}.\par" for note in self.notes]
         return "\n".join(
             [
+                r"% \usepackage{booktabs, graphicx}",
                 r"\begin{table*}",
                 r"\centering",
                 rf"\caption{{{_escaped(self.heading)}}}",
+                FITTED,
                 rf"\begin{{tabular}}{{{columns}}}",
                 r"\toprule",
                 *self._latex_groups(),
@@ -98,8 +95,8 @@ class Table:
                 r"\midrule",
                 *body,
                 r"\bottomrule",
-                r"\end{tabular}",
-                r"\par\smallskip\footnotesize",
+                r"\end{tabular}}",
+                r"\par\smallskip\footnotesize\raggedright",
                 *notes,
                 r"\end{table*}",
                 "",
@@ -135,9 +132,12 @@ class Table:
         return header, [row for row in rows if any(row[self.words :])]
 
     def _block(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        rule = ["-" * width for width in widths]
-        return [self._aligned(cells, widths) for cells in (header, rule, *rows)]
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        columns[self.words :] = map(_on_points, columns[self.words :])
+        lines = [header, *zip(*columns, strict=True)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        lines.insert(1, ["-" * width for width in widths])
+        return [self._aligned(cells, widths) for cells in lines]
 
     def _aligned(self, cells: Sequence[str], widths: Sequence[int]) -> str:
         placed = [
@@ -191,8 +191,8 @@ def results_table(
     rows = []
     for mode, heading in modes.items():
         rows += [
-            (heading, entry.name, *quoted_cells(entry, mode))
-            for entry in quoted
+            (heading, f"{entry.name} [{number}]", *quoted_cells(entry, mode))
+            for number, entry in enumerate(quoted, start=1)
             if mode in entry.scores
         ]
         rows += [
@@ -242,9 +242,8 @@ def measured_cells(result: Mapping[str, Any]) -> list[str]:
 
 
 def quoted_cells(entry: Published, mode: str) -> list[str]:
-    """Cells of a published result, with the digits that were published."""
-    scores = entry.scores.get(mode, {})
-    return [str(scores.get(name, "")) for name in METRICS]
+    """Cells of a published result."""
+    return [entry.shown(mode, metric) for metric in METRICS]
 
 
 def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -266,31 +265,37 @@ def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
                 "with a model of its own"
             )
         if len(trials) < TRIALS:
-            notes.append(f"papers average over {TRIALS} trials: not to be compared with them yet")
+            notes.append(
+                f"papers average over {TRIALS} trials: figures of fewer are no more than a hint"
+            )
     return list(dict.fromkeys(notes))
 
 
 def source_notes(quoted: Sequence[Published]) -> list[str]:
-    """Where published figures stand and what they may be compared with."""
+    """Where published figures stand, by number, and what they may be compared with."""
     if not quoted:
         return []
     return [
-        "published figures belong to the model that is best on the test set: compare them with "
-        "that row",
-        *(f"{entry.name}: {entry.source}" for entry in quoted),
+        "published figures belong to the model that is best on the test set, unless they name "
+        "the last epoch: compare them with that row",
+        *(f"[{n}] {entry.name}: {entry.source}" for n, entry in enumerate(quoted, start=1)),
     ]
 
 
 def published_json(quoted: Sequence[Published]) -> list[dict[str, Any]]:
-    """Published figures as JSON."""
-    return [
-        {"method": e.method, "kind": e.kind, "source": e.source, "scores": dict(e.scores)}
-        for e in quoted
-    ]
+    """Published figures as JSON, with the numbers of their notes."""
+    return [{"number": number} | asdict(entry) for number, entry in enumerate(quoted, start=1)]
 
 
 def _or(numbers: Sequence[int]) -> str:
     return " or ".join(map(str, numbers))
+
+
+def _on_points(column: Sequence[str]) -> list[str]:
+    """Cells of a text column with blanks behind them that put their points below each other."""
+    behind = [len(cell) - cell.find(".") if "." in cell else 0 for cell in column]
+    longest = max(behind, default=0)
+    return [cell + " " * (longest - own) for cell, own in zip(column, behind, strict=True)]
 
 
 def _piped(cells: Sequence[str]) -> str:
@@ -299,7 +304,8 @@ def _piped(cells: Sequence[str]) -> str:
 
 
 def _latex_row(cells: Sequence[str]) -> str:
-    return " & ".join(map(_escaped, cells)) + r" \\"
+    """One line of the tabular; a number's hyphen becomes a minus sign."""
+    return " & ".join(_escaped(re.sub(r"^-(?=\d)", "−", cell)) for cell in cells) + r" \\"
 
 
 def _escaped(text: str) -> str:

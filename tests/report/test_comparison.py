@@ -15,6 +15,7 @@ from clustercontrast.report.comparison import (
     gather,
     grid_table,
 )
+from clustercontrast.report.published import published
 from clustercontrast.report.tables import METRICS, RENDERED_NOTES
 
 MODELS = {"last": "last epoch", "test": "best on the test set"}
@@ -31,19 +32,33 @@ def results(dataset, rank1, **more):
     ]
 
 
-def write(folder, dataset, rank1, method="pclhd", rendered=False, **more):
+def write(folder, dataset, rank1, method="pclhd", rendered=False, stage="cross", trial=None):
     folder.mkdir(parents=True, exist_ok=True)
     about = {"method": method, "dataset": dataset, "variant": "upstream", "name": "seed1"}
-    about |= {"rendered": rendered}
-    content = {"about": about, "results": results(dataset, rank1, **more)}
+    about |= {"rendered": rendered, "stage": stage, "trial": trial}
+    trials = {} if trial is None else {"trials": [trial]}
+    content = {"about": about, "results": results(dataset, rank1, **trials)}
     (folder / "report.json").write_text(json.dumps(content))
     return folder
 
 
 def write_trials(folder, values, **more):
     for trial, rank1 in values.items():
-        write(folder / f"trial{trial}", "regdb", rank1, trials=[trial], **more)
+        write(folder / f"trial{trial}", "regdb", rank1, trial=trial, **more)
     return folder
+
+
+def change(folder, edit):
+    """Rewrite a report after ``edit``."""
+    path = folder / "report.json"
+    content = json.loads(path.read_text())
+    edit(content)
+    path.write_text(json.dumps(content))
+
+
+def only(content, selection):
+    """Keep the results of one model."""
+    content["results"] = [r for r in content["results"] if r["selection"] == selection]
 
 
 def rows_of(table, model):
@@ -74,13 +89,47 @@ def test_one_trial_is_taken_as_it_is(tmp_path):
         assert gather(place).row("last", "visible_to_infrared")["rank1"] == {"mean": 30, "std": 0.5}
 
 
-def test_a_model_that_some_trial_lacks_is_left_out(tmp_path):
+def test_all_ten_trials(tmp_path):
+    """Rank-1 of 10, 20, ..., 100: mean 55, population deviation sqrt(825) = 28.7228."""
+    folder = write_trials(tmp_path / "run", {trial: 10.0 * trial for trial in range(1, 11)})
+    (table,) = comparison_tables([folder], ["last", "test"])
+    assert numbers(rows_of(table, "last epoch")[0])[1][0] == "55.00 ± 28.72"
+    assert len(rows_of(table, DIFFERENCE)) == 1
+    assert "over the trials 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, each" in table.text()
+    assert not any("without" in note or "papers average" in note for note in table.notes)
+
+
+def test_a_model_that_some_trial_lacks_is_left_out_and_said_so(tmp_path):
     folder = write_trials(tmp_path / "run", {1: 30.0, 2: 20.0})
-    path = folder / "trial2" / "report.json"
-    content = json.loads(path.read_text())
-    content["results"] = [r for r in content["results"] if r["selection"] == "last"]
-    path.write_text(json.dumps(content))
+    change(folder / "trial2", lambda content: only(content, "last"))
     assert {r["selection"] for r in average(folder)} == {"last"}
+    (table,) = comparison_tables([folder], ["last", "test", "cycle"])
+    assert "pclhd seed1/cross: has no model test or cycle" in table.notes
+
+
+@pytest.mark.parametrize(
+    ("key", "more"),
+    [
+        ("stage", {"stage": "intra"}),
+        ("method", {"method": "pgm"}),
+        ("rendered", {"rendered": True}),
+    ],
+)
+def test_trials_of_different_kinds_are_never_averaged(tmp_path, key, more):
+    folder = write_trials(tmp_path / "run", {1: 30.0, 2: 20.0})
+    write_trials(folder, {3: 10.0}, **more)
+    for read in (gather, average):
+        with pytest.raises(UserError, match=f"differ in their {key}"):
+            read(folder)
+    assert gather(folder / "trial3").name == f"seed1/trial3/{more.get('stage', 'cross')}"
+
+
+def test_a_row_says_its_trial_and_stage(tmp_path):
+    folder = write_trials(tmp_path / "run", {3: 30.0})
+    assert gather(folder).name == gather(folder / "trial3").name == "seed1/trial3/cross"
+    assert gather(write_trials(folder, {4: 30.0})).name == "seed1/cross"
+    intra = write(tmp_path / "intra", "sysu", 1.0, stage="intra")
+    assert rows_of(comparison_tables([intra], ["last"])[0], "last epoch")[0][1] == "seed1/intra"
 
 
 def test_differences_are_ours_minus_the_papers_for_the_best_on_test(tmp_path):
@@ -94,6 +143,22 @@ def test_differences_are_ours_minus_the_papers_for_the_best_on_test(tmp_path):
     models = [row[2] for row in table.rows]
     assert models == ["", "last epoch", "best on the test set", DIFFERENCE]
     assert rows_of(comparison_tables([run], ["last"])[0], DIFFERENCE) == []
+    (stored,) = table.json()["runs"][0]["differences"]
+    paper = table.json()["published"][stored["number"] - 1]
+    assert (paper["method"], paper["kind"]) == ("PCLHD", "paper")
+    assert stored["scores"]["all"] == {"rank1": pytest.approx(0.6), "mAP": pytest.approx(-8.7)}
+    assert stored["scores"]["indoor"] == {
+        "rank1": pytest.approx(-4.5),
+        "mAP": pytest.approx(-24.4),
+    }
+
+
+def test_a_difference_of_few_trials_says_so(tmp_path):
+    """PCLHD, Table 1, visible to infrared: 84.3; ours (40 + 70) / 2 + 10."""
+    folder = write_trials(tmp_path / "run", {1: 40.0, 2: 70.0})
+    (table,) = comparison_tables([folder], ["test"])
+    (row,) = rows_of(table, f"{DIFFERENCE}, 2 of 10 trials")
+    assert numbers(row)[0][0] == "-19.30"
 
 
 def test_runs_are_grouped_by_method_and_dataset(tmp_path):
@@ -106,8 +171,9 @@ def test_runs_are_grouped_by_method_and_dataset(tmp_path):
     sysu, regdb = comparison_tables(folders, ["last"])
     assert (sysu.dataset, regdb.dataset) == ("SYSU-MM01", "RegDB")
     assert [row[0] for row in sysu.rows if row[2]] == ["pclhd", "pclhd", "adca"]
-    assert [row[:2] for row in sysu.rows if not row[2]] == [("PCLHD", "paper"), ("ADCA", "paper")]
-    assert "pgm seed1: without the trials 3, 4, 5, 6, 7, 8, 9, 10" in regdb.notes
+    quoted = [row[:2] for row in sysu.rows if not row[2]]
+    assert quoted == [("PCLHD", "paper [1]"), ("ADCA", "paper [2]")]
+    assert "pgm seed1/cross: without the trials 3, 4, 5, 6, 7, 8, 9, 10" in regdb.notes
     assert "trial 5 alone" in "".join(regdb.notes)
 
 
@@ -124,15 +190,27 @@ def test_rendered_runs_are_marked_and_never_compared(tmp_path):
     assert alone.dataset == "rendered SYSU-MM01 layout"
     assert all(row[0].startswith("† ") for row in alone.rows)
     assert "64.4" not in alone.text()
+    assert [run["differences"] for run in both.json()["runs"]][1] == []
+
+
+def test_no_figure_is_published_above_rendered_runs_alone(tmp_path):
+    real = write(tmp_path / "real", "sysu", 50.0, method="pgm")
+    drawn = write(tmp_path / "drawn", "sysu", 60.0, rendered=True)
+    (table,) = comparison_tables([real, drawn], ["test"])
+    assert {row[0] for row in table.rows} == {"PGM", "pgm", "† pclhd"}
 
 
 def test_sources_stand_in_every_form(tmp_path):
     run = write(tmp_path / "run", "sysu", 50.0, method="pgm")
     (table,) = comparison_tables([run], ["test"])
     as_json = json.dumps(table.json())
+    entries = published("sysu", "pgm")
     for form in (table.text(), table.markdown(), table.latex(), as_json):
-        assert "PGM (CVPR 2023) in PCLHD (NeurIPS 2024), Table 1" in form
-        assert "training log published with the official code of PGM" in form
+        assert all(entry.source in form for entry in entries)
+    marks = [row[1] for row in table.rows if not row[2]]
+    assert marks == [f"{entry.kind} [{number}]" for number, entry in enumerate(entries, start=1)]
+    notes = [f"[{n}] {entry.name}: {entry.source}" for n, entry in enumerate(entries, start=1)]
+    assert list(table.notes[-len(entries) :]) == notes
 
 
 def test_text_has_a_block_per_search_without_rows_that_say_nothing(tmp_path):
@@ -143,6 +221,10 @@ def test_text_has_a_block_per_search_without_rows_that_say_nothing(tmp_path):
     assert "upstream log" in first
     assert "upstream log" not in second.strip().split("\n\n")[0]
     assert max(map(len, first.splitlines())) < 160
+    widest = write_trials(tmp_path / "wide", {1: 10.0, 2: 90.0}, method="pgm")
+    (table,) = comparison_tables([widest], ["last", "test"])
+    rows = table.text().split("\n\npercent")[0].splitlines()
+    assert max(map(len, rows)) <= 160
 
 
 def test_two_level_head_of_latex_spans_its_columns(tmp_path):
@@ -153,6 +235,7 @@ def test_two_level_head_of_latex_spans_its_columns(tmp_path):
     rows = [line for line in latex.splitlines() if line.endswith(r" \\") and "multi" not in line]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {14}
     assert "| All search, Rank-1 |" in table.markdown()
+    assert r"difference to paper & $-$4.40 & " in latex
 
 
 def test_a_grid_shows_its_values(tmp_path):
@@ -179,29 +262,95 @@ def test_command_writes_every_form(tmp_path, capsys):
     main(["tables", str(run), "--out", str(out), "--models", "test", "--format", "markdown"])
     printed = capsys.readouterr().out
     assert "## Comparison (SYSU-MM01)" in printed
-    assert "last epoch" not in printed
+    assert "| last epoch |" not in printed
+    assert "written" not in printed
     assert sorted(path.name for path in out.iterdir()) == ["tables.json", "tables.md", "tables.tex"]
     assert (out / "tables.md").read_text() in printed
     assert json.loads((out / "tables.json").read_text())[0]["runs"][0]["about"]["method"] == "pclhd"
 
 
 @pytest.mark.parametrize(
+    ("form", "name"), [("markdown", "tables.md"), ("latex", "tables.tex"), ("json", "tables.json")]
+)
+def test_what_is_printed_is_what_is_written(tmp_path, capsys, form, name):
+    folders = [write(tmp_path / "s", "sysu", 5.0), write_trials(tmp_path / "r", {1: 5.0})]
+    words = ["tables", *map(str, folders), "--format", form, "--out", str(tmp_path / "out")]
+    main(words)
+    written = (tmp_path / "out" / name).read_text()
+    assert capsys.readouterr().out == written + "\n"
+    assert written.index("SYSU-MM01") < written.index("RegDB")
+
+
+def refused(capsys, *words):
+    """The one line of a refused command."""
+    with pytest.raises(SystemExit) as leaving:
+        main([str(word) for word in words])
+    assert leaving.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    return line
+
+
+@pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "holds no report.json: give the folder of a run, and test it first"),
         ("{", "report.json is damaged"),
         ("[]", "of another version or damaged: test the run again"),
         ('{"results": []}', "of another version or damaged"),
     ],
 )
 def test_what_cannot_be_read_is_one_line(tmp_path, capsys, content, message):
-    if content is not None:
-        (tmp_path / "report.json").write_text(content)
-    with pytest.raises(SystemExit) as leaving:
-        main(["tables", str(tmp_path)])
-    assert leaving.value.code == 2
-    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
-    assert message in line
+    (tmp_path / "report.json").write_text(content)
+    assert message in refused(capsys, "tables", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content["about"].pop("rendered"),
+        lambda content: content["about"].update(dataset="elsewhere"),
+        lambda content: content["about"].update(dataset="regdb"),
+        lambda content: content["results"].clear(),
+        lambda content: content["results"][0].pop("selection"),
+        lambda content: content["results"][1].update(mode="outdoor"),
+        lambda content: content["results"][2].pop("mINP"),
+        lambda content: content["results"][3].update(mAP=12.0),
+        lambda content: content["results"][3]["mAP"].pop("std"),
+    ],
+)
+def test_a_report_of_another_version_is_one_line(tmp_path, capsys, edit):
+    change(write(tmp_path, "sysu", 5.0), edit)
+    assert "of another version or damaged: test the run" in refused(capsys, "tables", tmp_path)
+
+
+def test_what_is_no_tested_run_is_one_line_with_the_remedy(tmp_path, capsys):
+    """Tables of grids lie beside runs: the shell's ``*/*`` finds them, ``*/*/`` does not."""
+    (tmp_path / "sweep.txt").touch()
+    assert "is a file: give folders of runs, such as logs/sysu/*/*/" in refused(
+        capsys, "tables", tmp_path / "sweep.txt"
+    )
+    assert "does not exist" in refused(capsys, "tables", tmp_path / "nowhere")
+    assert "is not a run's folder" in refused(capsys, "tables", tmp_path)
+    for run, config in (("one", "config.json"), ("ten", "trial4/config.json")):
+        path = tmp_path / run / config
+        path.parent.mkdir(parents=True)
+        path.touch()
+        line = refused(capsys, "tables", tmp_path / run)
+        assert "run python test_sysu.py (or test_regdb.py)" in line
+        assert line.endswith(f"{tmp_path / run} first")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "required: action"),
+        (["tables"], "required: runs"),
+        (["figures"], "invalid choice: 'figures'"),
+        (["tables", "x", "--models", "best"], "invalid choice: 'best'"),
+        (["tables", "x", "--format", "html"], "invalid choice: 'html'"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(capsys, words, message):
+    assert message in refused(capsys, *words)
 
 
 def test_average_of_nothing(tmp_path):

@@ -71,16 +71,40 @@ def test_real_results_stand_beside_published_ones_of_their_method_with_their_sou
         for entry in published("sysu", "pgm"):
             assert entry.source in form
         assert "ADCA" not in form
-    # PCLHD (NeurIPS 2024), Table 1
-    cells = cells_of(table.markdown(), "PGM, paper")
-    assert cells == ["All search", "PGM, paper", "57.3", *3 * [""], "51.8", ""]
-    assert [row[0] for row in table.rows] == ["All search"] * 3 + ["Indoor search"] * 3
+    # PCLHD (NeurIPS 2024), Table 1; Rank-10: CMAM-UDA, Table II
+    cells = cells_of(table.markdown(), "PGM, paper [1]")
+    assert cells == ["All search", "PGM, paper [1]", "57.3", "", "92.5", "", "51.8", ""]
+    assert [row[0] for row in table.rows] == ["All search"] * 5 + ["Indoor search"] * 4
+
+
+def test_every_published_row_has_the_number_of_its_source():
+    results = [result(mode=mode) for mode in PROTOCOLS["sysu"].modes]
+    table = results_table("sysu", results, rendered=False)
+    numbered = re.compile(r"(.+) \[(\d+)\]$")
+    rows = dict(match.groups() for row in table.rows if (match := numbered.match(row[1])))
+    sources = {f"{entry.name}: {entry.source}" for entry in published("sysu")}
+    assert rows.keys() == {entry.name for entry in published("sysu")}
+    notes = {f"[{number}] {name}" for name, number in rows.items()}
+    assert {note.partition(":")[0] for note in table.notes if note.startswith("[")} == notes
+    assert sources == {note.partition("] ")[2] for note in table.notes if note.startswith("[")}
+    json_numbers = {f"{e['method']}, {e['kind']}": e["number"] for e in table.json()["published"]}
+    assert json_numbers == {name: int(number) for name, number in rows.items()}
+
+
+def test_published_figures_keep_their_decimals():
+    """pgm.md 10.2 gives 32.70, pclhd.md 10.1 gives one decimal."""
+    last = next(e for e in published("sysu", "PGM") if "last epoch" in e.kind)
+    assert last.shown("all", "mINP") == "32.70"
+    assert last.shown("indoor", "mINP") == ""
+    (cmam,) = published("regdb", "cmam-uda")
+    assert cmam.shown("visible_to_infrared", "mAP") == "74.0"
+    assert cmam.shown("visible_to_infrared", "rank5") == ""
 
 
 def test_what_was_published_of_one_direction_only_has_no_empty_row():
     results = [trial_result(5, mode=mode) for mode in PROTOCOLS["regdb"].modes]
     rows = results_table("regdb", results, rendered=False, method="pgm").rows
-    logs = [row for row in rows if row[1] == "PGM, upstream log"]
+    logs = [row for row in rows if row[1] == "PGM, upstream log [2]"]
     assert [row[0] for row in logs] == ["Visible to infrared"]
 
 
@@ -100,9 +124,9 @@ def test_deviation_says_over_what_it_is():
     assert "over 1 or 10 gallery draws of one model" in mixed.text()
     ten = results_table("regdb", [trial_result(*range(1, 11))], rendered=False)
     assert "the trials 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, each with a model" in ten.text()
-    assert "not to be compared" not in ten.text()
+    assert "papers average" not in ten.text()
     two = results_table("regdb", [trial_result(1, 3)], rendered=False)
-    assert "papers average over 10 trials: not to be compared" in two.text()
+    assert "papers average over 10 trials: figures of fewer are no more than a hint" in two.text()
 
 
 def test_text_columns_are_aligned():
@@ -117,6 +141,15 @@ def test_text_columns_are_aligned():
     assert all(header[end] != " " and header[end + 1 : end + 2] in ("", " ") for end in ends[2:])
 
 
+def test_decimal_points_of_ours_and_published_figures_stand_below_each_other():
+    small = result(model="small", rank1={"mean": 5.0, "std": 10.0})
+    text = results_table("sysu", [result(), small], rendered=False, method="pgm").text()
+    rows = [line for line in text.splitlines() if line.startswith("All search")]
+    assert len(rows) == 6
+    assert len({line.index(".") for line in rows}) == 1
+    assert not any(line != line.rstrip() for line in text.splitlines())
+
+
 def test_markdown_is_one_table_with_equal_columns():
     lines = results_table("sysu", [result(model="a|b")], rendered=False).markdown().splitlines()
     table = [line for line in lines if line.startswith("|")]
@@ -129,7 +162,10 @@ def latex_rows(latex):
 
 def test_latex_is_balanced_and_escaped():
     nasty = results_table("sysu", [result(model="50 % of a_b & {c}")], rendered=False, title="#1")
-    latex = nasty.latex()
+    comment, _, latex = nasty.latex().partition("\n")
+    assert comment == r"% \usepackage{booktabs, graphicx}"
+    assert latex.count("{%\n") == 1  # the end of a line that is no blank
+    latex = latex.replace("{%\n", "{\n")
     assert r"50 \% of a\_b \& \{c\}" in latex
     assert r"\#1" in latex
     assert r"12.35 $\pm$ 0.50" in latex
@@ -142,6 +178,13 @@ def test_latex_is_balanced_and_escaped():
         assert len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1
     assert not re.search(r"(?<!\\)[%#_]", latex)
     assert latex.isascii()
+
+
+def test_no_line_of_latex_can_be_taken_for_an_argument_of_the_line_break_before():
+    latex = results_table("sysu", [result(model="[2em] <a|b>")], rendered=False).latex()
+    assert r"& {[}2em] \textless{}a\textbar{}b\textgreater{} &" in latex
+    assert not re.search(r"\\\\\s*[\[*]", latex)
+    assert "\n{[}1] " in latex
 
 
 def test_json_round_trip():

@@ -36,5 +36,5 @@ def test_official_checkpoint_is_tested(tmp_path, capsys, non_local):
     cli.test("sysu", [str(path), *place, "--draws", "1", "--test-batch", "64"])
     printed = capsys.readouterr().out
     rows = [line for line in printed.splitlines() if path.name in line and "±" in line]
-    assert [row.split()[0] for row in rows] == ["all", "indoor"]
+    assert [row.split()[0] for row in rows] == ["All", "Indoor"]
     assert "rendered people" in printed
