@@ -57,6 +57,13 @@ def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str]
     return parse
 
 
+def onoff(text: str) -> bool:
+    """A switch with one value per stage."""
+    if text not in ("on", "off"):
+        raise argparse.ArgumentTypeError(f"'{text}' is neither on nor off")
+    return text == "on"
+
+
 count, natural = number(int, 1), number(int, 0)
 positive, share = number(float, 0), number(float, 0, 1)
 radius, draws = number(float, 1e-6, 1), number(int, 1, 10)
@@ -81,7 +88,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
         return section.add_argument, staged, switch
 
     plain, staged, switch = group("run")
-    plain("--method", help="which paper: adca, pgm, pclhd, or supervised (no paper's)")
+    plain("--method", help="which paper: adca, pgm, pclhd, rpnr, mmm, or supervised (no paper's)")
     plain("--variant", help="named set of defaults, such as pclhd's upstream and paper")
     plain(
         "--name", help="the run's folder below LOGS_DIR/<dataset>/<method> (seed<SEED> if left out)"
@@ -112,12 +119,15 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
         "(upstream) or by label-free 'cycle' consistency, its 'last' epoch, 'pretrained' (no "
         "earlier stage), or the PATH of a checkpoint",
     )
+    plain(
+        "--stage1", metavar="PATH", help="checkpoint in place of the first stage, not trained then"
+    )
     plain("--bn-groups", type=count, help="GPUs whose BatchNorm is emulated (common.md 8)")
     switch("--checkpoint-groups", "recompute each BatchNorm group in backward: 1/G of the memory")
 
     plain, staged, switch = group("schedule")
     staged("--epochs", count, "label refreshes per stage")
-    staged("--iters", count, "iterations per epoch, whatever the number of images")
+    staged("--iters", natural, "iterations per epoch; 0: one pass over the images (MMM)")
     staged("--lr", positive, "base learning rate of Adam")
     staged("--weight-decay", positive, "L2 added to the gradient by Adam")
     staged("--step-size", count, "epochs after which the learning rate falls to a tenth")
@@ -141,19 +151,28 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     staged("--min-samples", count, "neighbours that make a core point, itself included")
     staged("--k1", count, "k-reciprocal neighbours, self included")
     staged("--k2", count, "neighbours of the query expansion; 1 switches it off")
-    staged("--joint-k1", count, "k1 of PCLHD's joint clustering")
-    staged("--joint-k2", count, "k2 of PCLHD's joint clustering")
+    staged("--joint-k1", count, "k1 of the joint clustering (PCLHD, MMM)")
+    staged("--joint-k2", count, "k2 of the joint clustering (PCLHD, MMM)")
+    plain("--pseudo-labels", metavar="PATH", help="read labels from a file instead of clustering")
+    staged("--export-labels", onoff, "on: write features and labels after the last epoch")
     plain("--neighbours", choices=["torch", "faiss"], help="backend of the neighbour search")
 
     plain, staged, switch = group("association")
-    plain("--association", choices=["pgm", "none"], help="matching of clusters across modalities")
+    plain(
+        "--association",
+        choices=["pgm", "mmm", "ot", "cma", "hungarian", "none"],
+        help="matching of clusters: progressive graph matching, MMM's sub-memories, RPNR's optimal "
+        "transport, ADCA's votes, one-to-one assignment",
+    )
     switch(
         "--match-always",
         "match even when infrared clusters outnumber visible ones; off, such epochs have no cross-"
         "modality contrast, as in the released code of PGM on SYSU-MM01 and of PCLHD on RegDB",
     )
     staged("--cross-weight", positive, "weight of the cross-modality contrast")
-    staged("--vote-threshold", share, "ADCA: similarity from which an image pair votes")
+    plain("--vote-threshold", type=share, help="cma: similarity from which an image pair votes")
+    plain("--ot-regularisation", type=number(float, 1e-3), help="ot: entropic regularisation")
+    switch("--forget-last", "mmm: leave out the last cluster, as MMM's released code does (MMM-1)")
     staged("--aggregation-weight", share, "ADCA: weight of the visible row (paper: λ)")
 
     plain, staged, switch = group("memories")
@@ -186,6 +205,22 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     switch("--joint-branch", "third clustering over both modalities, with a step of its own")
     staged("--ema-decay", share, "weight of the old momentum encoder (paper: β)")
     plain("--retrieval", choices=["momentum_encoder", "encoder"], help="network that is evaluated")
+
+    plain, staged, switch = group("RPNR")
+    switch("--npc", "noisy pseudo-label calibration")
+    staged("--npc-members", count, "densest members of a cluster that make its prototype (T)")
+    staged("--npc-threshold", share, "cosine from which two members are near each other")
+    switch("--mhl", "memory hybrid learning")
+    staged("--mhl-weight", positive, "its weight")
+    switch("--nrl", "neighbour relation learning")
+    staged("--nrl-weight", positive, "its weight")
+    switch("--nrl-normalise", "form its weights from normalised features, so that they attract")
+
+    plain, staged, switch = group("MMM")
+    staged("--warm-epochs", natural, "epochs of plain classification before confidences")
+    staged("--margin", positive, "of the triplet loss")
+    staged("--mimic-weight", positive, "weight of the self-mimic loss")
+    staged("--alignment-weight", positive, "weight of the discrepancy between modalities (MMD)")
 
     plain, staged, switch = group("evaluation")
     staged("--eval-from", natural, "first epoch evaluated; the last one always is")
@@ -258,7 +293,8 @@ class Options:
             return self
         sources = {
             name: self.values[name].replace("{trial}", str(trial))
-            for name in ("pretrained", "start_from")
+            for name in ("pretrained", "start_from", "pseudo_labels")
+            if self.values.get(name)
         }
         return Options(self.values | sources | {"trial": trial}, self.origins)
 
@@ -383,6 +419,8 @@ def _merge(
         per_stage = isinstance(value, list) and value and isinstance(value[0], tuple)
         values[name] = _spread(name, value, values[name], stages) if per_stage else value
         origins[name] = "command line"
+    if values.get("stage1"):
+        values |= {"start_from": values["stage1"], "stages": values["stages"] or list(stages[1:])}
     return Options(values, origins)
 
 

@@ -9,6 +9,17 @@ method gets, and every run writes the origin of each value into its config.json.
 
 Row = dict[str, object]
 
+# what all unsupervised methods share: files of weights and labels, and every association's values
+UNSUPERVISED: Row = {
+    "stage1": None,
+    "pseudo_labels": None,
+    "export_labels": False,
+    "match_always": True,
+    "vote_threshold": 0.5,  # adca.md 9
+    "ot_regularisation": 5.0,  # rpnr.md 3.5
+    "forget_last": False,  # mmm.md 6, B1 and B2
+}
+
 RECIPES: dict[tuple[str, ...], Row] = {
     # common.md 3 to 8: what all official scripts share
     ("*", "*"): {
@@ -87,7 +98,8 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "non_local": False,
         "select": "mAP",
         "eval_from": 6,
-        "vote_threshold": 0.5,
+        **UNSUPERVISED,
+        "association": "cma",
         "aggregation_weight": 0.1,
     },
     # pgm.md 6: four GPUs, momentum left at the code's default; stage 2 of pgm.md 3.3, 4
@@ -97,8 +109,8 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "bn_groups": 4,
         "momentum": 0.2,
         "jitter_exchanged": True,
+        **UNSUPERVISED,
         "association": "pgm",
-        "match_always": True,
         "cross_weight": 0.25,
         "select": "mAP",
         "eval_from": 6,
@@ -116,8 +128,8 @@ RECIPES: dict[tuple[str, ...], Row] = {
     ("pclhd", "*"): {
         "batch_size": 128,
         "memory": "hybrid",
+        **UNSUPERVISED,
         "association": "pgm",
-        "match_always": True,
         "cross_weight": 0.25,
         "ema_decay": 0.999,
         "retrieval": "momentum_encoder",
@@ -143,6 +155,48 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "dynamic_query": "online",
         "joint_branch": False,
     },
+    # rpnr.md 4, 6; stage 1 of SYSU-MM01 is inferred (1.1)
+    ("rpnr", "*"): {
+        **UNSUPERVISED,
+        "batch_size": 128,
+        "memory": "hybrid",
+        "association": "ot",
+        "cross_weight": 0.25,
+        "npc": True,
+        "npc_members": 20,
+        "npc_threshold": 0.5,
+        "mhl": True,
+        "mhl_weight": 0.5,
+        "nrl": True,
+        "nrl_weight": 10.0,
+        "nrl_normalise": False,
+        "select": "rank1",
+    },
+    ("rpnr", "regdb"): {"npc_members": 5, "batch_visible": 64},
+    # mmm.md 1.1, 3, 5; per stage: intra, joint, final
+    ("mmm", "*"): {
+        **UNSUPERVISED,
+        "batch_size": [128, 128, 24],
+        "batch_visible": [128, 128, 24],
+        "num_instances": [16, 16, 4],
+        "epochs": [50, 50, 100],
+        "lr": [3.5e-4, 3.5e-4, 0.1],
+        "joint_k1": 40,
+        "joint_k2": 32,
+        "export_labels": [False, True, False],
+        "association": "mmm",
+        "forget_last": True,
+        "warm_epochs": 5,
+        "margin": 0.2,
+        "mimic_weight": 0.5,
+        "alignment_weight": 0.05,
+        "select": "mAP",
+        "eval_from": [0, 0, 1],
+    },
+    ("mmm", "sysu"): {"iters": [200, 200, 0], "eval_draws": 10},
+    ("mmm", "regdb"): {"iters": [100, 100, 0], "joint_k1": 38, "joint_k2": 18},
+    ("mmm", "*", "upstream"): {},
+    ("mmm", "*", "paper"): {"forget_last": False},
     # ours: the demo's warm start
     ("supervised", "*"): {"batch_size": 128, "select": "mAP"},
 }

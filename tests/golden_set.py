@@ -37,6 +37,21 @@ def files(topic: str) -> list[str]:
     return [e["file"] for e in manifest()["entries"] if e["topic"] == topic]
 
 
+def salt_b() -> int:
+    """Salt of the topics of ``manifest_b.json`` (rpnr, pca, sdcl, mmm, gur)."""
+    return int(manifest("manifest_b.json")["salt"])
+
+
+def entry_b(file: str) -> dict:
+    """Entry of one of their files."""
+    return next(e for e in manifest("manifest_b.json")["entries"] if e["file"] == file)
+
+
+def files_b(topic: str) -> list[str]:
+    """Files of one of these topics."""
+    return [e["file"] for e in manifest("manifest_b.json")["entries"] if e["topic"] == topic]
+
+
 def load(file: str) -> dict[str, np.ndarray]:
     """All arrays of one ``.npz`` file."""
     with np.load(GOLDEN / file, allow_pickle=False) as arrays:
@@ -50,8 +65,19 @@ def load_json(file: str) -> dict:
 @functools.cache
 def fill() -> ModuleType:
     """The set's own rule that fills weights and inputs (``fill.py``)."""
-    spec = importlib.util.spec_from_file_location("golden_fill", GOLDEN / "fill.py")
+    return _rule("fill")
+
+
+@functools.cache
+def fill_b() -> ModuleType:
+    """The further rules of ``fill_b.py``, which imports the set's ``fill``."""
+    sys.modules["fill"] = fill()
+    return _rule("fill_b")
+
+
+def _rule(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"golden_{name}", GOLDEN / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules["golden_fill"] = module
+    sys.modules[spec.name] = module
     spec.loader.exec_module(module)
     return module

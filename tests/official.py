@@ -16,20 +16,21 @@ def official_shapes(non_local: bool) -> dict[str, list[int]]:
 
 
 @functools.cache
-def filled_state(non_local: bool) -> dict[str, torch.Tensor]:
+def filled_state(non_local: bool, salt: int) -> dict[str, torch.Tensor]:
     """Weights of the golden rule for all parts that run, under the official names."""
     fill = golden_set.fill()
     return {
-        name: torch.from_numpy(np.asarray(fill.fill_param(name, shape, golden_set.salt())))
+        name: torch.from_numpy(np.asarray(fill.fill_param(name, shape, salt)))
         for name, shape in official_shapes(non_local).items()
         if weights.our_name(name)
     }
 
 
-def filled_encoder(non_local: bool, **options) -> TwoStreamResNet:
+def filled_encoder(non_local: bool, salt: int | None = None, **options) -> TwoStreamResNet:
     """A float64 network whose every tensor is filled by the golden rule."""
     encoder = TwoStreamResNet(non_local=non_local, **options)
-    state = weights.from_official(filled_state(non_local))
+    salt = golden_set.salt() if salt is None else salt
+    state = weights.from_official(filled_state(non_local, salt))
     weights.load(encoder, state, "the golden rule")
     return encoder.double()
 

@@ -15,7 +15,7 @@ from clustercontrast.recipes import RECIPES, matching, variants
 
 PACKAGE = Path(options_module.__file__).parent
 STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-OFFICIAL = ("pgm", "pclhd", "adca")
+OFFICIAL = ("pgm", "pclhd", "adca", "rpnr")
 
 
 def read(*argv, method="pclhd", dataset="sysu"):
@@ -50,8 +50,9 @@ def test_every_flag_is_read_somewhere():
     files = [path for path in PACKAGE.rglob("*.py") if path.name not in ("options.py",)]
     attributes = set().union(*map(attributes_read, files))
     unread = flags() - attributes
-    # Leaders are read through their followers, --hpcl through --memory.
-    assert unread <= {*FOLLOWS.values(), "hpcl"}, unread
+    # Leaders are read through their followers, --hpcl through --memory, --stage1 through
+    # --start-from and --stages.
+    assert unread <= {*FOLLOWS.values(), "hpcl", "stage1"}, unread
 
 
 def test_no_default_stands_with_the_flags():
@@ -110,6 +111,14 @@ SCRIPTS = {
         "memory": "sequential", "vote_threshold": 0.5, "aggregation_weight": 0.1,
         "select": "mAP", "eval_from": 6, "jitter_exchanged": False,
     },
+    "rpnr": {  # rpnr.md 4, 6; two GPUs
+        "batch_size": 128, "momentum": 0.1, "bn_groups": 2, "non_local": True,
+        "memory": "hybrid", "cross_weight": 0.25, "select": "rank1", "eval_from": 0,
+        "hinge": 0.2, "hard_weight": 0.5, "centroid_weight": 0.5, "association": "ot",
+        "ot_regularisation": 5, "npc": True, "npc_members": 20, "npc_threshold": 0.5, "mhl": True,
+        "mhl_weight": 0.5, "nrl": True, "nrl_weight": 10, "nrl_normalise": False,
+        "jitter_exchanged": False, "jitter_infrared": False,
+    },
 }  # fmt: skip
 
 
@@ -126,12 +135,13 @@ REGDB = {  # pgm.md 8, pclhd.md 8, adca.md 11: what differs from SYSU-MM01
     "pgm": {"epochs": 30, "step_size": 10, "jitter_infrared": False, "memory": "sequential"},
     "pclhd": {"batch_visible": {"intra": 64, "progressive": 128}},
     "adca": {},
+    "rpnr": {"npc_members": 5, "batch_visible": 64},
 }
 
 
 @pytest.mark.parametrize(
     ("method", "variant"),
-    [("pgm", "v2023"), ("pgm", "v2024"), ("pclhd", "upstream"), ("adca", "upstream")],
+    [("pgm", "v2023"), ("pgm", "v2024")] + [(m, "upstream") for m in ("pclhd", "adca", "rpnr")],
 )
 def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
     """Both generations of PGM run the same on RegDB (pgm.md, table of generations)."""
@@ -150,6 +160,34 @@ def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
 def test_the_paper_has_whole_batches_on_regdb_too():
     options = read("--variant", "paper", dataset="regdb")
     assert {options.at(stage).batch_visible for stage in STAGES["pclhd"]} == {256}
+
+
+@pytest.mark.parametrize("dataset", ["sysu", "regdb"])
+def test_defaults_of_mmm_are_those_of_its_two_programs(dataset):
+    """mmm.md 1, 3, 5."""
+    options = read(method="mmm", dataset=dataset)
+    intra, joint, final = (options.at(stage) for stage in STAGES["mmm"])
+    for a in (intra, joint):
+        assert (a.batch_size, a.batch_visible, a.num_instances, a.bn_groups) == (128, 128, 16, 2)
+        assert (a.epochs, a.lr, a.step_size, a.momentum, a.memory) == (
+            50, 3.5e-4, 20, 0.1, "sequential"
+        )  # fmt: skip
+        assert a.iters == {"sysu": 200, "regdb": 100}[dataset]
+    assert (joint.joint_k1, joint.joint_k2) == {"sysu": (40, 32), "regdb": (38, 18)}[dataset]
+    assert joint.eps_joint == {"sysu": 0.6, "regdb": 0.3}[dataset]
+    assert (intra.export_labels, joint.export_labels) == (False, True)
+    assert (final.batch_size, final.batch_visible, final.num_instances) == (24, 24, 4)
+    assert (final.epochs, final.lr, final.weight_decay, final.iters) == (100, 0.1, 5e-4, 0)
+    assert (final.warm_epochs, final.margin) == (5, 0.2)
+    assert (final.mimic_weight, final.alignment_weight) == (0.5, 0.05)
+    assert (final.association, final.forget_last, final.non_local) == ("mmm", True, True)
+    assert read("--variant", "paper", method="mmm").forget_last is False
+
+
+def test_a_foreign_first_stage_takes_its_place():
+    options = read("--stage1", "authors.pth.tar", method="rpnr")
+    assert (options.start_from, options.stages) == ("authors.pth.tar", ["robust"])
+    assert read(method="rpnr").stages is None
 
 
 def test_pgm_v2024_differs_from_v2023_in_two_stages():
@@ -295,8 +333,8 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
 
 
 def test_recipes_are_data():
-    assert not [n for n in vars(recipes) if n not in ("RECIPES", "Row", "matching", "variants")
-                and not n.startswith("__")]  # fmt: skip
+    known = {"RECIPES", "Row", "UNSUPERVISED", "matching", "variants"}
+    assert not [n for n in vars(recipes) if n not in known and not n.startswith("__")]
 
 
 # --- refusal ---

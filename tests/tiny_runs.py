@@ -55,7 +55,7 @@ def arguments(method: str, logs: Path, *more: str, on: str = "sysu") -> list[str
     """Command line of a short training; what ``more`` says comes last and wins."""
     places = ["--method", method, "--data-dir", str(dataset(on)), "--logs-dir", str(logs)]
     numbers = [*SIZE, *SCHEDULE, *CLUSTERING, *BATCHES, *START, *SCORING, *DRAWS[on]]
-    return [*places, *numbers, *(JOINT if method == "pclhd" else []), *more]
+    return [*places, *numbers, *(JOINT if method in ("pclhd", "mmm") else []), *more]
 
 
 def run_folder(logs: Path, method: str, name: str = "seed1", on: str = "sysu") -> Path:
@@ -79,8 +79,11 @@ class SmallEncoder(nn.Module):
         self.neck = nn.BatchNorm1d(16)
 
     def forward(self, visible, infrared):
+        return self.neck(self.pooled(visible, infrared)).split([len(visible), len(infrared)])
+
+    def pooled(self, visible, infrared):
         maps = torch.cat([self.stems["visible"](visible), self.stems["infrared"](infrared)])
-        return self.neck(self.shared(maps).mean((2, 3))).split([len(visible), len(infrared)])
+        return self.shared(maps).mean((2, 3))
 
     def embed(self, images, modality):
         features = self.neck(self.shared(self.stems[modality](images)).mean((2, 3)))

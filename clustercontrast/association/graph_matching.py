@@ -29,13 +29,31 @@ def graph_matching(
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 cluster numbers on the CPU; -1
         throughout when the other side has no cluster.
     """
-    cosine = F.normalize(visible.float()) @ F.normalize(infrared.float()).T
-    cost = torch.exp(-cosine).double().cpu().numpy()
+    cost = _cost(visible, infrared)
     if cost.shape[0] >= cost.shape[1]:
         to_infrared, to_visible = _match(cost)
     else:
         to_visible, to_infrared = _match(cost.T)
     return torch.from_numpy(to_infrared), torch.from_numpy(to_visible)
+
+
+def hungarian(visible: torch.Tensor, infrared: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """One round of :func:`graph_matching`: one to one, the rest of the larger side stays single.
+
+    Returns:
+        ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 on the CPU, -1 without a partner.
+    """
+    cost = _cost(visible, infrared)
+    maps = tuple(np.full(size, -1, dtype=np.int64) for size in cost.shape)
+    rows, columns = linear_sum_assignment(cost)
+    maps[0][rows], maps[1][columns] = columns, rows
+    return torch.from_numpy(maps[0]), torch.from_numpy(maps[1])
+
+
+def _cost(visible: torch.Tensor, infrared: torch.Tensor) -> np.ndarray:
+    """(C_v, C_r) float64 costs exp(-cos)."""
+    cosine = F.normalize(visible.float()) @ F.normalize(infrared.float()).T
+    return torch.exp(-cosine).double().cpu().numpy()
 
 
 def _match(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

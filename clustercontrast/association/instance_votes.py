@@ -55,7 +55,7 @@ def _votes(visible, infrared, labels_v, labels_r, threshold, block=2048):
 
 
 def aggregate(
-    visible: torch.Tensor, infrared: torch.Tensor, pairs: np.ndarray, weight: float
+    visible: torch.Tensor, infrared: torch.Tensor, pairs: torch.Tensor, weight: float
 ) -> torch.Tensor:
     """Blend visible memory rows with their infrared partners (adca.md 9, 5; quirks ADCA-2, 3).
 
@@ -64,13 +64,13 @@ def aggregate(
     Args:
         visible: (C_v, d) unit rows.
         infrared: (C_r, d) unit rows.
-        pairs: (n, 2) from :func:`instance_votes`.
+        pairs: (n, 2) int64, visible row and infrared row.
         weight: λ, weight of the visible row, 0.1 in the paper.
 
     Returns:
         (C_v, d) rows.
     """
     rows = visible.clone()
-    a, b = torch.from_numpy(pairs).T
+    a, b = pairs.T
     rows[a] = weight * visible[a] + (1 - weight) * infrared[b]
     return rows

@@ -99,15 +99,33 @@ def labelled_batches(
         generator: on the CPU, the source of all draws.
         iterations: number of batches.
 
-    Yields:
+    Returns:
         Batches with the images on the arrays' device, labels and rows on the CPU.
 
     Raises:
         clustercontrast.files.UserError: all images of a stream are outliers.
     """
     rows = zip(*(_rows(plan, generator) for plan in plans.values()), strict=True)
+    return chosen_batches(plans, islice(rows, iterations), generator)
+
+
+def chosen_batches(
+    plans: dict[str, StreamPlan],
+    rows: Iterable[tuple[torch.Tensor, ...]],
+    generator: torch.Generator,
+) -> Iterator[Batch]:
+    """Batches of given rows.
+
+    Args:
+        plans: the streams by name; their sizes are not read.
+        rows: per batch, the rows of every stream (B,) int64, in the order of ``plans``.
+        generator: on the CPU, the source of the augmentations.
+
+    Yields:
+        Batches as :func:`labelled_batches` does.
+    """
     with ThreadPoolExecutor(max_workers=1) as pool:
-        requests = (_request(plans, drawn, pool) for drawn in islice(rows, iterations))
+        requests = (_request(plans, drawn, pool) for drawn in rows)
         for request in _one_ahead(requests):
             yield Batch({name: _stream(plans[name], *request[name], generator) for name in plans})
 

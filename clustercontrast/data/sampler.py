@@ -124,3 +124,91 @@ def _draw_companions(
         (available >= num_instances)[:, None], torch.arange(num_instances - 1), repeating.long()
     )
     return shuffled[first[:, None] + place], available
+
+
+# --- samplers of MMM's final stage ---
+
+
+def permuted_rows(
+    labels: tuple[np.ndarray, np.ndarray], batch_size: int, generator: torch.Generator
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """One pass over both modalities, each in an order of its own (mmm.md 3.4; B7, B8 repaired).
+
+    The longer list is filled up to whole batches with its own first rows, the shorter one is
+    repeated to that length: every labelled image is met, none is dropped.
+
+    Args:
+        labels: visible (N_v,), infrared (N_r,) int64 labels, -1 is never drawn.
+        batch_size: B.
+        generator: source of the permutations, visible first.
+
+    Yields:
+        Rows of both modalities (B,), (B,) int64.
+    """
+    known = [torch.from_numpy(np.flatnonzero(y >= 0)) for y in labels]
+    drawn = [rows[torch.randperm(len(rows), generator=generator)] for rows in known]
+    total = -(-max(map(len, drawn)) // batch_size) * batch_size
+    filled = [rows.repeat(-(-total // len(rows)))[:total] for rows in drawn]
+    yield from zip(*(rows.split(batch_size) for rows in filled), strict=True)
+
+
+def paired_rows(
+    labels: tuple[np.ndarray, np.ndarray],
+    people: int,
+    num_instances: int,
+    batches: int,
+    generator: torch.Generator,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches in which both modalities show the same classes in the same order (mmm.md 3.6).
+
+    Classes are drawn without repetition among those of the visible images; one with fewer than K
+    images in either modality gives way to any class that has them, which may repeat another.
+
+    Args:
+        labels: visible (N_v,), infrared (N_r,) int64 labels of one space, -1 is never drawn.
+        people: P classes per batch.
+        num_instances: K images of a class and modality, drawn with replacement.
+        batches: number of batches.
+        generator: source of all draws.
+
+    Yields:
+        Rows of both modalities (P * K,), (P * K,) int64.
+
+    Raises:
+        UserError: no class has K images in both modalities.
+    """
+    members = [_members_by_label(y) for y in labels]
+    present = sorted(members[0])
+    fit = [c for c in present if all(len(m.get(c, ())) >= num_instances for m in members)]
+    if not fit:
+        raise UserError(
+            f"no class has {num_instances} images in both modalities: lower --num-instances or "
+            "choose another --association"
+        )
+    for _ in range(batches):
+        order = torch.randperm(len(present), generator=generator)[:people].tolist()
+        spare = torch.randint(len(fit), (people,), generator=generator).tolist()
+        order += [None] * (people - len(order))
+        classes = [
+            present[i] if i is not None and present[i] in fit else fit[j]
+            for i, j in zip(order, spare, strict=True)
+        ]
+        yield tuple(_drawn(m, classes, num_instances, generator) for m in members)
+
+
+def _members_by_label(labels: np.ndarray) -> dict[int, torch.Tensor]:
+    """Label -> rows, without outliers."""
+    rows = np.flatnonzero(labels >= 0)
+    rows = rows[np.argsort(labels[rows], kind="stable")]
+    names, starts = np.unique(labels[rows], return_index=True)
+    parts = np.split(rows, starts[1:])
+    return {int(name): torch.from_numpy(part) for name, part in zip(names, parts, strict=True)}
+
+
+def _drawn(
+    members: dict[int, torch.Tensor], classes: list[int], count: int, generator: torch.Generator
+) -> torch.Tensor:
+    """``count`` rows of every class, with replacement."""
+    return torch.cat(
+        [members[c][torch.randint(len(members[c]), (count,), generator=generator)] for c in classes]
+    )

@@ -20,8 +20,19 @@ def alternate_contrast(
         epoch: counted from 0.
         memories: visible, infrared.
         features: visible (n_v, d), infrared (n_r, d).
-        targets: the *other* modality's cluster of every visible (n_v,), infrared (n_r,) feature.
+        targets: the *other* modality's cluster of every visible (n_v,), infrared (n_r,) feature, -1
+            for features of a cluster without a partner, which are left out.
     """
     if epoch % 2 == 0:
-        return memories[1](features[0], targets[0])
-    return memories[0](features[1], targets[1])
+        return contrast_matched(memories[1], features[0], targets[0])
+    return contrast_matched(memories[0], features[1], targets[1])
+
+
+def contrast_matched(memory: Memory, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Contrast features (n, d) with a memory, those with target -1 left out; 0 if none is left."""
+    matched = targets >= 0
+    if matched.all():
+        return memory(features, targets)
+    if not matched.any():
+        return features.sum() * 0
+    return memory(features[matched], targets[matched])

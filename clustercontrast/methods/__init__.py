@@ -1,11 +1,13 @@
 """One file per paper.  A method is an ordered list of stages."""
 
 from clustercontrast.engine.stage import Stage
-from clustercontrast.methods import adca, pclhd, pgm, supervised
+from clustercontrast.methods import adca, mmm, pclhd, pgm, rpnr, supervised
 
 METHODS: dict[str, list[type[Stage]]] = {
     "adca": adca.STAGES,
     "pgm": pgm.STAGES,
     "pclhd": pclhd.STAGES,
+    "rpnr": rpnr.STAGES,
+    "mmm": mmm.STAGES,
     "supervised": supervised.STAGES,
 }

@@ -12,12 +12,14 @@ aggregation, CMA).  Only visible rows move, as in the released code (quirk ADCA-
 from collections.abc import Iterator
 from typing import ClassVar
 
-from clustercontrast.association.instance_votes import aggregate, instance_votes
+import torch
+
+from clustercontrast.association.instance_votes import aggregate
 from clustercontrast.data.batches import Batch
 from clustercontrast.methods import dcl
 
 
-class Cross(dcl.Intra):
+class Cross(dcl.Matched):
     """Dual contrastive learning on aggregated memories."""
 
     name = "cross"
@@ -26,17 +28,23 @@ class Cross(dcl.Intra):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
-        self.memory_v, self.memory_r = self.memories(
-            features, labels, self.centroids(features, labels)
-        )
-        with self.run.timed("association"):
-            pairs = instance_votes(*features, *labels, self.args.vote_threshold)
+        means = self.centroids(features, labels)
+        self.memory_v, self.memory_r = self.memories(features, labels, means)
+        self.match(features, labels, means)
+        self.note_labels(labels, self.maps)
+        if self.maps is not None:
+            self.aggregate_memories(self.maps[0])
+        yield self.batches()
+        self.export_labels(epoch)
+
+    def aggregate_memories(self, to_infrared: torch.Tensor) -> None:
+        """Blend visible rows with those of their infrared partners."""
+        matched = (to_infrared >= 0).nonzero()[:, 0]
+        pairs = torch.stack([matched, to_infrared[matched]], dim=1)
         self.memory_v.rows = aggregate(
             self.memory_v.rows, self.memory_r.rows, pairs, self.args.aggregation_weight
         )
-        self.note_labels(labels)
         self.facts["aggregated"] = len(pairs)
-        yield self.batches()
 
 
 STAGES = [dcl.Intra, Cross]

@@ -10,16 +10,22 @@ their ``refresh`` and ``iteration`` are written.
 
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from scipy.sparse import csr_array
 from torch import nn
 
-from clustercontrast.association.graph_matching import graph_matching
-from clustercontrast.clustering.centroids import centroids, farthest_members
+from clustercontrast.association.choice import Clusters, match
+from clustercontrast.clustering.centroids import (
+    balanced_centroids,
+    centroids,
+    farthest_members,
+)
 from clustercontrast.clustering.dbscan import dbscan
-from clustercontrast.clustering.jaccard import jaccard
+from clustercontrast.clustering.jaccard import balanced_jaccard, jaccard
+from clustercontrast.data import pseudo_labels
 from clustercontrast.data.augment import View
 from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
 from clustercontrast.engine.schedules import step_decay
@@ -64,6 +70,7 @@ class Intra(Stage):
         self.memory_v, self.memory_r = self.memories(features, labels, means)
         self.note_labels(labels)
         yield self.batches()
+        self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
@@ -100,6 +107,9 @@ class Intra(Stage):
     def cluster_each(self, features: Pair) -> Labels:
         """Pseudo labels of both modalities, (N_v,), (N_r,) int64, -1 for outliers."""
         a, labels = self.args, []
+        if a.pseudo_labels:
+            lists = self.data.visible.list, self.data.infrared.list
+            return pseudo_labels.load(Path(a.pseudo_labels), lists)[0]
         for name, f, eps in zip(
             ("visible", "infrared"), features, (a.eps_visible, a.eps_infrared), strict=True
         ):
@@ -107,6 +117,18 @@ class Intra(Stage):
                 distances = jaccard(f.to(self.run.device), a.k1, a.k2, eps, a.neighbours)
                 labels.append(self.cluster(name, distances, eps))
         return tuple(labels)
+
+    def export_labels(self, epoch: int) -> None:
+        """After a stage's last epoch: features and labels of its final weights, as a file."""
+        if not self.args.export_labels or epoch != self.epochs[-1]:
+            return
+        features = self.extract(self.encoder)
+        pseudo_labels.save(
+            self.run.folder / self.name / pseudo_labels.FILE,
+            (self.data.visible.list, self.data.infrared.list),
+            self.cluster_each(features),
+            features,
+        )
 
     def cluster(self, name: str, distances: csr_array, eps: float) -> np.ndarray:
         """DBSCAN labels, refused when there is nothing to contrast.
@@ -230,25 +252,69 @@ class Intra(Stage):
             }
 
 
+class Joint(Intra):
+    """Vocabulary of stages that also cluster both modalities together (PCLHD-4, MMM's CMC)."""
+
+    def cluster_jointly(self, features: Pair) -> None:
+        """Cluster both modalities together; train on clusters that hold both."""
+        a, split = self.args, len(features[0])
+        with self.run.timed("clustering"):
+            both = (f.to(self.run.device) for f in features)
+            distances = balanced_jaccard(*both, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
+            y = dbscan(distances, a.eps_joint, a.min_samples)
+        mixed = np.intersect1d(y[:split][y[:split] >= 0], y[split:][y[split:] >= 0])
+        self.facts["mixed_clusters"] = len(mixed)
+        if len(mixed) < 2:
+            self.run.log.say("no joint cluster holds both modalities: joint step left out")
+            return
+        c = balanced_centroids(*features, y)
+        self.memory_joint = self.memory(c, c)
+        y = np.where(np.isin(y, mixed), y, -1)
+        self.labels |= {"joint_visible": y[:split], "joint_infrared": y[split:]}
+
+    def joint_terms(self, batch: Batch) -> Terms:
+        """Both modalities against the joint memory, seen by the weights just stepped."""
+        visible, infrared = batch.joint_visible, batch.joint_infrared
+        f_v, f_r = self.encoder(visible.images, infrared.images)
+        joint_infrared = self.memory_joint(f_r, infrared.labels)
+        joint_visible = self.memory_joint(f_v, visible.labels)
+        return {"joint_infrared": (1.0, joint_infrared), "joint_visible": (1.0, joint_visible)}
+
+    def _check_flags(self) -> None:
+        super()._check_flags()
+        if self.args.joint_k2 > self.args.joint_k1:
+            raise UserError("--joint-k2 is larger than --joint-k1: the expansion is part of it")
+
+
 class Matched(Intra):
     """Vocabulary of stages that match clusters and contrast across modalities."""
 
     maps: Pair | None = None  # to_infrared (C_v,), to_visible (C_r,); None without matching
 
-    def match(self, means: Pair) -> None:
-        """Match the clusters of both modalities by their means (``--association``)."""
+    def match(self, features: Pair, labels: Labels, means: Pair) -> None:
+        """Match the clusters of both modalities (``--association``)."""
         a, self.maps = self.args, None
         if a.association == "none" or (not a.match_always and len(means[0]) < len(means[1])):
             return
+        clusters = Clusters(tuple(f.cpu() for f in features), labels, means)
+        options = a.vote_threshold, a.ot_regularisation, a.forget_last
         with self.run.timed("association"):
-            maps = graph_matching(*means)
-        self.maps = tuple(m.to(self.run.device) for m in maps)
+            maps = match(a.association, clusters, *options)
+        # A quirk of MMM's code may point beyond the other side (MMM-1): nobody is there.
+        self.maps = tuple(
+            torch.where(m < len(other), m, -1).to(self.run.device)
+            for m, other in zip(maps, means[::-1], strict=True)
+        )
+
+    def partners(self, labels: Pair) -> Pair:
+        """The other modality's cluster of every image of a batch, -1 without a partner."""
+        return tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
 
     def cross_term(self, features: Pair, labels: Pair, epoch: int) -> Terms:
         """Every cluster against the other modality's memory, sides changing with the epoch."""
         if self.maps is None:
             return {}
-        targets = tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
+        targets = self.partners(labels)
         memories = self.memory_v, self.memory_r
         cross = alternate_contrast(epoch, memories, features, targets)
         return {"cross": (self.args.cross_weight, cross)}

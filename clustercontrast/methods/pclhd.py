@@ -24,30 +24,23 @@ joint branch               a third clustering and optimiser step  none
 from collections.abc import Iterator
 from typing import ClassVar
 
-import numpy as np
 import torch
 
-from clustercontrast.clustering.centroids import balanced_centroids
-from clustercontrast.clustering.dbscan import dbscan
-from clustercontrast.clustering.jaccard import balanced_jaccard
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
-from clustercontrast.files import UserError
 from clustercontrast.memory import DynamicMemory, draw_members, instance_rows
 from clustercontrast.methods import dcl
 from clustercontrast.models.momentum import MomentumEncoder
 
 
-class Progressive(dcl.Matched):
-    """Contrast with hard and dynamic prototypes."""
+class Progressive(dcl.Matched, dcl.Joint):
+    """Contrast with hard and dynamic prototypes; the joint branch is the released code's alone."""
 
     name = "progressive"
     starts_from: ClassVar = {"encoder": "intra.encoder", "momentum_encoder": "intra.encoder"}
 
     def setup(self) -> None:
         super().setup()
-        if self.args.joint_k2 > self.args.joint_k1:
-            raise UserError("--joint-k2 is larger than --joint-k1: the expansion is part of it")
         momentum = MomentumEncoder(self.encoder, self.args.ema_decay)
         self.momentum_encoder = self.add("momentum_encoder", momentum)
         self.retrieval = self.args.retrieval
@@ -57,13 +50,14 @@ class Progressive(dcl.Matched):
         labels = self.cluster_each(features)
         means = self.centroids(features, labels)  # Eq. 1-2
         self.memory_v, self.memory_r = self.memories(features, labels, means)  # Eq. 6-7
-        self.match(means)
+        self.match(features, labels, means)
         self.note_labels(labels, self.maps)
         if self.args.dpcl:
             self.draw_dynamic_prototypes(labels)
         if self.args.joint_branch:
             self.cluster_jointly(features)
         yield self.batches()
+        self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         labels = batch.visible.labels, batch.infrared.labels
@@ -99,33 +93,6 @@ class Progressive(dcl.Matched):
             "dynamic_infrared": (weight, self.dynamic_r(q_r, y_r)),
             "dynamic_visible": (weight, self.dynamic_v(q_v, y_v)),
         }
-
-    # The released code's joint branch, which the paper does not mention (quirk PCLHD-4)
-
-    def cluster_jointly(self, features: dcl.Pair) -> None:
-        """Cluster both modalities together; train on clusters that hold both."""
-        a, split = self.args, len(features[0])
-        with self.run.timed("clustering"):
-            both = (f.to(self.run.device) for f in features)
-            distances = balanced_jaccard(*both, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
-            y = dbscan(distances, a.eps_joint, a.min_samples)
-        mixed = np.intersect1d(y[:split][y[:split] >= 0], y[split:][y[split:] >= 0])
-        self.facts["mixed_clusters"] = len(mixed)
-        if len(mixed) < 2:
-            self.run.log.say("no joint cluster holds both modalities: joint step left out")
-            return
-        c = balanced_centroids(*features, y)
-        self.memory_joint = self.memory(c, c)
-        y = np.where(np.isin(y, mixed), y, -1)
-        self.labels |= {"joint_visible": y[:split], "joint_infrared": y[split:]}
-
-    def joint_terms(self, batch: Batch) -> Terms:
-        """Both modalities against the joint memory, seen by the weights just stepped."""
-        visible, infrared = batch.joint_visible, batch.joint_infrared
-        f_v, f_r = self.encoder(visible.images, infrared.images)
-        joint_infrared = self.memory_joint(f_r, infrared.labels)
-        joint_visible = self.memory_joint(f_v, visible.labels)
-        return {"joint_infrared": (1.0, joint_infrared), "joint_visible": (1.0, joint_visible)}
 
 
 STAGES = [dcl.Intra, Progressive]

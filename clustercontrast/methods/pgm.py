@@ -32,9 +32,10 @@ class Cross(dcl.Matched):
         labels = self.cluster_each(features)
         means = self.centroids(features, labels)
         self.memory_v, self.memory_r = self.memories(features, labels, means)
-        self.match(means)
+        self.match(features, labels, means)
         self.note_labels(labels, self.maps)
         yield self.batches()
+        self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         labels = batch.visible.labels, batch.infrared.labels

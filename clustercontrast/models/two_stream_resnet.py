@@ -123,11 +123,14 @@ class TwoStreamResNet(nn.Module):
         features = self.neck(self._pooled(stem(images)))
         return features / features.norm(dim=1, keepdim=True)
 
+    def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
+        """Features of both modalities before the neck: (n_v + n_r, d), visible first."""
+        return self._pooled(torch.cat([self.visible_stem(visible), self.infrared_stem(infrared)]))
+
     def _both(
         self, visible: torch.Tensor, infrared: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        maps = torch.cat([self.visible_stem(visible), self.infrared_stem(infrared)])
-        features = self.neck(self._pooled(maps))
+        features = self.neck(self.pooled(visible, infrared))
         return features[: len(visible)], features[len(visible) :]
 
     def _pooled(self, maps: torch.Tensor) -> torch.Tensor:

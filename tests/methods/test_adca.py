@@ -6,7 +6,7 @@ import tiny_runs
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.methods import adca
+from clustercontrast.association import choice
 from clustercontrast.methods.adca import Cross
 
 
@@ -23,7 +23,7 @@ def means(features, y):
 def test_only_visible_rows_with_a_partner_move(make, monkeypatch):
     """adca.md 9, step 5: λ old + (1 - λ) infrared, not normalised; infrared rows as they were."""
     pairs = np.array([[2, 0], [0, 3]])
-    monkeypatch.setattr(adca, "instance_votes", lambda *_: pairs)
+    monkeypatch.setattr(choice, "instance_votes", lambda *_: pairs)
     stage = make("--aggregation-weight", "0.3")
     tiny_runs.open_epoch(stage)
     features = stage.extract(stage.encoder)
@@ -55,8 +55,9 @@ def greedy_pairs(features, labels, threshold):
 
 def test_partners_are_those_of_the_features_of_the_epoch(make, monkeypatch):
     stage, seen = make(), []
-    real = adca.instance_votes
-    monkeypatch.setattr(adca, "instance_votes", lambda *args: seen.append(real(*args)) or seen[-1])
+    real = choice.instance_votes
+    watched = lambda *args: seen.append(real(*args)) or seen[-1]  # noqa: E731
+    monkeypatch.setattr(choice, "instance_votes", watched)
     tiny_runs.open_epoch(stage)
     features = stage.extract(stage.encoder)
     labels = stage.labels["visible"], stage.labels["infrared"]

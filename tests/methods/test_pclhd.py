@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from clustercontrast.engine.loop import take_step
-from clustercontrast.methods import pclhd
+from clustercontrast.methods import dcl
 from clustercontrast.methods.pclhd import Progressive
 
 UPSTREAM, PAPER = (), ("--variant", "paper", "--batch-size", "16", "--batch-visible", "16")
@@ -189,14 +189,14 @@ def test_the_joint_step_trains_on_mixed_clusters_only(make):
     """Invariant 6: but its memory keeps a row pair for every joint cluster."""
     stage = make(*UPSTREAM)
     whole = {}
-    real = pclhd.dbscan
+    real = dcl.dbscan
 
     def remember(*args):
         whole["labels"] = real(*args)
         return whole["labels"]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pclhd, "dbscan", remember)
+        patch.setattr(dcl, "dbscan", remember)
         batches = tiny_runs.open_epoch(stage)
     y, split = whole["labels"], len(stage.labels["visible"])
     sides = [set(part[part >= 0].tolist()) for part in (y[:split], y[split:])]

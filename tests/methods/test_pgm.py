@@ -1,5 +1,6 @@
 """PGM's second stage: sides that change with the epoch, targets that follow the matching."""
 
+import numpy as np
 import pytest
 import tiny_runs
 import torch
@@ -19,18 +20,31 @@ def make(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("epoch", "expected"),
     [
-        (0, ("infrared", "f_v", "y_v")),
-        (1, ("visible", "f_r", "y_r")),
-        (48, ("infrared", "f_v", "y_v")),
+        (0, ("infrared", "f_v", 1)),
+        (1, ("visible", "f_r", 2)),
+        (48, ("infrared", "f_v", 1)),
     ],
 )
 def test_sides_change_with_the_epoch(epoch, expected):
     """pgm.md 4: even epochs ask the infrared memory, odd ones the visible memory."""
     memories = tuple(
-        lambda features, targets, name=name: (name, features, targets)
+        lambda features, targets, name=name: (name, features, targets.item())
         for name in ("visible", "infrared")
     )
-    assert alternate_contrast(epoch, memories, ("f_v", "f_r"), ("y_v", "y_r")) == expected
+    targets = torch.tensor([1]), torch.tensor([2])
+    assert alternate_contrast(epoch, memories, ("f_v", "f_r"), targets) == expected
+
+
+def test_images_of_single_clusters_are_left_out():
+    seen = []
+    memories = (None, lambda features, targets: seen.append((features, targets)))
+    features = torch.arange(4.0)[:, None].requires_grad_()
+    alternate_contrast(0, memories, (features, None), (torch.tensor([2, -1, 0, -1]), None))
+    ((kept, targets),) = seen
+    assert (kept.flatten().tolist(), targets.tolist()) == ([0, 2], [2, 0])
+    nothing = alternate_contrast(0, memories, (features, None), (torch.full((4,), -1), None))
+    assert nothing.item() == 0
+    assert nothing.requires_grad
 
 
 @pytest.mark.parametrize("epoch", [0, 1])
@@ -109,7 +123,8 @@ def test_fewer_visible_clusters_may_leave_the_cross_contrast_out(make, flags, vi
     """pgm.md 3.3, pclhd.md 3.5; what an earlier epoch matched is forgotten."""
     stage, generator = make(*flags), torch.Generator().manual_seed(0)
     stage.maps = "those of the epoch before"
-    stage.match((torch.randn(visible, 4, generator=generator), torch.randn(4, 4)))
+    means = torch.randn(visible, 4, generator=generator), torch.randn(4, 4)
+    stage.match(means, tuple(map(np.arange, map(len, means))), means)
     assert (stage.maps is not None) == matched
     features = (torch.randn(6, 4, generator=generator), torch.randn(6, 4))
     if not matched:

@@ -11,6 +11,8 @@ RUNS = {  # name -> method, flags
     "pgm": ("pgm", []),
     "pgm-v2024": ("pgm", ["--variant", "v2024"]),
     "adca": ("adca", []),
+    "rpnr": ("rpnr", ["--npc-members", "4"]),
+    "mmm": ("mmm", ["--warm-epochs", "1"]),
     "supervised": ("supervised", []),
 }
 

@@ -23,6 +23,8 @@ METHOD_OF = {
     "pgm": "pgm",
     "pgm-v2024": "pgm",
     "adca": "adca",
+    "rpnr": "rpnr",
+    "mmm": "mmm",
     "supervised": "supervised",
 }
 HEADINGS = PROTOCOLS["sysu"].modes
@@ -34,6 +36,8 @@ TERMS = {  # loss terms of the last stage
     "pgm": {"infrared", "visible", "cross"},
     "pgm-v2024": {"infrared", "visible", "cross"},
     "adca": {"infrared", "visible"},
+    "rpnr": {"infrared", "visible", "cross", "hybrid", "relation_visible", "relation_infrared"},
+    "mmm": {"identity", "triplet", "mimic_visible", "mimic_infrared", "alignment"},
     "supervised": {"infrared", "visible"},
 }
 JOINT_TERMS = {"joint_infrared", "joint_visible"}
@@ -104,7 +108,7 @@ def test_config_tells_where_every_value_comes_from(trained, name, resnet):
     config = read_json(trained(name, resnet) / "config.json")
     origins, values = config["origins"], config["values"]
     assert origins["k1"] == "command line"
-    assert origins["lr"] == "*/*"
+    assert origins["weight_decay"] == "*/*"
     assert origins["select"] == f"{METHOD_OF[name]}/*"
     assert origins.keys() | {"method"} == values.keys()
     assert values["k1"] == 8
@@ -138,7 +142,8 @@ def test_seconds_are_accounted_for(trained, name, resnet):
     for event in map(json.loads, lines):
         seconds = event["seconds"]
         assert {"steps", "evaluation", "total"} <= seconds.keys()
-        assert ("features" in seconds) == (name != "supervised")  # its labels are known
+        known = name == "supervised" or event["stage"] == "final"  # labels need no features
+        assert ("features" in seconds) != known
         parts = sum(value for what, value in seconds.items() if what != "total")
         assert parts <= seconds["total"] + 0.02
         assert (event["event"] == "saved") == ("saving" in seconds)

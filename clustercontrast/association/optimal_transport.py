@@ -1,0 +1,48 @@
+"""Matching by entropic optimal transport (RPNR's OTPM)."""
+
+import numpy as np
+import ot
+import torch
+import torch.nn.functional as F
+
+
+def optimal_transport(
+    visible: torch.Tensor, infrared: torch.Tensor, regularisation: float = 5.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Match every cluster to the one that receives most of its mass (rpnr.md 3.5).
+
+    Costs are exp(-cos), every cluster of a side has the same mass.
+
+    Args:
+        visible: (C_v, d) centroids, any length.
+        infrared: (C_r, d) centroids.
+        regularisation: weight of the entropy; 5, as released, makes the plan nearly flat.
+
+    Returns:
+        ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 on the CPU, many to one on both
+        sides; -1 throughout when the other side has no cluster.
+    """
+    cosine = F.normalize(visible.float()) @ F.normalize(infrared.float()).T
+    maps = transport_maps(torch.exp(-cosine).cpu().numpy(), regularisation)
+    return torch.from_numpy(maps[0]), torch.from_numpy(maps[1])
+
+
+def transport_maps(cost: np.ndarray, regularisation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Partners of rows and columns of a cost matrix (C_v, C_r), total unless a side is empty."""
+    if 0 in cost.shape:
+        return tuple(np.full(size, -1, dtype=np.int64) for size in cost.shape)
+    plan = transport_plan(cost, regularisation)
+    return plan.argmax(axis=1), plan.argmax(axis=0)
+
+
+def transport_plan(cost: np.ndarray, regularisation: float) -> np.ndarray:
+    """(C_v, C_r) float64 plan of POT's Sinkhorn between uniform masses.
+
+    Costs that are large against the regularisation underflow in POT's plain iteration; they are
+    solved in its logarithmic domain.
+    """
+    masses = [np.full(size, 1 / size) for size in cost.shape]
+    settings = {"numItermax": 5000, "stopThr": 1e-5, "warn": False}
+    sharp = (cost.max() - cost.min()) / regularisation > 100 or cost.max() / regularisation > 500
+    method = "sinkhorn_log" if sharp else "sinkhorn"
+    return ot.sinkhorn(*masses, cost, regularisation, method=method, **settings)

@@ -1,0 +1,32 @@
+"""Losses in which every image counts as much as its label is trusted (MMM, final stage)."""
+
+import torch
+import torch.nn.functional as F
+
+
+def confidence_weighted_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
+) -> torch.Tensor:
+    """Mean over the batch of w CE, not divided by the sum of w (mmm.md 3.6, L_id).
+
+    Args:
+        logits: (B, C).
+        labels: (B,) classes.
+        weights: (B,) in [0, 1].
+    """
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
+def self_mimic(
+    features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, prototypes: torch.Tensor
+) -> torch.Tensor:
+    """Mean over the batch of w |g - P[y]|, the absolute difference averaged over dimensions.
+
+    Args:
+        features: (B, d).
+        labels: (B,) classes.
+        weights: (B,) in [0, 1].
+        prototypes: (C, d), constants.
+    """
+    differences = (features - prototypes[labels].detach()).abs().mean(dim=1)
+    return (weights * differences).mean()
