@@ -23,12 +23,24 @@ def optimal_transport(
         sides; -1 throughout when the other side has no cluster.
     """
     cosine = F.normalize(visible.float()) @ F.normalize(infrared.float()).T
-    maps = transport_maps(torch.exp(-cosine).cpu().numpy(), regularisation)
+    maps = transport_maps(torch.exp(-cosine).double().cpu().numpy(), regularisation)
     return torch.from_numpy(maps[0]), torch.from_numpy(maps[1])
 
 
 def transport_maps(cost: np.ndarray, regularisation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Partners of rows and columns of a cost matrix (C_v, C_r), total unless a side is empty."""
+    """Partners of rows and columns of a cost matrix: who receives most of their mass.
+
+    Args:
+        cost: (C_v, C_r) float64, finite.
+        regularisation: weight of the entropy, in units of the cost, above 0.
+
+    Returns:
+        (C_v,) and (C_r,) int64, the first of equal ones; -1 throughout when the other side has no
+        cluster.
+
+    Raises:
+        ValueError: the regularisation is not positive.
+    """
     if 0 in cost.shape:
         return tuple(np.full(size, -1, dtype=np.int64) for size in cost.shape)
     plan = transport_plan(cost, regularisation)
@@ -36,13 +48,18 @@ def transport_maps(cost: np.ndarray, regularisation: float) -> tuple[np.ndarray,
 
 
 def transport_plan(cost: np.ndarray, regularisation: float) -> np.ndarray:
-    """(C_v, C_r) float64 plan of POT's Sinkhorn between uniform masses.
+    """(C_v, C_r) float64 plan of POT's Sinkhorn between uniform masses (rpnr.md 3.5).
 
-    Costs that are large against the regularisation underflow in POT's plain iteration; they are
-    solved in its logarithmic domain.
+    Costs that are large against the regularisation leave the range of float64 in POT's plain
+    iteration; they are solved in its logarithmic domain.
+
+    Raises:
+        ValueError: the regularisation is not positive.
     """
+    if regularisation <= 0:
+        raise ValueError(f"regularisation is {regularisation}, expected a positive number")
     masses = [np.full(size, 1 / size) for size in cost.shape]
     settings = {"numItermax": 5000, "stopThr": 1e-5, "warn": False}
-    sharp = (cost.max() - cost.min()) / regularisation > 100 or cost.max() / regularisation > 500
+    sharp = np.ptp(cost) > 100 * regularisation or np.abs(cost).max() > 500 * regularisation
     method = "sinkhorn_log" if sharp else "sinkhorn"
     return ot.sinkhorn(*masses, cost, regularisation, method=method, **settings)

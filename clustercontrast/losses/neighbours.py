@@ -30,7 +30,8 @@ def relation_contrast(
     if size < 2:
         return features.sum() * 0
     distances = _distances(features, features)
-    scaled = distances / distances.mean(dim=1, keepdim=True)
+    tiny = torch.finfo(distances.dtype).tiny  # of a row equal to all others
+    scaled = distances / distances.mean(dim=1, keepdim=True).clamp(min=tiny)
     seen = F.normalize(features.detach()) if normalise else features.detach()
     weights = torch.exp(-_distances(seen, seen).square() / sigma)
     pull = weights * scaled.square()

@@ -133,6 +133,24 @@ def test_an_interrupted_trial_is_resumed(tmp_path, monkeypatch):
     assert read_json(folder / "report.json")["results"][0]["trials"] == [1, 2]
 
 
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [
+        ("rpnr", ["--npc-members", "3"]),
+        ("mmm", ["--warm-epochs", "1"]),
+        ("pclhd", ["--association", "mmm"]),
+    ],
+)
+def test_other_methods_finish_on_a_trial(tmp_path, method, flags):
+    cli.train("regdb", arguments(method, tmp_path, "--trial", "2", *flags))
+    folder = tiny_runs.run_folder(tmp_path, method, on="regdb")
+    found = read_json(folder / "report.json")["results"]
+    assert {r["selection"] for r in found} == set(results.MODELS)
+    assert all(r["trials"] == [2] and r["mAP"]["mean"] > 0 for r in found)
+    if method == "mmm":
+        assert (folder / "trial2" / "joint" / "pseudo_labels.npz").exists()
+
+
 # --- leaks ---
 
 

@@ -1,0 +1,82 @@
+"""Every method with a matching step takes every association, and trains on it."""
+
+import itertools
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+
+from clustercontrast.association.choice import ASSOCIATIONS
+from clustercontrast.engine.loop import take_step
+from clustercontrast.methods import adca, mmm, pclhd, pgm, rpnr
+
+STAGES = {
+    "adca": adca.Cross,
+    "pgm": pgm.Cross,
+    "pclhd": pclhd.Progressive,
+    "rpnr": rpnr.Robust,
+}
+
+
+@pytest.mark.parametrize(("method", "name"), [*itertools.product(STAGES, ASSOCIATIONS)])
+def test_an_iteration_with_every_association(method, name, tmp_path, monkeypatch):
+    tiny_runs.use_small_encoder(monkeypatch)
+    flags = ("--association", name, "--vote-threshold", "0.1")
+    stage = tiny_runs.make_stage(STAGES[method], method, tmp_path, *flags)
+    for epoch in (0, 1):
+        batch = next(tiny_runs.open_epoch(stage, epoch))
+        assert "joint" in stage.facts  # the matching is graded
+        before = [p.clone() for p in stage.encoder.parameters()]
+        for optimiser, terms in stage.iteration(batch, epoch):
+            take_step(stage.optimisers[optimiser], terms)
+            assert all(torch.isfinite(term) for _, term in terms.values())
+            if method != "adca" and "infrared" in terms:
+                assert "cross" in terms
+        assert any(
+            not torch.equal(p, q) for p, q in zip(stage.encoder.parameters(), before, strict=True)
+        )
+
+
+def test_parts_of_rpnr_are_switched_off_one_by_one(tmp_path, monkeypatch):
+    tiny_runs.use_small_encoder(monkeypatch)
+    own = ["infrared", "visible", "cross", "hybrid", "relation_visible", "relation_infrared"]
+    for flag, gone in (
+        ("--no-mhl", {"hybrid"}),
+        ("--no-nrl", {"relation_visible", "relation_infrared"}),
+        ("--no-npc", set()),
+    ):
+        stage = tiny_runs.make_stage(rpnr.Robust, "rpnr", tmp_path, flag)
+        raw = stage.cluster_each(stage.extract(stage.encoder))
+        batch = next(tiny_runs.open_epoch(stage))
+        ((_, terms),) = stage.iteration(batch, 0)
+        assert list(terms) == [name for name in own if name not in gone]
+    for y, kept in zip(raw, (stage.labels["visible"], stage.labels["infrared"]), strict=True):
+        np.testing.assert_array_equal(y, kept)  # without calibration
+
+
+def test_the_file_of_one_method_is_read_by_another(tmp_path, monkeypatch):
+    """PGM writes its labels; ADCA reads them instead of clustering, MMM matches them."""
+    tiny_runs.use_small_encoder(monkeypatch)
+    writer = tiny_runs.make_stage(pgm.Cross, "pgm", tmp_path, "--export-labels", "on")
+    writer.export_labels(epoch=0)
+    path = tmp_path / "cross" / "pseudo_labels.npz"
+    assert not path.exists()  # only after the last epoch
+    writer.export_labels(epoch=1)
+    labels = writer.cluster_each(writer.extract(writer.encoder))
+
+    reader = tiny_runs.make_stage(
+        adca.Cross, "adca", tmp_path, "--pseudo-labels", str(path), "--eps", "0.01"
+    )
+    tiny_runs.open_epoch(reader)
+    for name, y in zip(("visible", "infrared"), labels, strict=True):
+        np.testing.assert_array_equal(reader.labels[name], y)
+
+    final = tiny_runs.make_stage(
+        mmm.Final, "mmm", tmp_path, "--pseudo-labels", str(path), "--variant", "paper"
+    )
+    np.testing.assert_array_equal(final.y_r, labels[1])
+    assert set(final.y_v[final.y_v >= 0]) <= set(labels[1])
+    assert final.classifier.out_features == 1 + max(final.y_v.max(), final.y_r.max())
+    for a, b in {(a, b) for a, b in zip(labels[0], final.y_v, strict=True)}:
+        assert (a < 0) == (b < 0)
