@@ -159,6 +159,8 @@ def differences(a: object, b: object, place: str = "") -> list[str]:
         return sum((differences(a[k], b[k], f"{place}/{k}") for k in common), missing)
     if isinstance(a, list | tuple) and isinstance(b, list | tuple):
         return differences(dict(enumerate(a)), dict(enumerate(b)), place)
+    if isinstance(a, np.ndarray) and a.dtype.kind == "U":
+        return [] if np.array_equal(a, b) else [place]
     if isinstance(a, torch.Tensor | np.ndarray):
         a, b = torch.as_tensor(a), torch.as_tensor(b)
         return [] if a.dtype == b.dtype and torch.equal(a, b) else [place]
