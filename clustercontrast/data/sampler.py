@@ -180,6 +180,7 @@ def paired_rows(
     members = [_members_by_label(y) for y in labels]
     present = sorted(members[0])
     fit = [c for c in present if all(len(m.get(c, ())) >= num_instances for m in members)]
+    is_fit = set(fit)
     if not fit:
         raise UserError(
             f"no class has {num_instances} images in both modalities: lower --num-instances or "
@@ -190,7 +191,7 @@ def paired_rows(
         spare = torch.randint(len(fit), (people,), generator=generator).tolist()
         order += [None] * (people - len(order))
         classes = [
-            present[i] if i is not None and present[i] in fit else fit[j]
+            present[i] if i is not None and present[i] in is_fit else fit[j]
             for i, j in zip(order, spare, strict=True)
         ]
         yield tuple(_drawn(m, classes, num_instances, generator) for m in members)
