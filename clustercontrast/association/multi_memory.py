@@ -7,8 +7,8 @@ from sklearn.cluster import KMeans
 Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = tuple[np.ndarray, np.ndarray]
 SUB_MEMORIES = 4
-CELLS = 1 << 24
-"""Distances held at a time."""
+CELLS = 1 << 22
+"""Distances held at a time (32 MiB)."""
 
 
 def multi_memory_matching(

@@ -29,19 +29,19 @@ def relation_contrast(
     size = len(features)
     if size < 2:
         return features.sum() * 0
-    distances = _distances(features, features)
+    itself = torch.eye(size, dtype=torch.bool, device=features.device)
+    distances = _distances(features).masked_fill(itself, 0)  # rounding: not 0 and a steep gradient
     tiny = torch.finfo(distances.dtype).tiny  # of a row equal to all others
     scaled = distances / distances.mean(dim=1, keepdim=True).clamp(min=tiny)
     seen = F.normalize(features.detach()) if normalise else features.detach()
-    weights = torch.exp(-_distances(seen, seen).square() / sigma)
+    weights = torch.exp(-_distances(seen).square() / sigma)
     pull = weights * scaled.square()
     push = (1 - weights) * F.relu(delta - scaled).square()
-    others = ~torch.eye(size, dtype=torch.bool, device=features.device)
-    return (pull + push)[others].sum() / (size * (size - 1))
+    return (pull + push)[~itself].sum() / (size * (size - 1))
 
 
-def _distances(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(n, m) Euclidean distances, in float32 at least; their gradient is 0 where they are 0."""
-    wide = torch.float32 if a.dtype in (torch.float16, torch.bfloat16) else a.dtype
-    with torch.autocast(a.device.type, enabled=False):
-        return torch.cdist(a.to(wide), b.to(wide))
+def _distances(x: torch.Tensor) -> torch.Tensor:
+    """(n, n) Euclidean distances, in float32 at least; their gradient is 0 where they are 0."""
+    wide = torch.float32 if x.dtype in (torch.float16, torch.bfloat16) else x.dtype
+    with torch.autocast(x.device.type, enabled=False):
+        return torch.cdist(x.to(wide), x.to(wide))

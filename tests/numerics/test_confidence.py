@@ -5,46 +5,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from clustercontrast.clustering.confidence import class_prototypes, clean_probability
 from clustercontrast.losses.confidence import confidence_weighted_cross_entropy, self_mimic
-from clustercontrast.losses.mmd import alignment, mmd
+from clustercontrast.losses.mmd import alignment
 from clustercontrast.losses.triplet import batch_hard_triplet
 
-ELEMENTS = golden_set.load("mmm/loss_elements.npz")
 FINAL, GMM = "mmm/final_losses.npz", "mmm/gmm_confidence.npz"
-
-
-def cases(kind):
-    return sorted({name.split("_")[0] for name in ELEMENTS if name.startswith(kind)})
-
-
-@pytest.mark.parametrize("case", cases("mmd"))
-def test_mmd_is_the_official_one(case):
-    source = torch.from_numpy(ELEMENTS[f"{case}_source"]).requires_grad_()
-    loss = mmd(source, torch.from_numpy(ELEMENTS[f"{case}_target"]))
-    loss.backward()
-    assert loss.item() == pytest.approx(float(ELEMENTS[f"{case}_loss"]), rel=1e-9)
-    np.testing.assert_allclose(source.grad, ELEMENTS[f"{case}_grad_source"], atol=1e-9)
-
-
-@pytest.mark.parametrize("case", cases("tri"))
-def test_triplet_is_the_official_one(case):
-    x = torch.from_numpy(ELEMENTS[f"{case}_x"]).requires_grad_()
-    y = torch.from_numpy(ELEMENTS[f"{case}_y"])
-    margin = golden_set.entry_b("mmm/loss_elements.npz")["params"]["margin"]
-    loss = batch_hard_triplet(x, y, margin)
-    loss.backward()
-    assert loss.item() == pytest.approx(float(ELEMENTS[f"{case}_loss"]), rel=1e-9)
-    np.testing.assert_allclose(x.grad, ELEMENTS[f"{case}_grad"], atol=1e-9)
-
-
-def test_mmd_of_the_specification():
-    """mmm.md 3.6: un-normalised rows sin(...) of the generator, phases 1.0 and 0.3: 0.57952."""
-    source, target = torch.randn(4, 3).double(), torch.randn(4, 3).double()
-    assert mmd(source, source).item() == pytest.approx(0, abs=1e-12)
-    assert mmd(source, target).item() == pytest.approx(mmd(target, source).item())
-    assert mmd(source, target + 5).item() > mmd(source, source + 0.1).item()
 
 
 def final_batch(vectors, facts, epoch_pass, number):
@@ -150,30 +119,90 @@ def test_nothing_to_tell_apart_is_trusted(losses):
     assert got.tolist() == [1.0] * len(losses)
 
 
-def test_triplet_by_hand():
-    """Points 0, 1 of class 0 and 3 of class 1 on a line, margin 0.5.
-
-    Point 0: 1 - 3 + 0.5 < 0; point 1: 1 - 2 + 0.5 < 0; point 3: 0 - 2 + 0.5 < 0; with margin 1.5
-    the terms are 0, 0.5 and 0.
-    """
-    x, y = torch.tensor([[0.0], [1.0], [3.0]]).double(), torch.tensor([0, 0, 1])
-    assert batch_hard_triplet(x, y, 0.5).item() == 0
-    assert batch_hard_triplet(x, y, 1.5).item() == pytest.approx(0.5 / 3, abs=1e-5)
-    assert batch_hard_triplet(x, torch.zeros(3), 0.5).item() == 0
-
-
-def test_alignment_moves_each_side_towards_the_other_held_fixed():
-    v, r = (torch.randn(6, 3).requires_grad_() for _ in "vr")
-    labels = torch.tensor([0, 0, 0, 2, 2, 2])
-    expected = sum(
-        mmd(v[rows], r[rows].detach()) + mmd(r[rows], v[rows].detach())
-        for rows in (slice(0, 3), slice(3, 6))
-    )
-    torch.testing.assert_close(alignment(v, r, labels), expected / 2)
-
-
 def test_classes_not_seen_keep_their_prototype():
     before = torch.full((3, 2), 7.0)
     features, labels = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([1, 1])
     after = class_prototypes(features, labels, torch.tensor([1.0, 0.5]), before)
     assert after.tolist() == [[7, 7], [1.25, 2.0], [7, 7]]
+
+
+def random_batch(seed, size=9, width=4, classes=3):
+    """Features, labels, weights and prototypes in float64."""
+    generator = np.random.default_rng(seed)
+    arrays = (
+        generator.standard_normal((size, width)),
+        generator.integers(0, classes, size),
+        generator.random(size),
+        generator.standard_normal((classes, width)),
+    )
+    return tuple(map(torch.from_numpy, arrays))
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.integers(1, 12))
+def test_weighted_losses_against_plain_loops(seed, size):
+    g, y, w, rows = random_batch(seed, size)
+    entropy, mimic = 0.0, 0.0
+    for feature, label, weight in zip(g.tolist(), y.tolist(), w.tolist(), strict=True):
+        entropy += weight * (np.log(np.sum(np.exp(feature))) - feature[label]) / size
+        apart = [abs(a - b) for a, b in zip(feature, rows[label].tolist(), strict=True)]
+        mimic += weight * sum(apart) / len(apart) / size
+    assert confidence_weighted_cross_entropy(g, y, w).item() == pytest.approx(entropy, rel=1e-12)
+    assert self_mimic(g, y, w, rows).item() == pytest.approx(mimic, rel=1e-12)
+
+
+def test_weights_are_not_divided_by_their_sum():
+    g, y, w, rows = random_batch(0)
+    plain = F.cross_entropy(g, y)
+    torch.testing.assert_close(confidence_weighted_cross_entropy(g, y, torch.ones_like(w)), plain)
+    half = torch.full_like(w, 0.5)
+    torch.testing.assert_close(confidence_weighted_cross_entropy(g, y, half), plain / 2)
+    assert confidence_weighted_cross_entropy(g, y, 0 * w).item() == 0
+    assert self_mimic(g, y, 0 * w, rows).item() == 0
+    assert self_mimic(rows[y], y, w, rows).item() == 0
+
+
+def test_prototypes_get_no_gradient():
+    g, y, w, rows = random_batch(0)
+    g.requires_grad_()
+    rows.requires_grad_()
+    self_mimic(g, y, w, rows).backward()
+    assert rows.grad is None
+    expected = w[:, None] * torch.sign(g.detach() - rows.detach()[y]) / g.numel()
+    torch.testing.assert_close(g.grad, expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.integers(0, 12))
+def test_prototypes_against_plain_loops(seed, size):
+    g, y, w, before = random_batch(seed, size)
+    expected = before.clone()
+    for c in range(len(before)):
+        own = [
+            weight * feature for feature, label, weight in zip(g, y, w, strict=True) if label == c
+        ]
+        if own:
+            expected[c] = sum(own) / len(own)
+    torch.testing.assert_close(class_prototypes(g, y, w, before), expected)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 99), st.floats(0.01, 100), st.floats(-10, 10))
+def test_confidences_do_not_depend_on_the_scale_of_a_view(seed, scale, shift):
+    """Each view is scaled by its own minimum and maximum before the common fit."""
+    generator = np.random.default_rng(seed)
+    views = [np.append(generator.normal(0, 0.1, 20), generator.normal(2, 0.2, 7)) for _ in "ab"]
+    plain = clean_probability(views)
+    scaled = clean_probability([views[0], views[1] * scale + shift])
+    for before, after in zip(plain, scaled, strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-6)
+        assert np.all((after >= 0) & (after <= 1))
+
+
+def test_confidences_leave_the_global_random_state_alone():
+    keys, position = np.random.get_state()[1:3]  # noqa: NPY002
+    before = keys.copy()
+    clean_probability([np.linspace(0, 1, 9) ** 3])
+    after, position_after = np.random.get_state()[1:3]  # noqa: NPY002
+    np.testing.assert_array_equal(after, before)
+    assert position_after == position
