@@ -88,7 +88,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
         return section.add_argument, staged, switch
 
     plain, staged, switch = group("run")
-    plain("--method", help="which paper: adca, pgm, pclhd, rpnr, mmm, or supervised (no paper's)")
+    plain("--method", help="which paper: adca, pgm, pclhd, rpnr, mmm, pca; or supervised (none)")
     plain("--variant", help="named set of defaults, such as pclhd's upstream and paper")
     plain(
         "--name", help="the run's folder below LOGS_DIR/<dataset>/<method> (seed<SEED> if left out)"
@@ -111,7 +111,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
 
     plain, staged, switch = group("model")
     plain("--depth", type=int, choices=[10, 18, 34, 50], help="ResNet depth; 50 in every paper")
-    switch("--non-local", "non-local blocks (on for PGM and PCLHD, off for ADCA)")
+    switch("--non-local", "non-local blocks (off for ADCA and PCA, on for the others)")
     plain("--pretrained", help="first weights: imagenet, random, or a checkpoint's PATH")
     plain(
         "--start-from",
@@ -151,8 +151,8 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     staged("--min-samples", count, "neighbours that make a core point, itself included")
     staged("--k1", count, "k-reciprocal neighbours, self included")
     staged("--k2", count, "neighbours of the query expansion; 1 switches it off")
-    staged("--joint-k1", count, "k1 of the joint clustering (PCLHD, MMM)")
-    staged("--joint-k2", count, "k2 of the joint clustering (PCLHD, MMM)")
+    staged("--joint-k1", count, "k1 of the joint clustering (PCLHD, MMM, PCA)")
+    staged("--joint-k2", count, "k2 of the joint clustering (PCLHD, MMM, PCA)")
     plain("--pseudo-labels", metavar="PATH", help="read labels from a file instead of clustering")
     staged("--export-labels", onoff, "on: write features and labels after the last epoch")
     plain("--neighbours", choices=["torch", "faiss"], help="backend of the neighbour search")
@@ -221,6 +221,19 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     staged("--margin", positive, "of the triplet loss")
     staged("--mimic-weight", positive, "weight of the self-mimic loss")
     staged("--alignment-weight", positive, "weight of the discrepancy between modalities (MMD)")
+
+    plain, staged, switch = group("PCA")
+    switch("--tal", "triple-modal adversarial learning: classifier and adversarial loss")
+    staged("--adversarial-from", natural, "first epoch in which the encoder sees that loss")
+    staged("--adversarial-weight", positive, "its weight (stage 1, stage 2)")
+    staged("--modality-lr", positive, "learning rate of the modality classifier's SGD")
+    switch("--cne", "expand joint neighbours evenly over the modalities; off: plain Jaccard")
+    switch("--mcl", "joint clustering, joint memory and their own step in stage 2")
+    switch("--log-association", "cluster jointly in stage 1 too, for the log alone, as upstream")
+    switch(
+        "--start-competes",
+        "stage 2's first weights may be its best model (upstream: RegDB, not SYSU-MM01)",
+    )
 
     plain, staged, switch = group("evaluation")
     staged("--eval-from", natural, "first epoch evaluated; the last one always is")

@@ -9,11 +9,15 @@ method gets, and every run writes the origin of each value into its config.json.
 
 Row = dict[str, object]
 
-# what all unsupervised methods share: files of weights and labels, and every association's values
+# what all unsupervised methods share: files of weights and labels
 UNSUPERVISED: Row = {
     "stage1": None,
     "pseudo_labels": None,
     "export_labels": False,
+}
+# what all methods share that match clusters: every association's values
+MATCHED: Row = {
+    **UNSUPERVISED,
     "match_always": True,
     "vote_threshold": 0.5,  # adca.md 9
     "ot_regularisation": 5.0,  # rpnr.md 3.5
@@ -98,7 +102,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "non_local": False,
         "select": "mAP",
         "eval_from": 6,
-        **UNSUPERVISED,
+        **MATCHED,
         "association": "cma",
         "aggregation_weight": 0.1,
     },
@@ -109,7 +113,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
         "bn_groups": 4,
         "momentum": 0.2,
         "jitter_exchanged": True,
-        **UNSUPERVISED,
+        **MATCHED,
         "association": "pgm",
         "cross_weight": 0.25,
         "select": "mAP",
@@ -128,7 +132,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
     ("pclhd", "*"): {
         "batch_size": 128,
         "memory": "hybrid",
-        **UNSUPERVISED,
+        **MATCHED,
         "association": "pgm",
         "cross_weight": 0.25,
         "ema_decay": 0.999,
@@ -157,7 +161,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
     },
     # rpnr.md 4, 6; stage 1 of SYSU-MM01 is inferred (1.1)
     ("rpnr", "*"): {
-        **UNSUPERVISED,
+        **MATCHED,
         "batch_size": 128,
         "memory": "hybrid",
         "association": "ot",
@@ -175,7 +179,7 @@ RECIPES: dict[tuple[str, ...], Row] = {
     ("rpnr", "regdb"): {"npc_members": 5, "batch_visible": 64},
     # mmm.md 1.1, 3, 5; per stage: intra, joint, final
     ("mmm", "*"): {
-        **UNSUPERVISED,
+        **MATCHED,
         "batch_size": [128, 128, 24],
         "batch_visible": [128, 128, 24],
         "num_instances": [16, 16, 4],
@@ -197,6 +201,26 @@ RECIPES: dict[tuple[str, ...], Row] = {
     ("mmm", "regdb"): {"iters": [100, 100, 0], "joint_k1": 38, "joint_k2": 18},
     ("mmm", "*", "upstream"): {},
     ("mmm", "*", "paper"): {"forget_last": False},
+    # pca.md 2.1, 4, 6.1; per stage: intra, invariant.  eps is a literal of the code there
+    ("pca", "*"): {
+        **UNSUPERVISED,
+        "batch_size": 64,
+        "batch_visible": 64,
+        "non_local": False,
+        "tal": True,
+        "adversarial_from": [25, 0],
+        "adversarial_weight": [1.0, 0.1],
+        "modality_lr": 0.01,
+        "cne": True,
+        "mcl": True,
+        "joint_k1": 40,
+        "joint_k2": 32,
+        "log_association": False,
+        "start_competes": False,
+        "select": "mAP",
+    },
+    ("pca", "sysu"): {"eval_from": [6, 0], "eval_draws": 10},
+    ("pca", "regdb"): {"joint_k1": 38, "joint_k2": 18, "start_competes": True},  # pca.md 8
     # ours: the demo's warm start
     ("supervised", "*"): {"batch_size": 128, "select": "mAP"},
 }

@@ -1,12 +1,14 @@
 """Networks and trajectories filled by the golden rule, under the official names."""
 
 import functools
+import re
 
 import golden_set
 import numpy as np
 import torch
 
 from clustercontrast.models import weights
+from clustercontrast.models.modality_classifier import ModalityClassifier
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 
 
@@ -69,3 +71,27 @@ def matrix_convolution(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     if self.bias is not None:
         flat = flat + self.bias[:, None]
     return flat.view(-1, n, height, width).transpose(0, 1).contiguous()
+
+
+def official_classifier_name(official: str) -> str:
+    """Our name of a tensor of PCA's modality classifier."""
+    name = official.replace("Liner.", "head.").replace("first_layer.", "blocks.0.")
+    return re.sub(r"^layers\.(\d)\.", lambda found: f"blocks.{int(found[1]) + 1}.", name)
+
+
+def is_dead_bias(official: str) -> bool:
+    """Whether BatchNorm takes this bias of the classifier away again: its gradient is rounding."""
+    return re.fullmatch(r"(first_layer|layers\.\d)\.0\.bias", official) is not None
+
+
+def filled_classifier(shapes: dict[str, list[int]]) -> ModalityClassifier:
+    """PCA's modality classifier in float64, every tensor filled by the golden rule."""
+    fill, network = golden_set.fill(), ModalityClassifier()
+    state = {
+        official_classifier_name(name): torch.as_tensor(
+            fill.fill_param(name, shape, golden_set.salt_b())
+        )
+        for name, shape in shapes.items()
+    }
+    network.load_state_dict(state)
+    return network.double()

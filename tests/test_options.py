@@ -15,7 +15,7 @@ from clustercontrast.recipes import RECIPES, matching, variants
 
 PACKAGE = Path(options_module.__file__).parent
 STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-OFFICIAL = ("pgm", "pclhd", "adca", "rpnr")
+OFFICIAL = ("pgm", "pclhd", "adca", "rpnr", "pca")
 
 
 def read(*argv, method="pclhd", dataset="sysu"):
@@ -119,14 +119,27 @@ SCRIPTS = {
         "mhl_weight": 0.5, "nrl": True, "nrl_weight": 10, "nrl_normalise": False,
         "jitter_exchanged": False, "jitter_infrared": False,
     },
+    "pca": {  # pca.md 2 to 6; two GPUs; ten galleries
+        "batch_size": 64, "batch_visible": 64, "momentum": 0.1, "bn_groups": 2,
+        "non_local": False, "memory": "sequential", "joint_k1": 40, "joint_k2": 32,
+        "tal": True, "cne": True, "mcl": True, "modality_lr": 0.01, "log_association": False,
+        "adversarial_from": {"intra": 25, "invariant": 0}, "start_competes": False,
+        "adversarial_weight": {"intra": 1.0, "invariant": 0.1}, "select": "mAP",
+        "eval_from": {"intra": 6, "invariant": 0}, "eval_draws": 10,
+        "jitter_exchanged": False, "jitter_infrared": False,
+    },
 }  # fmt: skip
+
+
+def at_stage(values, stage):
+    return {k: v[stage] if isinstance(v, dict) else v for k, v in values.items()}
 
 
 @pytest.mark.parametrize("method", OFFICIAL)
 def test_defaults_are_those_of_the_official_scripts(method):
     for stage in STAGES[method]:
         got = vars(read(method=method).at(stage))
-        expected = SHARED | SCRIPTS[method]
+        expected = at_stage(SHARED | SCRIPTS[method], stage)
         assert {key: got[key] for key in expected} == expected
         assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.6
 
@@ -136,12 +149,14 @@ REGDB = {  # pgm.md 8, pclhd.md 8, adca.md 11: what differs from SYSU-MM01
     "pclhd": {"batch_visible": {"intra": 64, "progressive": 128}},
     "adca": {},
     "rpnr": {"npc_members": 5, "batch_visible": 64},
+    "pca": {"eval_from": 0, "joint_k1": 38, "joint_k2": 18, "start_competes": True},
 }
 
 
 @pytest.mark.parametrize(
     ("method", "variant"),
-    [("pgm", "v2023"), ("pgm", "v2024")] + [(m, "upstream") for m in ("pclhd", "adca", "rpnr")],
+    [("pgm", "v2023"), ("pgm", "v2024")]
+    + [(m, "upstream") for m in ("pclhd", "adca", "rpnr", "pca")],
 )
 def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
     """Both generations of PGM run the same on RegDB (pgm.md, table of generations)."""
@@ -149,8 +164,7 @@ def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
     own = REGDB[method] | {"iters": 100, "data_dir": "data/RegDB", "trial": 1}
     for stage in STAGES[method]:
         got = vars(options.at(stage))
-        expected = SHARED | SCRIPTS[method] | own
-        expected = {k: v[stage] if isinstance(v, dict) else v for k, v in expected.items()}
+        expected = at_stage(SHARED | SCRIPTS[method] | own, stage)
         expected = {k: v for k, v in expected.items() if k not in ("eps", "eval_draws")}
         assert {key: got[key] for key in expected} == expected
         assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.3
@@ -333,7 +347,7 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
 
 
 def test_recipes_are_data():
-    known = {"RECIPES", "Row", "UNSUPERVISED", "matching", "variants"}
+    known = {"RECIPES", "Row", "UNSUPERVISED", "MATCHED", "matching", "variants"}
     assert not [n for n in vars(recipes) if n not in known and not n.startswith("__")]
 
 

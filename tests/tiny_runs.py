@@ -55,7 +55,7 @@ def arguments(method: str, logs: Path, *more: str, on: str = "sysu") -> list[str
     """Command line of a short training; what ``more`` says comes last and wins."""
     places = ["--method", method, "--data-dir", str(dataset(on)), "--logs-dir", str(logs)]
     numbers = [*SIZE, *SCHEDULE, *CLUSTERING, *BATCHES, *START, *SCORING, *DRAWS[on]]
-    return [*places, *numbers, *(JOINT if method in ("pclhd", "mmm") else []), *more]
+    return [*places, *numbers, *(JOINT if method in ("pclhd", "mmm", "pca") else []), *more]
 
 
 def run_folder(logs: Path, method: str, name: str = "seed1", on: str = "sysu") -> Path:

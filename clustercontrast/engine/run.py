@@ -85,8 +85,9 @@ class Run:
             UserError: the earlier stage has not finished in this run.
         """
         for name, origin in stage.starts_from.items():
-            earlier = origin.split(".")[0]
-            weights = saved_model(self.folder / earlier, source)["weights"]
+            earlier, network = origin.split(".")
+            model = saved_model(self.folder / earlier, source)
+            weights = model["companions"].get(network, model["weights"])
             stage.networks[name].load_state_dict(weights)
             self.log.say(f"{stage.name}.{name} starts from {earlier} ({source} model)")
 
@@ -108,12 +109,26 @@ class Run:
         """Save the network that training begins with, once, to measure training against it."""
         path = self.folder / stage.name / "start.pth"
         if stage.retrieval and not any(self.folder.glob("*/start.pth")):
-            weights = stage.networks[stage.retrieval].state_dict()
-            checkpoint.save(path, self._model(stage.name, -1, weights))
+            checkpoint.save(path, self._model(stage, -1))
 
     def remaining(self, stage: Stage) -> range:
         """Epochs still to do."""
         return range(self._next, stage.epochs.stop)
+
+    def rate_start(self, stage: Stage) -> None:
+        """Let the weights that a stage starts from compete for its best model.
+
+        Called in the first epoch, before training.  Nothing is committed yet: a run that is killed
+        in this epoch comes here again.
+        """
+        first = stage.epochs[0] - 1
+        with self.timed("evaluation"):
+            scores = self.evaluate(stage) if self.evaluate else {}
+        for rule in self._improved(first, scores):
+            model = self._model(stage, first)
+            checkpoint.save(checkpoint.best_file(self._stage_folder, rule), model)
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
+        self.log.say(f"{stage.name} before training: {shown}")
 
     # Epochs
 
@@ -189,13 +204,7 @@ class Run:
             ) from error
 
     def _commit(self, stage: Stage, epoch: int, scores: dict[str, float]) -> None:
-        models = {}
-        for rule, key in self.rules.items():
-            improved = rule not in self.best or scores.get(key, -1) > self.best[rule]["score"]
-            if key in scores and improved:
-                self.best[rule] = {"score": scores[key], "epoch": epoch}
-                weights = stage.networks[stage.retrieval].state_dict()
-                models[rule] = self._model(stage.name, epoch, weights)
+        models = {rule: self._model(stage, epoch) for rule in self._improved(epoch, scores)}
         if stage.labels:
             labels = self._stage_folder / "labels" / f"epoch_{epoch:03d}.npz"
             checkpoint.save_labels(labels, stage.labels)
@@ -203,8 +212,23 @@ class Run:
         state |= {"best": self.best, "about": self.about}
         checkpoint.commit(self._stage_folder, state, models)
 
-    def _model(self, stage: str, epoch: int, weights: dict) -> dict:
-        return {"stage": stage, "epoch": epoch, "weights": weights, "about": self.about}
+    def _improved(self, epoch: int, scores: dict[str, float]) -> list[str]:
+        """Note the rules under which these scores are the best so far."""
+        improved = []
+        for rule, key in self.rules.items():
+            if key in scores and scores[key] > self.best.get(rule, {"score": -1})["score"]:
+                self.best[rule] = {"score": scores[key], "epoch": epoch}
+                improved.append(rule)
+        return improved
+
+    def _model(self, stage: Stage, epoch: int) -> dict:
+        return {
+            "stage": stage.name,
+            "epoch": epoch,
+            "weights": stage.networks[stage.retrieval].state_dict(),
+            "companions": {name: stage.networks[name].state_dict() for name in stage.companions},
+            "about": self.about,
+        }
 
 
 def choose_device(name: str) -> torch.device:
@@ -228,7 +252,8 @@ def saved_model(folder: Path, which: str) -> dict:
     """A stage's model: "last" epoch, "start", or the best under a rule ("test", "cycle").
 
     Returns:
-        ``weights`` (state dict of the retrieval network), ``epoch``, ``stage`` and ``about``.
+        ``weights`` (state dict of the retrieval network), ``companions`` (name -> state dict of
+        other networks saved with it), ``epoch``, ``stage`` and ``about``.
 
     Raises:
         UserError: the stage has not been trained in that folder.
@@ -242,8 +267,12 @@ def saved_model(folder: Path, which: str) -> dict:
     if which != "last":
         file = folder / "start.pth" if which == "start" else checkpoint.best_file(folder, which)
         return checkpoint.load(file)
-    weights = state["networks"][state["retrieval"]]
-    return {key: state[key] for key in ("stage", "epoch", "about")} | {"weights": weights}
+    others = dict(state["networks"])
+    weights = others.pop(state["retrieval"])
+    return {key: state[key] for key in ("stage", "epoch", "about")} | {
+        "weights": weights,
+        "companions": others,
+    }
 
 
 def _summary(stage, epoch, loss, scores, best, seconds) -> str:

@@ -22,6 +22,7 @@ class Stage:
     Attributes:
         name: what the stage is for, in one word; its folder in the run.
         retrieval: name of the network that is evaluated and kept as best; None for nothing.
+        companions: further networks that are saved with the best model, for a later stage.
         starts_from: network -> "stage.network" of an earlier stage whose weights it takes.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
@@ -29,6 +30,7 @@ class Stage:
 
     name: str
     retrieval: str | None = None
+    companions: ClassVar[tuple[str, ...]] = ()
     starts_from: ClassVar[dict[str, str]] = {}
 
     def __init__(self, args: Namespace, data: Any, run: Any) -> None:

@@ -1,7 +1,7 @@
 """One file per paper.  A method is an ordered list of stages."""
 
 from clustercontrast.engine.stage import Stage
-from clustercontrast.methods import adca, mmm, pclhd, pgm, rpnr, supervised
+from clustercontrast.methods import adca, mmm, pca, pclhd, pgm, rpnr, supervised
 
 METHODS: dict[str, list[type[Stage]]] = {
     "adca": adca.STAGES,
@@ -9,5 +9,6 @@ METHODS: dict[str, list[type[Stage]]] = {
     "pclhd": pclhd.STAGES,
     "rpnr": rpnr.STAGES,
     "mmm": mmm.STAGES,
+    "pca": pca.STAGES,
     "supervised": supervised.STAGES,
 }

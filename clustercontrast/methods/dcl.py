@@ -252,24 +252,46 @@ class Intra(Stage):
             }
 
 
+def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:
+    """Clusters of joint labels (N_v + N_r,) that hold both modalities; ``split`` is N_v."""
+    visible, infrared = y[:split], y[split:]
+    return np.intersect1d(visible[visible >= 0], infrared[infrared >= 0])
+
+
 class Joint(Intra):
-    """Vocabulary of stages that also cluster both modalities together (PCLHD-4, MMM's CMC)."""
+    """Vocabulary of stages that also cluster both modalities together (PCLHD-4, CMC, CNE)."""
+
+    def joint_distances(self, features: Pair) -> csr_array:
+        """Jaccard distances of both modalities, visible rows first, expanded evenly over them."""
+        a = self.args
+        return balanced_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
+
+    def joint_labels(self, features: Pair) -> np.ndarray:
+        """Labels (N_v + N_r,) of both modalities clustered together, -1 for outliers."""
+        with self.run.timed("clustering"):
+            distances = self.joint_distances(tuple(f.to(self.run.device) for f in features))
+            y = dbscan(distances, self.args.eps_joint, self.args.min_samples)
+        lists = self.data.visible.list, self.data.infrared.list
+        mixed = len(mixed_clusters(y, len(features[0])))
+        self.facts |= {
+            "joint_clusters": clustering_quality(y, np.concatenate([x.identities for x in lists])),
+            "mixed_clusters": mixed,
+            "association_rate": mixed / max(1, y.max(initial=-1) + 1),
+        }
+        return y
 
     def cluster_jointly(self, features: Pair) -> None:
         """Cluster both modalities together; train on clusters that hold both."""
-        a, split = self.args, len(features[0])
-        with self.run.timed("clustering"):
-            both = (f.to(self.run.device) for f in features)
-            distances = balanced_jaccard(*both, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
-            y = dbscan(distances, a.eps_joint, a.min_samples)
-        mixed = np.intersect1d(y[:split][y[:split] >= 0], y[split:][y[split:] >= 0])
-        self.facts["mixed_clusters"] = len(mixed)
-        if len(mixed) < 2:
-            self.run.log.say("no joint cluster holds both modalities: joint step left out")
+        y, split = self.joint_labels(features), len(features[0])
+        if self.facts["mixed_clusters"] < 2:
+            self.run.log.say(
+                "fewer than two joint clusters hold both modalities: joint step left out of this "
+                f"epoch (raise --eps-joint, now {self.args.eps_joint}, if that goes on)"
+            )
             return
         c = balanced_centroids(*features, y)
         self.memory_joint = self.memory(c, c)
-        y = np.where(np.isin(y, mixed), y, -1)
+        y = np.where(np.isin(y, mixed_clusters(y, split)), y, -1)
         self.labels |= {"joint_visible": y[:split], "joint_infrared": y[split:]}
 
     def joint_terms(self, batch: Batch) -> Terms:

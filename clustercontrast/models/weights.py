@@ -97,6 +97,12 @@ def read(path: Path) -> State:
     )
 
 
+def companion(path: Path, name: str) -> State | None:
+    """A further network in a checkpoint of this project; None in files that do not have it."""
+    content = read_checkpoint(path)
+    return content.get("companions", content.get("networks", {})).get(name)
+
+
 def about(path: Path) -> dict:
     """What a checkpoint of this project says of itself; nothing for all others."""
     found = read_checkpoint(path).get("about")

@@ -10,8 +10,11 @@ from clustercontrast.engine import checkpoint
 from clustercontrast.engine.log import Log
 from clustercontrast.engine.run import Run
 
-METHODS = ("pclhd", "pgm", "adca", "rpnr", "mmm")
-FLAGS = {"mmm": ["--warm-epochs", "1"]}  # both halves of its last stage
+METHODS = ("pclhd", "pgm", "adca", "rpnr", "mmm", "pca")
+FLAGS = {  # both halves of a stage that changes under way
+    "mmm": ["--warm-epochs", "1"],
+    "pca": ["--adversarial-from", "1", "0"],
+}
 
 
 @pytest.fixture(autouse=True)

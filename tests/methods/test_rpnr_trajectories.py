@@ -1,8 +1,4 @@
-"""Iterations of RPNR's and MMM's official trainers on memories, recomputed by the real stages.
-
-As in ``test_trajectories``, float64 on the CPU; here the momentum of the memories is a float64
-number, since upstream ran with that default (README_b.md).
-"""
+"""Iterations of RPNR's and MMM's official trainers on memories, recomputed by the real stages."""
 
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -12,87 +8,20 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from official import assert_checksum, filled_encoder, matrix_convolution, tensors
+from official_steps import LOSS, check_step, make_stage, raw_rows, recorded, stream
 
-from clustercontrast import methods
 from clustercontrast.engine.loop import resumed_under, take_step
-from clustercontrast.engine.schedules import step_decay
 from clustercontrast.methods import dcl, mmm, rpnr
-from clustercontrast.models.weights import our_name
-from clustercontrast.options import parse
 
 RPNR = [f for f in golden_set.files_b("rpnr") if "/traj_" in f]
 MMM = [f for f in golden_set.files_b("mmm") if "/traj_joint" in f]
-LOSS, CHECKSUM = 1e-7, 1e-6  # manifest, float64
-
-
-@pytest.fixture(autouse=True)
-def _float64(monkeypatch):
-    monkeypatch.setattr(torch.nn.Conv2d, "forward", matrix_convolution)
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(torch.float32)
-
-
-def make_stage(make, method, facts):
-    """A stage with the official weights and optimiser, without data."""
-    names = {name: [s.name for s in stages] for name, stages in methods.METHODS.items()}
-    options = parse("sysu", names, ["--method", method])
-    stage = make(options.at(make.name), None, SimpleNamespace(device=torch.device("cpu")))
-    assert (stage.args.momentum, stage.args.temp) == (facts["momentum"], facts["temp"])
-    encoder = filled_encoder(True, bn_groups=facts["replicas"], salt=golden_set.salt_b()).train()
-    stage.encoder = stage.add("encoder", encoder)
-    parameters = [p for p in encoder.parameters() if p.requires_grad]
-    kind, _, rest = facts["optimiser"].partition("(")
-    if kind == "SGD":
-        rate = float(rest.split("lr=")[-1].split(",")[0].rstrip(")"))
-        optimiser = torch.optim.SGD(parameters, rate)
-    else:
-        assert kind == "Adam"
-        optimiser = torch.optim.Adam(parameters, stage.args.lr, weight_decay=5e-4)
-    stage.optimise("encoder", optimiser, step_decay(20))
-    return stage
-
-
-def raw_rows(name, count):
-    rows = golden_set.fill_b().centroid_rows(name, count, 2048, golden_set.salt_b())
-    return torch.from_numpy(rows).double()
-
-
-def stream(views, iteration, ids, facts):
-    size = facts["image"]
-    images = [
-        golden_set.fill().id_images(view, iteration, ids, *size, golden_set.salt_b())
-        for view in views
-    ]
-    return SimpleNamespace(
-        images=torch.from_numpy(np.concatenate(images)).double(),
-        labels=torch.from_numpy(np.tile(ids, len(views))),
-    )
-
-
-def check_step(stage, vectors, facts, step, memories):
-    """Gradients, weights, statistics and memory rows after one optimiser step."""
-    parameters = dict(stage.encoder.named_parameters())
-    skipped = set(facts["zero_gradient_parameters"])
-    ours = tensors(stage.encoder)
-    for name, expected in zip(vectors["param_names"], vectors[f"{step}/grads"], strict=True):
-        if str(name) not in skipped:
-            grad = parameters[our_name(str(name))].grad
-            assert_checksum(grad, expected, CHECKSUM, f"gradient {step} {name}")
-    for kind, names in (("params", "param_names"), ("buffers", "buffer_names")):
-        for name, expected in zip(vectors[names], vectors[f"{step}/{kind}"], strict=True):
-            assert_checksum(ours[our_name(str(name))], expected, CHECKSUM, f"{kind} {step} {name}")
-    for name, memory in memories.items():
-        for row, expected in zip(memory.rows, vectors[f"{step}/mem_{name}"], strict=True):
-            assert_checksum(row, expected, CHECKSUM, f"memory {step} {name}")
+pytestmark = pytest.mark.usefixtures("float64")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", RPNR)
 def test_rpnr_follows_the_official_trainer(file):
-    vectors, entry = golden_set.load(file), golden_set.entry_b(file)
-    facts = entry["params"] | {"zero_gradient_parameters": entry["zero_gradient_parameters"]}
+    vectors, facts = recorded(file)
     stage = make_stage(dcl.Intra if facts["stage"] == 1 else rpnr.Robust, "rpnr", facts)
     raw = {name: raw_rows(name, facts[f"C_{name}"]) for name in ("rgb", "ir")}
     memories = {name: stage.memory(rows, rows) for name, rows in raw.items()}
@@ -118,8 +47,7 @@ def test_rpnr_follows_the_official_trainer(file):
 @pytest.mark.slow
 @pytest.mark.parametrize("file", MMM)
 def test_mmm_joint_follows_the_official_trainer(file):
-    vectors, entry = golden_set.load(file), golden_set.entry_b(file)
-    facts = entry["params"] | {"zero_gradient_parameters": entry["zero_gradient_parameters"]}
+    vectors, facts = recorded(file)
     stage = make_stage(mmm.Joint, "mmm", facts)
     counts = {name: facts[f"C_{name}"] for name in ("rgb", "ir", "joint")}
     memories = {n: stage.memory(raw_rows(n, c), raw_rows(n, c)) for n, c in counts.items()}

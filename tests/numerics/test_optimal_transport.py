@@ -38,7 +38,7 @@ def recorded():
             yield pytest.param(regularisation, tolerance, case, id=f"{file}-{prefix}")
 
 
-@pytest.mark.parametrize(("regularisation", "tolerance", "case"), recorded())
+@pytest.mark.parametrize(("regularisation", "tolerance", "case"), list(recorded()))
 def test_plan_and_maps_equal_the_official_ones(regularisation, tolerance, case):
     plan = transport_plan(case["cost"].astype(np.float64), regularisation)
     np.testing.assert_allclose(plan, case["plan"], rtol=tolerance)

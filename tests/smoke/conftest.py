@@ -13,6 +13,7 @@ RUNS = {  # name -> method, flags
     "adca": ("adca", []),
     "rpnr": ("rpnr", ["--npc-members", "4"]),
     "mmm": ("mmm", ["--warm-epochs", "1"]),
+    "pca": ("pca", ["--adversarial-from", "1", "0"]),
     "supervised": ("supervised", []),
 }
 

@@ -25,6 +25,7 @@ METHOD_OF = {
     "adca": "adca",
     "rpnr": "rpnr",
     "mmm": "mmm",
+    "pca": "pca",
     "supervised": "supervised",
 }
 HEADINGS = PROTOCOLS["sysu"].modes
@@ -38,6 +39,7 @@ TERMS = {  # loss terms of the last stage
     "adca": {"infrared", "visible"},
     "rpnr": {"infrared", "visible", "cross", "hybrid", "relation_visible", "relation_infrared"},
     "mmm": {"identity", "triplet", "mimic_visible", "mimic_infrared", "alignment"},
+    "pca": {"infrared", "visible", "adversarial", "modality", "modality_accuracy"},
     "supervised": {"infrared", "visible"},
 }
 JOINT_TERMS = {"joint_infrared", "joint_visible"}

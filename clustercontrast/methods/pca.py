@@ -1,0 +1,150 @@
+"""PCA, or PCAL (IEEE TIFS 2025, doi:10.1109/TIFS.2025.3527356).
+
+Progressive Cross-modal Association Learning for Unsupervised Visible-Infrared Person
+Re-Identification.  No clusters are matched: what ties the modalities is learnt step by step.
+
+Stage "intra" is dual contrastive learning (:mod:`clustercontrast.methods.dcl`) with
+
+* TAL, triple-modal adversarial learning: a classifier D tells visible images V, their exchanged
+  views G and infrared images I apart, and from epoch 25 on the encoder makes all of them look like
+  G: L = L_V + L_I + λ L_adv with λ = 1, then 0.1 in stage "invariant".
+
+Stage "invariant" adds
+
+* CNE, cross-modal neighbour expansion: both modalities are clustered together by a Jaccard distance
+  whose query expansion weighs the visible and the infrared neighbours of an image alike;
+* MCL, modality-invariant contrastive learning: a joint memory of these clusters, with batches and
+  an optimiser step of its own in every iteration.
+
+Only the paper's abstract was among the sources: what is here is what the released code does.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from scipy.sparse import csr_array
+
+from clustercontrast.clustering.jaccard import jaccard
+from clustercontrast.data.batches import Batch
+from clustercontrast.engine.schedules import step_decay
+from clustercontrast.engine.stage import Terms
+from clustercontrast.losses.adversarial import adversarial_loss, modality_accuracy, modality_loss
+from clustercontrast.methods import dcl
+from clustercontrast.models import weights
+from clustercontrast.models.modality_classifier import ModalityClassifier
+
+
+class Adversarial(dcl.Joint):
+    """Dual contrastive learning, with triple-modal adversarial learning from a later epoch on."""
+
+    companions: ClassVar = ("modality_classifier",)
+
+    def setup(self) -> None:
+        super().setup()
+        a = self.args
+        self.modality_classifier = self.add(
+            "modality_classifier", ModalityClassifier(self.encoder.width)
+        )
+        sgd = torch.optim.SGD(
+            self.modality_classifier.parameters(),
+            a.modality_lr,
+            momentum=0.9,
+            weight_decay=a.weight_decay,
+            nesterov=True,
+        )
+        self.optimise("modality_classifier", sgd, step_decay(a.step_size))
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        means = self.centroids(features, labels)
+        self.memory_v, self.memory_r = self.memories(features, labels, means)
+        self.note_labels(labels)
+        self.associate(features)
+        yield self.batches()
+        self.export_labels(epoch)
+
+    def associate(self, features: dcl.Pair) -> None:
+        """Upstream clusters jointly here as well and uses nothing of it (quirk PCA-5)."""
+        if self.args.log_association:
+            self.joint_labels(features)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        labels = batch.visible.labels, batch.infrared.labels
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # [V; G], I
+        terms = self.own_terms(features, labels)  # L_I, L_V
+        if not self.args.tal:
+            yield "encoder", terms
+        elif epoch < self.args.adversarial_from:
+            yield "encoder", terms
+            yield "modality_classifier", self.modality_terms(features)
+        else:
+            yield "modality_classifier", self.modality_terms(features)
+            yield "encoder", terms | self.adversarial_term(features)
+
+    def modality_terms(self, features: dcl.Pair) -> Terms:
+        """L_mod, which trains the classifier alone, and its accuracy for the log."""
+        logits, infrared = self.modality_classifier(torch.cat(features).detach()), len(features[1])
+        return {
+            "modality": (1.0, modality_loss(logits, infrared)),
+            "modality_accuracy": (0.0, modality_accuracy(logits, infrared)),
+        }
+
+    def adversarial_term(self, features: dcl.Pair) -> Terms:
+        """L_adv of the classifier just stepped.
+
+        What it leaves in the classifier's gradients is dropped by the classifier's next step.
+        """
+        logits = self.modality_classifier(torch.cat(features))
+        loss = adversarial_loss(logits, len(features[1]))
+        return {"adversarial": (self.args.adversarial_weight, loss)}
+
+
+class Invariant(Adversarial):
+    """Modality-invariant contrast on joint clusters, by a second step in every iteration."""
+
+    name = "invariant"
+    starts_from: ClassVar = {
+        "encoder": "intra.encoder",
+        "modality_classifier": "intra.modality_classifier",
+    }
+
+    def setup(self) -> None:
+        super().setup()
+        if Path(self.args.start_from).is_file():
+            self.start_classifier(Path(self.args.start_from))
+
+    def start_classifier(self, path: Path) -> None:
+        """Weights of the classifier from the file that the encoder starts from, if it has any."""
+        state = weights.companion(path, "modality_classifier")
+        if state is not None:
+            weights.load(self.modality_classifier, state, str(path))
+        origin = "random weights: there are none in" if state is None else "from"
+        self.run.log.say(f"{self.name}.modality_classifier: {origin} {path}")
+
+    def associate(self, features: dcl.Pair) -> None:
+        if self.args.mcl:
+            self.cluster_jointly(features)
+
+    def joint_distances(self, features: dcl.Pair) -> csr_array:
+        """CNE; without it, the plain Jaccard distance of both modalities together."""
+        if self.args.cne:
+            return super().joint_distances(features)
+        a = self.args
+        return jaccard(torch.cat(features), a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        for batches in super().refresh(epoch):
+            if epoch == self.epochs[0] and self.args.start_competes:
+                self.run.rate_start(self)
+            yield batches
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        yield from super().iteration(batch, epoch)
+        if "joint_visible" in self.labels:
+            yield "encoder", self.joint_terms(batch)  # MCL
+
+
+STAGES = [Adversarial, Invariant]

@@ -1,0 +1,35 @@
+"""PCA's three-way modality classifier (pca.md 2.2)."""
+
+import itertools
+
+import torch
+from torch import nn
+
+MODALITIES = 3
+
+
+class ModalityClassifier(nn.Module):
+    """Tells visible, infrared and channel-exchanged features apart.
+
+    Eight blocks of convolution (kernel 3, stride 2), BatchNorm and ReLU halve the width down to 8,
+    over a sequence of length one: of every kernel only the centre meets data, the outer taps see
+    padding and merely decay.  It is an MLP in all but the scale of its first weights.
+
+    Args:
+        width: d, length of a feature; 2048 in the released code.
+    """
+
+    def __init__(self, width: int = 2048) -> None:
+        super().__init__()
+        widths = [width, 1024, 512, 256, 128, 64, 32, 16, 8]
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv1d(n, m, 3, stride=2, padding=1), nn.BatchNorm1d(m), nn.ReLU())
+                for n, m in itertools.pairwise(widths)
+            )
+        )
+        self.head = nn.Linear(widths[-1], MODALITIES)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, d) neck outputs, not normalised, to (B, 3) logits; BatchNorm sees the B at once."""
+        return self.head(self.blocks(features[:, :, None])[:, :, 0])

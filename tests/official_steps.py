@@ -1,0 +1,81 @@
+"""Iterations of an official trainer on memories, recomputed by a real stage (``manifest_b.json``).
+
+Float64 on the CPU, as recorded; the momentum of the memories is a float64 number, since upstream
+ran with that default (README_b.md).
+"""
+
+from types import SimpleNamespace
+
+import golden_set
+import numpy as np
+import torch
+from official import assert_checksum, filled_encoder, tensors
+
+from clustercontrast import methods
+from clustercontrast.engine.schedules import step_decay
+from clustercontrast.models.weights import our_name
+from clustercontrast.options import parse
+
+LOSS, CHECKSUM = 1e-7, 1e-6  # manifest, float64
+
+
+def recorded(file):
+    """Arrays of a recorded trajectory, and the facts of its manifest entry."""
+    entry = golden_set.entry_b(file)
+    dead = {"zero_gradient_parameters": entry["zero_gradient_parameters"]}
+    return golden_set.load(file), entry["params"] | dead
+
+
+def make_stage(make, method, facts):
+    """A stage with the official weights and optimiser, without data."""
+    names = {name: [s.name for s in stages] for name, stages in methods.METHODS.items()}
+    options = parse("sysu", names, ["--method", method])
+    stage = make(options.at(make.name), None, SimpleNamespace(device=torch.device("cpu")))
+    assert (stage.args.momentum, stage.args.temp) == (facts["momentum"], facts["temp"])
+    salt = golden_set.salt_b()
+    encoder = filled_encoder(stage.args.non_local, bn_groups=facts["replicas"], salt=salt).train()
+    stage.encoder = stage.add("encoder", encoder)
+    parameters = [p for p in encoder.parameters() if p.requires_grad]
+    kind, _, rest = facts["optimiser"].partition("(")
+    if kind == "SGD":
+        rate = float(rest.split("lr=")[-1].split(",")[0].rstrip(")"))
+        optimiser = torch.optim.SGD(parameters, rate)
+    else:
+        assert kind == "Adam"
+        optimiser = torch.optim.Adam(parameters, stage.args.lr, weight_decay=5e-4)
+    stage.optimise("encoder", optimiser, step_decay(20))
+    return stage
+
+
+def raw_rows(name, count):
+    rows = golden_set.fill_b().centroid_rows(name, count, 2048, golden_set.salt_b())
+    return torch.from_numpy(rows).double()
+
+
+def stream(views, iteration, ids, facts):
+    size = facts["image"]
+    images = [
+        golden_set.fill().id_images(view, iteration, ids, *size, golden_set.salt_b())
+        for view in views
+    ]
+    return SimpleNamespace(
+        images=torch.from_numpy(np.concatenate(images)).double(),
+        labels=torch.from_numpy(np.tile(ids, len(views))),
+    )
+
+
+def check_step(stage, vectors, facts, step, memories):
+    """Gradients, weights, statistics and memory rows after one optimiser step."""
+    parameters = dict(stage.encoder.named_parameters())
+    skipped = set(facts["zero_gradient_parameters"])
+    ours = tensors(stage.encoder)
+    for name, expected in zip(vectors["param_names"], vectors[f"{step}/grads"], strict=True):
+        if str(name) not in skipped:
+            grad = parameters[our_name(str(name))].grad
+            assert_checksum(grad, expected, CHECKSUM, f"gradient {step} {name}")
+    for kind, names in (("params", "param_names"), ("buffers", "buffer_names")):
+        for name, expected in zip(vectors[names], vectors[f"{step}/{kind}"], strict=True):
+            assert_checksum(ours[our_name(str(name))], expected, CHECKSUM, f"{kind} {step} {name}")
+    for name, memory in memories.items():
+        for row, expected in zip(memory.rows, vectors[f"{step}/mem_{name}"], strict=True):
+            assert_checksum(row, expected, CHECKSUM, f"memory {step} {name}")
