@@ -15,7 +15,7 @@ The way of the data::
     report/       tables, figures, the page of a run
     rendering/    people drawn by this project, to exercise all of it without a dataset
 
-``recipes.py`` holds every default, ``options.py`` every flag; ``cli.py`` has the commands,
+``recipes.py`` holds every default, ``flags.py`` every flag; ``cli.py`` has the commands,
 ``training.py`` what training does, ``results.py`` what testing does, ``sweep.py`` grids of runs.
 """
 

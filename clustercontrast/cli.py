@@ -19,8 +19,8 @@ from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, images_per_camera, verify_counts
 from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError, read_json, write_error
+from clustercontrast.flags import OneLineParser, count, draws, number
 from clustercontrast.models import weights
-from clustercontrast.options import OneLineParser, count, draws, number
 from clustercontrast.recipes import RECIPES
 from clustercontrast.report.tables import results_table
 from clustercontrast.results import Evaluation, say

@@ -1,266 +1,36 @@
-"""Every flag, once: parsing, per-stage values, and where each value comes from.
+"""The command line of training: per-stage values, and where each value comes from.
 
-No default stands here: they are in :mod:`clustercontrast.recipes`.  A method knows the flags that
-its recipe rows name; giving it another is an error, so that no flag is silently ignored.
+Flags are in :mod:`clustercontrast.flags`, defaults in :mod:`clustercontrast.recipes`.  A method
+knows the flags that its recipe rows name; giving it another is an error, so that no flag is
+silently ignored.
 """
 
 import argparse
-import contextlib
-import math
+import itertools
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 from clustercontrast.files import UserError
+from clustercontrast.flags import REJECTED, OneLineParser, Reject, add_flags
 from clustercontrast.recipes import RECIPES, matching, variants
 
 # A flag whose value is None takes this one's.
-FOLLOWS = {"eps_visible": "eps", "eps_infrared": "eps", "eps_joint": "eps"}
-
-# Flags that the official scripts accept and never read, or that stand under another name here.
-REJECTED = {
-    "--eps-gap": "no official script reads it",
-    "--features": "the AGW network ignores it",
-    "--dropout": "the AGW network ignores it",
-    "--pooling-type": "the AGW network always pools with GeM, p = 3",
-    "--warmup-step": "no official script reads it",
-    "--milestones": "no official script reads it",
-    "--use-hard": "say --memory hard",
-    "--memorybank": "say --memory sequential, hard or hybrid",
-    "-mb": "say --memory sequential, hard or hybrid",
-    "--arch": "say --depth and --non-local",
-    "-a": "say --depth and --non-local",
-    "--dataset": "the script's name says it",
-    "-d": "the script's name says it",
-    "--workers": "training has no loader processes; prepare_sysu.py takes -j",
-    "-j": "training has no loader processes; prepare_sysu.py takes -j",
-    "--resume": "the same command resumes by itself",
+FOLLOWS = {
+    "eps_visible": "eps",
+    "eps_infrared": "eps",
+    "eps_joint": "eps",
+    "k1_visible": "k1",
+    "first_momentum": "momentum",
 }
+
+DEPTHS = {"resnet": 50, "vit": 12}
+"""Depth of an architecture unless --depth says another."""
 
 RUN_ONLY = {  # where and how to run: may change when a run is resumed
     "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
     "test_batch", "checkpoint_groups", "draws", "allow_leak",
 }  # fmt: skip
-
-
-def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], Any]:
-    """A number of ``kind`` in [low, high], with a message that says so."""
-
-    def parse(text: str) -> Any:
-        with contextlib.suppress(ValueError):
-            if low <= kind(text) <= high and math.isfinite(kind(text)):
-                return kind(text)
-        bound = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
-        name = "a whole number" if kind is int else "a number"
-        raise argparse.ArgumentTypeError(f"'{text}' is not {name} {bound}")
-
-    return parse
-
-
-def onoff(text: str) -> bool:
-    """A switch with one value per stage."""
-    if text not in ("on", "off"):
-        raise argparse.ArgumentTypeError(f"'{text}' is neither on nor off")
-    return text == "on"
-
-
-count, natural = number(int, 1), number(int, 0)
-positive, share = number(float, 0), number(float, 0, 1)
-radius, draws = number(float, 1e-6, 1), number(int, 1, 10)
-
-
-def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
-    """All flags, in groups.  ``stages`` of the method name the per-stage values."""
-
-    def group(title: str) -> tuple[Callable, Callable, Callable]:
-        section = parser.add_argument_group(title)
-
-        def staged(flag: str, kind: Callable, text: str, *short: str, **more: Any) -> None:
-            metavar = flag.lstrip("-").replace("-", "_").upper()
-            action = PerStage(kind, stages, more.pop("choices", None))
-            section.add_argument(
-                *short, flag, nargs="+", type=action, metavar=metavar, help=text, **more
-            )
-
-        def switch(flag: str, text: str) -> None:
-            section.add_argument(flag, action=argparse.BooleanOptionalAction, help=text)
-
-        return section.add_argument, staged, switch
-
-    plain, staged, switch = group("run")
-    plain("--method", help="which paper: adca, pgm, pclhd, rpnr, mmm, pca; or supervised (none)")
-    plain("--variant", help="named set of defaults, such as pclhd's upstream and paper")
-    plain(
-        "--name", help="the run's folder below LOGS_DIR/<dataset>/<method> (seed<SEED> if left out)"
-    )
-    plain("--logs-dir", help="folder of all runs")
-    plain("--stages", nargs="+", choices=list(stages), help="run these stages only")
-    plain("--device", help="auto, cpu, cuda or cuda:N")
-    plain("--precision", choices=["fp32", "tf32", "bf16"], help="fp32 as upstream; bf16 autocast")
-    plain("--seed", type=natural, help="of the one generator behind all randomness")
-    plain("--print-freq", type=count, help="iterations between two lines of log.txt")
-    switch("--overwrite", "delete what a run of this name left behind and start anew")
-
-    plain, staged, switch = group("data")
-    plain("--data-dir", help="the dataset as it was downloaded (prepared by prepare_<dataset>.py)")
-    plain("--cache-dir", help="prepared images (default: beside the dataset, DATA_DIR-HxW)")
-    plain("--height", type=number(int, 16), help="image height in pixels, as prepared")
-    plain("--width", type=number(int, 16), help="image width in pixels, as prepared")
-    plain("--trial", nargs="+", type=count, help="RegDB: splits to train on, a model for each")
-    switch("--allow-leak", "RegDB: accept first weights of another trial, which saw its people")
-
-    plain, staged, switch = group("model")
-    plain("--depth", type=int, choices=[10, 18, 34, 50], help="ResNet depth; 50 in every paper")
-    switch("--non-local", "non-local blocks (off for ADCA and PCA, on for the others)")
-    plain("--pretrained", help="first weights: imagenet, random, or a checkpoint's PATH")
-    plain(
-        "--start-from",
-        help="weights a later stage starts from: the earlier stage's best model by 'test' score "
-        "(upstream) or by label-free 'cycle' consistency, its 'last' epoch, 'pretrained' (no "
-        "earlier stage), or the PATH of a checkpoint",
-    )
-    plain(
-        "--stage1", metavar="PATH", help="checkpoint in place of the first stage, not trained then"
-    )
-    plain("--bn-groups", type=count, help="GPUs whose BatchNorm is emulated (common.md 8)")
-    switch("--checkpoint-groups", "recompute each BatchNorm group in backward: 1/G of the memory")
-
-    plain, staged, switch = group("schedule")
-    staged("--epochs", count, "label refreshes per stage")
-    staged("--iters", natural, "iterations per epoch; 0: one pass over the images (MMM)")
-    staged("--lr", positive, "base learning rate of Adam")
-    staged("--weight-decay", positive, "L2 added to the gradient by Adam")
-    staged("--step-size", count, "epochs after which the learning rate falls to a tenth")
-
-    plain, staged, switch = group("batches and views")
-    staged("--batch-size", count, "infrared images per batch", "-b")
-    staged("--batch-visible", count, "visible images per batch; each gives two views")
-    staged("--num-instances", count, "images per cluster in a batch, K; also M of Eq. 17")
-    switch("--cam", "draw a cluster's images from other cameras than the first one's")
-    staged("--padding", natural, "black pixels around an image before the random crop")
-    staged("--flip", share, "probability of the horizontal flip")
-    staged("--erasing", share, "probability of random erasing")
-    switch("--jitter-exchanged", "colour jitter before the channel exchange (PGM)")
-    switch("--jitter-infrared", "colour jitter of infrared images (PGM v2024, stage 1)")
-
-    plain, staged, switch = group("pseudo labels")
-    staged("--eps", radius, "DBSCAN radius in Jaccard distance, all modalities")
-    staged("--eps-visible", radius, "the same for visible images (follows --eps)")
-    staged("--eps-infrared", radius, "the same for infrared images (follows --eps)")
-    staged("--eps-joint", radius, "the same for the joint clustering (follows --eps)")
-    staged("--min-samples", count, "neighbours that make a core point, itself included")
-    staged("--k1", count, "k-reciprocal neighbours, self included")
-    staged("--k2", count, "neighbours of the query expansion; 1 switches it off")
-    staged("--joint-k1", count, "k1 of the joint clustering (PCLHD, MMM, PCA)")
-    staged("--joint-k2", count, "k2 of the joint clustering (PCLHD, MMM, PCA)")
-    plain("--pseudo-labels", metavar="PATH", help="read labels from a file instead of clustering")
-    staged("--export-labels", onoff, "on: write features and labels after the last epoch")
-    plain("--neighbours", choices=["torch", "faiss"], help="backend of the neighbour search")
-
-    plain, staged, switch = group("association")
-    plain(
-        "--association",
-        choices=["pgm", "mmm", "ot", "cma", "hungarian", "none"],
-        help="matching of clusters: progressive graph matching, MMM's sub-memories, RPNR's optimal "
-        "transport, ADCA's votes, one-to-one assignment",
-    )
-    switch(
-        "--match-always",
-        "match even when infrared clusters outnumber visible ones; off, such epochs have no cross-"
-        "modality contrast, as in the released code of PGM on SYSU-MM01 and of PCLHD on RegDB",
-    )
-    staged("--cross-weight", positive, "weight of the cross-modality contrast")
-    plain("--vote-threshold", type=share, help="cma: similarity from which an image pair votes")
-    plain("--ot-regularisation", type=number(float, 1e-3), help="ot: entropic regularisation")
-    switch("--forget-last", "mmm: leave out the last cluster, as MMM's released code does (MMM-1)")
-    staged("--aggregation-weight", share, "ADCA: weight of the visible row (paper: λ)")
-
-    plain, staged, switch = group("memories")
-    staged("--temp", number(float, 1e-4), "temperature (paper: τ)")
-    staged("--momentum", share, "weight of the OLD row in an update (paper: α)")
-    kinds = ["sequential", "hard", "hybrid"]
-    staged("--memory", str, f"kind of memory, of {', '.join(kinds)}", choices=kinds)
-    plain(
-        "--memory-gradient",
-        choices=["upstream", "clean"],
-        help="rows a gradient is formed with when a memory is called twice: as upstream (already "
-        "rewritten by the later call), or those of the forward pass",
-    )
-    staged("--smooth", share, "label smoothing of memory losses (upstream: 0.1 if above 0)")
-
-    plain, staged, switch = group("PCLHD")
-    staged("--hard-weight", share, "weight of hard prototypes (paper: λ of Eq. 23)")
-    staged("--centroid-weight", share, "weight of centroid prototypes in a hybrid memory")
-    staged("--hinge", positive, "centroid loss below which it gives no gradient")
-    plain("--hard-init", choices=["centroid", "farthest"], help="first hard prototypes (Eq. 6-7)")
-    staged("--hard-k", count, "farthest members averaged by --hard-init farthest (Fig. 2b: k)")
-    switch("--hpcl", "hard prototype loss (Eq. 6-15); off, hybrid memories become sequential ones")
-    switch("--dpcl", "dynamic prototype loss (Eq. 17-22)")
-    staged("--dynamic-weight", positive, "its weight (variant paper: follows 1 - HARD_WEIGHT)")
-    plain(
-        "--dynamic-query",
-        choices=["momentum", "online"],
-        help="encoder of its queries: momentum (upstream, no gradient) or online",
-    )
-    switch("--joint-branch", "third clustering over both modalities, with a step of its own")
-    staged("--ema-decay", share, "weight of the old momentum encoder (paper: β)")
-    plain("--retrieval", choices=["momentum_encoder", "encoder"], help="network that is evaluated")
-
-    plain, staged, switch = group("RPNR")
-    switch("--npc", "noisy pseudo-label calibration")
-    staged("--npc-members", count, "densest members of a cluster that make its prototype (T)")
-    staged("--npc-threshold", share, "cosine from which two members are near each other")
-    switch("--mhl", "memory hybrid learning")
-    staged("--mhl-weight", positive, "its weight")
-    switch("--nrl", "neighbour relation learning")
-    staged("--nrl-weight", positive, "its weight")
-    switch("--nrl-normalise", "form its weights from normalised features, so that they attract")
-
-    plain, staged, switch = group("MMM")
-    staged("--warm-epochs", natural, "epochs of plain classification before confidences")
-    staged("--margin", positive, "of the triplet loss")
-    staged("--mimic-weight", positive, "weight of the self-mimic loss")
-    staged("--alignment-weight", positive, "weight of the discrepancy between modalities (MMD)")
-
-    plain, staged, switch = group("PCA")
-    switch("--tal", "triple-modal adversarial learning: classifier and adversarial loss")
-    staged("--adversarial-from", natural, "first epoch in which the encoder sees that loss")
-    staged("--adversarial-weight", positive, "its weight (stage 1, stage 2)")
-    staged("--modality-lr", positive, "learning rate of the modality classifier's SGD")
-    switch("--cne", "expand joint neighbours evenly over the modalities; off: plain Jaccard")
-    switch("--mcl", "joint clustering, joint memory and their own step in stage 2")
-    switch("--log-association", "cluster jointly in stage 1 too, for the log alone, as upstream")
-    switch(
-        "--start-competes",
-        "stage 2's first weights may be its best model (upstream: RegDB, not SYSU-MM01)",
-    )
-
-    plain, staged, switch = group("evaluation")
-    staged("--eval-from", natural, "first epoch evaluated; the last one always is")
-    staged("--eval-step", count, "epochs between two evaluations")
-    plain("--eval-draws", type=draws, help="SYSU-MM01: gallery draws of these evaluations")
-    plain("--draws", type=draws, help="SYSU-MM01: gallery draws of the final test")
-    plain("--select", choices=["rank1", "mAP"], help="test score of the best model, as upstream")
-    plain("--selection-images", type=count, help="training images per modality of the cycle score")
-    plain("--test-batch", type=count, help="images per forward when features are extracted")
-
-
-class PerStage:
-    """Type of a per-stage flag: VALUE, one VALUE per stage, or STAGE=VALUE."""
-
-    def __init__(self, kind: Callable, stages: Sequence[str], choices: Sequence[str] | None):
-        self.kind, self.stages, self.choices = kind, stages, choices
-
-    def __call__(self, text: str) -> tuple[str | None, Any]:
-        """Parse one word of the flag."""
-        stage, equals, value = text.rpartition("=")
-        if equals and stage not in self.stages:
-            raise argparse.ArgumentTypeError(
-                f"no stage '{stage}': the stages are {', '.join(self.stages)}"
-            )
-        if self.choices and value not in self.choices:
-            raise argparse.ArgumentTypeError(f"'{value}' is not one of {', '.join(self.choices)}")
-        return stage or None, self.kind(value)
 
 
 class Options:
@@ -281,13 +51,22 @@ class Options:
             for name, value in self.values.items()
         }
         for name, leader in FOLLOWS.items():
-            if flags.get(name) is None:
+            if name in flags and flags[name] is None:
                 flags[name] = flags[leader]
+        flags["depth"] = flags["depth"] or DEPTHS[flags["arch"]]
+        if flags["first_epoch"] is None:
+            flags["first_epoch"] = self._epochs_before(stage)
         if "dynamic_weight" in flags and flags["dynamic_weight"] is None:
             flags["dynamic_weight"] = 1 - flags["hard_weight"]  # Eq. 23: λ and 1 - λ
         if not flags.get("hpcl", True) and flags["memory"] == "hybrid":
             flags["memory"] = "sequential"
         return Namespace(**flags)
+
+    def _epochs_before(self, stage: str) -> int:
+        """Epochs of all earlier stages of the method."""
+        before = itertools.takewhile(lambda name: name != stage, self.values["first_epoch"])
+        epochs = self.values["epochs"]
+        return sum(epochs[name] if isinstance(epochs, dict) else epochs for name in before)
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -382,26 +161,6 @@ def defaults(
         for name, value in recipe.items()
     }
     return per_stage | {"variant": variant}, origins
-
-
-class Reject(argparse.Action):
-    """A flag of the official scripts that does nothing here: say why."""
-
-    def __init__(self, *args: Any, reason: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.reason = reason
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        """Refuse the flag."""
-        parser.error(f"{'/'.join(self.option_strings)} is not a flag here: {self.reason}")
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong command line as one line, without the usage of sixty flags."""
-
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong."""
-        raise UserError(f"{message} (--help lists the flags)")
 
 
 def _describe(parser: argparse.ArgumentParser, recipe: dict, origins: dict[str, str]) -> None:

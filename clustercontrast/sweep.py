@@ -19,8 +19,9 @@ from pathlib import Path
 
 from clustercontrast.cli import command
 from clustercontrast.files import UserError, atomic, write_json
+from clustercontrast.flags import OneLineParser
 from clustercontrast.methods import METHODS
-from clustercontrast.options import OneLineParser, parse
+from clustercontrast.options import parse
 from clustercontrast.report.comparison import grid_table
 from clustercontrast.results import say
 from clustercontrast.training import run_folder, train_runs

@@ -123,9 +123,9 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
     report = results.report_folder(folder, stages[-1].name) / "report.json"
     if not report.exists():
         return False
-    epochs = [checkpoint.last(end.parent)["epoch"] + 1 for end in ends]
-    wanted = [options.at(stage.name).epochs for stage in stages]
-    return epochs == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
+    reached = [checkpoint.last(end.parent)["epoch"] for end in ends]
+    wanted = [stage(options.at(stage.name), None, None).epochs[-1] for stage in stages]
+    return reached == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
 
 
 def _about(options: Options, dataset: str, rendered: bool) -> dict:

@@ -4,6 +4,7 @@ Float64 on the CPU, as recorded; the momentum of the memories is a float64 numbe
 ran with that default (README_b.md).
 """
 
+import re
 from types import SimpleNamespace
 
 import golden_set
@@ -36,15 +37,19 @@ def make_stage(make, method, facts):
     encoder = filled_encoder(stage.args.non_local, bn_groups=facts["replicas"], salt=salt).train()
     stage.encoder = stage.add("encoder", encoder)
     parameters = [p for p in encoder.parameters() if p.requires_grad]
-    kind, _, rest = facts["optimiser"].partition("(")
-    if kind == "SGD":
-        rate = float(rest.split("lr=")[-1].split(",")[0].rstrip(")"))
-        optimiser = torch.optim.SGD(parameters, rate)
-    else:
-        assert kind == "Adam"
-        optimiser = torch.optim.Adam(parameters, stage.args.lr, weight_decay=5e-4)
+    optimiser = optimiser_of(facts["optimiser"], parameters, stage.args.lr)
     stage.optimise("encoder", optimiser, step_decay(20))
     return stage
+
+
+def optimiser_of(text, parameters, rate):
+    """The optimiser of a recording, such as ``SGD(lr=0.01)``; ``rate`` is our default."""
+    kind, _, rest = text.partition("(")
+    given = dict(re.findall(r"(lr|momentum|weight_decay)=([\d.e-]+)", rest))
+    values = {name: float(value) for name, value in given.items()}
+    if "weight_decay" in values:  # the run's own values, not a probe's
+        assert (values["lr"], values["weight_decay"]) == (rate, 5e-4)
+    return {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}[kind](parameters, **values)
 
 
 def raw_rows(name, count):
@@ -64,7 +69,7 @@ def stream(views, iteration, ids, facts):
     )
 
 
-def check_step(stage, vectors, facts, step, memories):
+def check_step(stage, vectors, facts, step, memories, our_name=our_name):
     """Gradients, weights, statistics and memory rows after one optimiser step."""
     parameters = dict(stage.encoder.named_parameters())
     skipped = set(facts["zero_gradient_parameters"])

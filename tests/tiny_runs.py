@@ -58,16 +58,27 @@ def arguments(method: str, logs: Path, *more: str, on: str = "sysu") -> list[str
     return [*places, *numbers, *(JOINT if method in ("pclhd", "mmm", "pca") else []), *more]
 
 
+def epochs_of(method: str) -> list[tuple[str, int]]:
+    """Stage and number of every epoch of a short training."""
+    names = {name: [stage.name for stage in stages] for name, stages in METHODS.items()}
+    options = parse("sysu", names, arguments(method, Path("logs")))
+    stages = (make(options.at(make.name), None, None) for make in METHODS[method])
+    return [(stage.name, epoch) for stage in stages for epoch in stage.epochs]
+
+
 def run_folder(logs: Path, method: str, name: str = "seed1", on: str = "sysu") -> Path:
     return logs / on / method / name
 
 
 class SmallEncoder(nn.Module):
-    """What the stages know of a network: two stems, a shared part with BatchNorm, a neck."""
+    """What the stages know of a network: two stems, a shared part with BatchNorm, a neck.
+
+    With ``shallow``, rows are [deep; shallow] and not normalised, as a vision transformer's.
+    """
 
     width = 16
 
-    def __init__(self) -> None:
+    def __init__(self, shallow: bool = False) -> None:
         super().__init__()
         self.stems = nn.ModuleDict(
             {name: nn.Conv2d(3, 8, 5, stride=4) for name in ("visible", "infrared")}
@@ -77,21 +88,31 @@ class SmallEncoder(nn.Module):
             nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
         )
         self.neck = nn.BatchNorm1d(16)
+        self.shallow_neck = nn.BatchNorm1d(8) if shallow else None
 
     def forward(self, visible, infrared):
-        return self.neck(self.pooled(visible, infrared)).split([len(visible), len(infrared)])
+        rows = self.features(self.stemmed(visible, infrared))
+        return rows.split([len(visible), len(infrared)])
+
+    def features(self, maps):
+        deep = self.neck(self.shared(maps).mean((2, 3)))
+        if self.shallow_neck is None:
+            return deep
+        return torch.cat([deep, self.shallow_neck(maps.amax((2, 3))).repeat(1, 2)], dim=1)
 
     def pooled(self, visible, infrared):
-        maps = torch.cat([self.stems["visible"](visible), self.stems["infrared"](infrared)])
-        return self.shared(maps).mean((2, 3))
+        return self.shared(self.stemmed(visible, infrared)).mean((2, 3))
+
+    def stemmed(self, visible, infrared):
+        return torch.cat([self.stems["visible"](visible), self.stems["infrared"](infrared)])
 
     def embed(self, images, modality):
-        features = self.neck(self.shared(self.stems[modality](images)).mean((2, 3)))
-        return features / features.norm(dim=1, keepdim=True)
+        rows = self.features(self.stems[modality](images))
+        return rows if self.shallow_neck else rows / rows.norm(dim=1, keepdim=True)
 
 
 def rebuilt(state: dict) -> SmallEncoder:
-    network = SmallEncoder()
+    network = SmallEncoder("shallow_neck.weight" in state)
     network.load_state_dict(state)
     return network
 
@@ -99,11 +120,11 @@ def rebuilt(state: dict) -> SmallEncoder:
 def never_trained(state: dict) -> dict:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return SmallEncoder().state_dict()
+        return SmallEncoder("shallow_neck.weight" in state).state_dict()
 
 
 def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(dcl, "build_encoder", lambda args: SmallEncoder())
+    patch.setattr(dcl, "build_encoder", lambda args, shallow=False: SmallEncoder(shallow))
     patch.setattr(weights, "network_for", rebuilt)
     patch.setattr(weights, "untrained", never_trained)
 

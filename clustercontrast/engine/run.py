@@ -75,7 +75,7 @@ class Run:
         return state is not None and state["epoch"] == epochs[-1]
 
     def hand_over(self, stage: Stage, source: str) -> None:
-        """Give a stage the weights of an earlier one.
+        """Give a stage the weights of an earlier one, and the optimisers of the one it continues.
 
         Args:
             stage: receives weights for the networks of its ``starts_from``.
@@ -90,6 +90,10 @@ class Run:
             weights = model["companions"].get(network, model["weights"])
             stage.networks[name].load_state_dict(weights)
             self.log.say(f"{stage.name}.{name} starts from {earlier} ({source} model)")
+        if stage.continues:
+            kept = checkpoint.last(self.folder / stage.continues)["optimisers"]
+            for name, optimiser in stage.optimisers.items():
+                optimiser.optimiser.load_state_dict(kept[name])
 
     def resume(self, stage: Stage) -> None:
         """Go on after the stage's last whole epoch, if there is one."""
@@ -137,6 +141,8 @@ class Run:
         self._meter, self._seconds = Meter(), {}
         self._started = time.perf_counter()
         self.position = f"in epoch {epoch} of stage {stage.name}"
+        # What layers draw (stochastic depth) depends on the epoch alone, hence not on a resume.
+        torch.manual_seed(stage.args.seed + zlib.crc32(f"{stage.name} {epoch}".encode()))
 
     def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterable:
         """The batches, behind a bar with loss, images per second and remaining time."""
@@ -285,4 +291,13 @@ def _summary(stage, epoch, loss, scores, best, seconds) -> str:
     if "test" in best:
         score, of = best["test"]["score"], best["test"]["epoch"]
         parts.append(f"best on test {score:.2f} (epoch {of})")
-    return "  ".join((*parts, f"{seconds['total']:.0f} s"))
+    return "  ".join((*parts, _split(seconds)))
+
+
+def _split(seconds: dict[str, float]) -> str:
+    """Seconds of an epoch, and the shares that are worth naming, largest first."""
+    total = seconds["total"]
+    shares = {n: 100 * s / max(total, 1e-9) for n, s in seconds.items() if n != "total"}
+    named = sorted(shares.items(), key=lambda item: -item[1])
+    shown = ", ".join(f"{name} {share:.0f} %" for name, share in named if share >= 1)
+    return f"{total:.0f} s ({shown})"

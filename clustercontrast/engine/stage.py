@@ -22,6 +22,7 @@ class Stage:
     Attributes:
         name: what the stage is for, in one word; its folder in the run.
         retrieval: name of the network that is evaluated and kept as best; None for nothing.
+        continues: earlier stage whose optimisers this one goes on with, instead of new ones.
         companions: further networks that are saved with the best model, for a later stage.
         starts_from: network -> "stage.network" of an earlier stage whose weights it takes.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
@@ -30,6 +31,7 @@ class Stage:
 
     name: str
     retrieval: str | None = None
+    continues: ClassVar[str | None] = None
     companions: ClassVar[tuple[str, ...]] = ()
     starts_from: ClassVar[dict[str, str]] = {}
 
@@ -59,7 +61,8 @@ class Stage:
     @property
     def epochs(self) -> range:
         """Epochs of the stage; its schedule and log count in these numbers."""
-        return range(self.args.epochs)
+        first = self.args.first_epoch
+        return range(first, first + self.args.epochs)
 
     def add(self, name: str, network: nn.Module) -> nn.Module:
         """Register a network: it is put on the device, trained, saved and resumed."""

@@ -1,4 +1,6 @@
-"""Relations between neighbours in a batch, without labels (RPNR's NRL)."""
+"""Losses of neighbours, without labels: of a batch (RPNR's NRL), of a whole modality (SDCL)."""
+
+import math
 
 import torch
 import torch.nn.functional as F
@@ -38,6 +40,51 @@ def relation_contrast(
     pull = weights * scaled.square()
     push = (1 - weights) * F.relu(delta - scaled).square()
     return (pull + push)[~itself].sum() / (size * (size - 1))
+
+
+@torch.no_grad()
+def shared_neighbours(
+    own_deep: torch.Tensor,
+    own_shallow: torch.Tensor,
+    bank_deep: torch.Tensor,
+    bank_shallow: torch.Tensor,
+    threshold: float = 0.9,
+) -> torch.Tensor:
+    """Images that are near by the deep and by the shallow row (sdcl.md 4.1).
+
+    Near is a similarity above ``threshold`` times the greatest one; in the own modality that is the
+    similarity to oneself.  Where the greatest similarity is negative nobody is near.
+
+    Args:
+        own_deep: (B, d) unit rows of the queries' images.
+        own_shallow: (B, d).
+        bank_deep: (N, d) unit rows of all images of a modality.
+        bank_shallow: (N, d).
+        threshold: share of the greatest similarity.
+
+    Returns:
+        (B, N) bool.
+    """
+    with torch.autocast(own_deep.device.type, enabled=False):
+        deep, shallow = own_deep @ bank_deep.T, own_shallow @ bank_shallow.T
+    near = deep > threshold * deep.amax(dim=1, keepdim=True)
+    return near & (shallow > threshold * shallow.amax(dim=1, keepdim=True))
+
+
+def neighbour_contrast(logits: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
+    """Mean over the queries of -Σ_{j ∈ N_i} log max(p_ij, 1e-8) / (|N_i| + 1) (sdcl.md 4.1).
+
+    Args:
+        logits: (B, N) similarities over the temperature, of which p is the soft-max.
+        neighbours: (B, N) bool, N_i; without any the query counts as 0.
+
+    Returns:
+        Scalar.
+    """
+    query, image = neighbours.nonzero(as_tuple=True)
+    log_p = logits[query, image] - logits.logsumexp(dim=1)[query]
+    sums = logits.new_zeros(len(logits)).index_add(0, query, log_p.clamp(min=math.log(1e-8)))
+    return -(sums / (neighbours.sum(dim=1) + 1)).mean()
 
 
 def _distances(x: torch.Tensor) -> torch.Tensor:

@@ -40,16 +40,46 @@ from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.memory import ClusterMemory, HybridMemory
 from clustercontrast.models import weights
-from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.models.two_stream_resnet import BODIES, TwoStreamResNet
+from clustercontrast.models.vision_transformer import TwoStreamViT
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = tuple[np.ndarray, np.ndarray]
 Memory = ClusterMemory | HybridMemory
 
 
-def build_encoder(args: Namespace) -> TwoStreamResNet:
-    """The network that the flags describe, with random weights."""
-    return TwoStreamResNet(args.depth, args.non_local, args.bn_groups, args.checkpoint_groups)
+def build_encoder(args: Namespace, shallow: bool = False) -> TwoStreamResNet | TwoStreamViT:
+    """The network that the flags describe, with random weights.
+
+    Args:
+        args: flags.
+        shallow: rows of two features, [deep; shallow], which the vision transformer has.
+
+    Raises:
+        UserError: no such network.
+    """
+    return _resnet(args, shallow) if args.arch == "resnet" else _vit(args, shallow)
+
+
+def _resnet(a: Namespace, shallow: bool) -> TwoStreamResNet:
+    if shallow:
+        raise UserError("a ResNet has no shallow feature, which this method needs: say --arch vit")
+    if a.depth not in BODIES:
+        known = ", ".join(map(str, BODIES))
+        raise UserError(f"--depth {a.depth} is no ResNet of this project: choose from {known}")
+    return TwoStreamResNet(a.depth, a.non_local, a.bn_groups, a.checkpoint_groups)
+
+
+def _vit(a: Namespace, shallow: bool) -> TwoStreamViT:
+    if a.vit_width % 64 or a.depth < 2 or a.height % 16 or a.width % 16:
+        raise UserError(
+            f"a ViT needs images of whole 16x16 patches (--height {a.height}, --width {a.width}), "
+            f"a token length in multiples of 64 (--vit-width {a.vit_width}) and two blocks or more "
+            f"(--depth {a.depth})"
+        )
+    tokens = (a.height // 16) * (a.width // 16)
+    sizes = tokens, a.vit_width, a.depth
+    return TwoStreamViT(*sizes, a.drop_path, shallow, a.bn_groups, a.checkpoint_groups)
 
 
 class Intra(Stage):
@@ -85,7 +115,7 @@ class Intra(Stage):
             if self.args.start_from in ("test", "cycle", "last"):
                 return  # the pipeline hands them over
             source = self.args.start_from
-        report = weights.start(self.encoder, source, self.args.depth)
+        report = weights.start(self.encoder, source)
         self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
 
     def optimise_with_adam(self, *networks: nn.Module) -> None:
@@ -110,11 +140,10 @@ class Intra(Stage):
         if a.pseudo_labels:
             lists = self.data.visible.list, self.data.infrared.list
             return pseudo_labels.load(Path(a.pseudo_labels), lists)[0]
-        for name, f, eps in zip(
-            ("visible", "infrared"), features, (a.eps_visible, a.eps_infrared), strict=True
-        ):
+        settings = (("visible", a.k1_visible, a.eps_visible), ("infrared", a.k1, a.eps_infrared))
+        for f, (name, k1, eps) in zip(features, settings, strict=True):
             with self.run.timed("clustering"):
-                distances = jaccard(f.to(self.run.device), a.k1, a.k2, eps, a.neighbours)
+                distances = jaccard(f.to(self.run.device), k1, a.k2, eps, a.neighbours)
                 labels.append(self.cluster(name, distances, eps))
         return tuple(labels)
 
@@ -215,12 +244,15 @@ class Intra(Stage):
         if not is_visible:
             return (View(jitter=a.jitter_infrared, channels="adaptive_gray", **shared),)
         exchanged = View(jitter=a.jitter_exchanged, channels="exchange", **shared)
-        return View(**shared), exchanged
+        return View(jitter=a.jitter_visible, **shared), exchanged
 
     def _check_flags(self) -> None:
         a = self.args
-        if a.k2 > a.k1:
-            raise UserError(f"--k2 {a.k2} is larger than --k1 {a.k1}: the expansion is part of it")
+        for flag, k1 in (("--k1", a.k1), ("--k1-visible", a.k1_visible)):
+            if a.k2 > k1:
+                raise UserError(
+                    f"--k2 {a.k2} is larger than {flag} {k1}: the expansion is part of it"
+                )
         for flag, size, images in (
             ("--batch-size", a.batch_size, a.batch_size),
             ("--batch-visible", a.batch_visible, 2 * a.batch_visible),

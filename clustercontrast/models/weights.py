@@ -15,9 +15,13 @@ from torch import nn
 from torchvision.models import get_model_weights
 
 from clustercontrast.files import UserError
+from clustercontrast.models import vit_weights
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.models.vision_transformer import TwoStreamViT
 
 State = dict[str, torch.Tensor]
+FRESH = ("neck", "trunk.non_local")
+"""Parts of a two-stream ResNet that ImageNet knows nothing of."""
 
 # Official name -> ours; what matches no row never runs in the official forward (common.md 7.2).
 OFFICIAL_NAMES = (
@@ -72,19 +76,14 @@ def read(path: Path) -> State:
     """Read the weights in a file, under our names.
 
     Understands our own checkpoints (best_*.pth and last.pth), official ones (``state_dict``, or
-    ``net`` of AGW and CAJ) and torchvision ResNets.
+    ``net`` of AGW and CAJ; SDCL's) and torchvision ResNets.
 
     Raises:
         UserError: no such file, not a checkpoint, or one that holds no network we know.
     """
-    content = read_checkpoint(path)
-    if "networks" in content:  # last.pth of a stage
-        content = content["networks"][content["retrieval"]]
-    for key in ("weights", "state_dict", "net"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    state = {name.removeprefix("module."): t for name, t in content.items() if torch.is_tensor(t)}
+    state = _tensors(path)
+    if vit_weights.is_official(state):
+        return vit_weights.from_official(state)
     if "bottleneck.weight" in state:
         return from_official(state)
     if "conv1.weight" in state:
@@ -95,6 +94,18 @@ def read(path: Path) -> State:
         f"{path} holds no weights this project knows: it expects an official AGW checkpoint "
         "(.pth.tar), a torchvision ResNet or a checkpoint of its own"
     )
+
+
+def _tensors(path: Path) -> State:
+    """The tensors of a file by name, whatever they are wrapped in."""
+    content = read_checkpoint(path)
+    if "networks" in content:  # last.pth of a stage
+        content = content["networks"][content["retrieval"]]
+    for key in ("weights", "state_dict", "net"):
+        if isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    return {name.removeprefix("module."): t for name, t in content.items() if torch.is_tensor(t)}
 
 
 def companion(path: Path, name: str) -> State | None:
@@ -164,6 +175,20 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     return LoadReport(source, len(taken), len(state) - len(taken))
 
 
+def build_for(state: State) -> nn.Module:
+    """A network of the architecture that a state dict (our names) was saved from.
+
+    Raises:
+        UserError: the tensors fit none of the architectures.
+    """
+    if "class_token" not in state:
+        return TwoStreamResNet(*architecture(state))
+    blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
+    tokens, width = state["positions"].shape[1] - 1, state["positions"].shape[2]
+    shallow = "shallow_neck.weight" in state
+    return TwoStreamViT(tokens, width, len(blocks) + 1, shallow=shallow)
+
+
 def architecture(state: State) -> tuple[int, bool]:
     """Depth, and whether there are non-local blocks, of the network a state dict was saved from.
 
@@ -180,9 +205,9 @@ def architecture(state: State) -> tuple[int, bool]:
     return depth, any(name.startswith("trunk.non_local.") for name in state)
 
 
-def network_for(state: State) -> TwoStreamResNet:
+def network_for(state: State) -> nn.Module:
     """A network with the weights and the architecture of a state dict (our names)."""
-    network = TwoStreamResNet(*architecture(state))
+    network = build_for(state)
     load(network, state, "the checkpoint")
     return network
 
@@ -191,7 +216,7 @@ def untrained(state: State) -> State:
     """Random weights, the same ones every time, for the architecture of a state dict."""
     with torch.random.fork_rng(devices=[]):
         torch.set_rng_state(torch.Generator().manual_seed(0).get_state())
-        return TwoStreamResNet(*architecture(state)).state_dict()
+        return build_for(state).state_dict()
 
 
 def imagenet(depth: int) -> State:
@@ -214,26 +239,48 @@ def imagenet(depth: int) -> State:
         ) from error
 
 
-def start(network: nn.Module, pretrained: str, depth: int) -> LoadReport | None:
+def start(network: nn.Module, pretrained: str) -> LoadReport | None:
     """Give a new network its first weights.
 
     Args:
-        network: a freshly built two-stream ResNet.
+        network: freshly built, on any device.
         pretrained: "imagenet", "random" (said in so many words, never by accident) or a file.
-        depth: ResNet depth, to find the ImageNet file.
 
     Returns:
         The load report; None for a random start.
+
+    Raises:
+        UserError: the weights cannot be had or do not fit.
     """
     if pretrained == "random":
         return None
+    if isinstance(network, TwoStreamViT):
+        return _start_vit(network, pretrained)
     if pretrained == "imagenet":
-        return load(
-            network, imagenet(depth), f"ImageNet ResNet-{depth}", ("neck", "trunk.non_local")
-        )
+        depth, _ = architecture(network.state_dict())
+        return load(network, imagenet(depth), f"ImageNet ResNet-{depth}", FRESH)
     state = read(Path(pretrained))
-    fresh = () if "neck.weight" in state else ("neck", "trunk.non_local")
-    return load(network, state, pretrained, fresh)
+    return load(network, state, pretrained, () if "neck.weight" in state else FRESH)
+
+
+def _start_vit(network: TwoStreamViT, pretrained: str) -> LoadReport:
+    """First weights of a vision transformer (sdcl.md 1.1)."""
+    path = Path(pretrained)
+    if not path.is_file():
+        raise UserError(
+            f"--pretrained {pretrained}: there is no such file, and a vision transformer starts "
+            "from one: fetch vit_base_ics_cfs_lup.pth (ViT-B/16+ICS, released with TransReID-SSL) "
+            "and give its PATH, or say random"
+        )
+    state = read_checkpoint(path)
+    if not vit_weights.is_pretrained(state):
+        return load(network, vit_weights.with_shallow(read(path)), pretrained)
+    try:
+        tokens, has_shallow = network.positions.shape[1] - 1, network.shallow is not None
+        mapped = vit_weights.from_pretrained(state, tokens, has_shallow)
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path} does not hold ViT-B/16+ICS weights: {error}") from error
+    return load(network, mapped, pretrained, ("neck", "shallow_neck"))
 
 
 def _mismatch(source: str, own: State, state: State, missing: list, misshapen: list) -> str:

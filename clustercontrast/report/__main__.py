@@ -14,7 +14,7 @@ from pathlib import Path
 
 from clustercontrast.cli import command, html
 from clustercontrast.files import atomic
-from clustercontrast.options import OneLineParser
+from clustercontrast.flags import OneLineParser
 from clustercontrast.report.comparison import comparison_tables
 from clustercontrast.results import say
 

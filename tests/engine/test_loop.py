@@ -9,7 +9,7 @@ from torch import nn
 from clustercontrast.engine.checkpoint import load
 from clustercontrast.engine.loop import resumed_under, take_step, train
 from clustercontrast.engine.pipeline import run_pipeline
-from clustercontrast.engine.run import Run, saved_model
+from clustercontrast.engine.run import Run, _split, saved_model
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import ScheduledOptimiser, Stage
 from clustercontrast.files import UserError
@@ -61,7 +61,7 @@ class Second(Toy):
 
 class ToyOptions:
     def __init__(self, **given):
-        defaults = {"epochs": 2, "iters": 2, "lr": 0.1, "step_size": 1, "seed": 1}
+        defaults = {"epochs": 2, "iters": 2, "lr": 0.1, "step_size": 1, "seed": 1, "first_epoch": 0}
         shared = {"eval_from": 0, "eval_step": 1, "start_from": "last", "said": []}
         self.values = defaults | shared | given
 
@@ -316,3 +316,37 @@ def test_stages_draw_from_seeds_of_their_own_and_touch_no_other_state(tmp_path):
         run.resume(stage)
         train(stage, run)
     assert len(set(draws.values())) == 4
+
+
+def test_layers_draw_by_the_epoch_alone(tmp_path):
+    """Stochastic depth draws from torch's generator: a resumed epoch must draw the same again."""
+    draws = {}
+
+    class Drawing(Toy):
+        def refresh(self, epoch):
+            draws.setdefault(epoch, []).append(torch.rand(1).item())
+            yield []
+
+    for epochs in (range(4), range(2, 4)):
+        run = make_run(tmp_path)
+        run._means = lambda stage: {"total": 0.0}
+        run._commit = lambda *_: None
+        run.remaining = lambda stage, epochs=epochs: epochs
+        stage = Drawing(ToyOptions(epochs=4).at("toy"), None, run)
+        stage.setup()
+        run.resume(stage)
+        torch.rand(7)
+        train(stage, run)
+    assert len({value for (value, *_) in draws.values()}) == 4
+    assert all(len(set(values)) == 1 for values in draws.values())
+    assert [len(values) for values in draws.values()] == [1, 1, 2, 2]
+
+
+def test_a_stage_counts_from_its_first_epoch(tmp_path):
+    stage = Toy(ToyOptions(first_epoch=3).at("toy"), None, make_run(tmp_path))
+    assert stage.epochs == range(3, 5)
+
+
+def test_the_summary_names_where_the_time_went():
+    seconds = {"features": 2.0, "steps": 7.0, "saving": 0.001, "total": 10.0}
+    assert _split(seconds) == "10 s (steps 70 %, features 20 %)"

@@ -159,7 +159,7 @@ def test_where_weights_come_from(monkeypatch, tmp_path, start_from, first, secon
     tiny_runs.use_small_encoder(monkeypatch)
     for make, expected in ((dcl.Intra, first), (Cross, second)):
         asked = []
-        monkeypatch.setattr(dcl.weights, "start", lambda _, source, __, to=asked: to.append(source))
+        monkeypatch.setattr(dcl.weights, "start", lambda _, source, to=asked: to.append(source))
         tiny_runs.make_stage(make, "pgm", tmp_path, "--start-from", start_from)
         assert asked == expected
 

@@ -234,7 +234,7 @@ def test_torchvision_resnet_goes_to_both_stems_and_the_trunk(tmp_path):
     path = save(tmp_path / "resnet18.pth", source)
     network = small()
     neck = network.neck.weight.clone()
-    weights.start(network, str(path), depth=18)
+    weights.start(network, str(path))
     own = network.state_dict()
     for name, tensor in source.items():
         if name.startswith(("conv1", "bn1")):
@@ -252,7 +252,7 @@ def test_a_network_started_from_torchvision_computes_its_features(tmp_path):
     torch.manual_seed(0)
     source = resnet.resnet18(weights=None).eval()
     network = small().eval()
-    weights.start(network, str(save(tmp_path / "r.pth", source.state_dict())), depth=18)
+    weights.start(network, str(save(tmp_path / "r.pth", source.state_dict())))
     block = network.trunk.layers["layer4"][0]
     block.conv1.stride = block.downsample[0].stride = (2, 2)
     x = torch.randn(2, 3, 64, 32, generator=torch.Generator().manual_seed(1))
@@ -266,13 +266,13 @@ def test_our_own_file_must_fill_the_neck_too(tmp_path):
     """Only a torchvision ResNet may leave the neck and the non-local blocks as they are."""
     path = save(tmp_path / "own.pth", {"weights": small().state_dict()})
     with pytest.raises(UserError, match="non_local"):
-        weights.start(small(non_local=True), str(path), depth=18)
+        weights.start(small(non_local=True), str(path))
 
 
 def test_random_is_said_in_so_many_words():
     network = small()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    assert weights.start(network, "random", depth=18) is None
+    assert weights.start(network, "random") is None
     assert equal(network.state_dict(), before)
 
 
@@ -301,7 +301,7 @@ def answer_with(monkeypatch, answer):
 def test_imagenet_that_cannot_be_had_is_an_error_with_a_remedy(monkeypatch, failure):
     answer_with(monkeypatch, failure)
     with pytest.raises(UserError) as error:
-        weights.start(small(), "imagenet", depth=18)
+        weights.start(small(), "imagenet")
     for words in ("ResNet-18", Source.url, "--pretrained PATH"):
         assert words in str(error.value)
 
@@ -310,6 +310,6 @@ def test_imagenet_fills_all_but_neck_and_non_local(monkeypatch):
     answer_with(monkeypatch, resnet.resnet18(weights=None).state_dict())
     network = small(non_local=True)
     fresh = [n for n in network.state_dict() if n.startswith(("neck", "trunk.non_local"))]
-    report = weights.start(network, "imagenet", depth=18)
+    report = weights.start(network, "imagenet")
     assert report.loaded == len(network.state_dict()) - len(fresh)
     assert report.source == "ImageNet ResNet-18"

@@ -14,6 +14,7 @@ RUNS = {  # name -> method, flags
     "rpnr": ("rpnr", ["--npc-members", "4"]),
     "mmm": ("mmm", ["--warm-epochs", "1"]),
     "pca": ("pca", ["--adversarial-from", "1", "0"]),
+    "sdcl": ("sdcl", ["--heterogeneous-from", "1", "--candidates", "5"]),
     "supervised": ("supervised", []),
 }
 

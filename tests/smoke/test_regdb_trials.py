@@ -140,6 +140,7 @@ def test_an_interrupted_trial_is_resumed(tmp_path, monkeypatch):
         ("mmm", ["--warm-epochs", "1"]),
         ("pclhd", ["--association", "mmm"]),
         ("pca", ["--adversarial-from", "1", "0"]),
+        ("sdcl", ["--heterogeneous-from", "1", "--candidates", "5"]),
     ],
 )
 def test_other_methods_finish_on_a_trial(tmp_path, method, flags):

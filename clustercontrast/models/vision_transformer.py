@@ -1,0 +1,239 @@
+"""Two-stream vision transformer of SDCL: a stem per modality, shared blocks, two private last ones.
+
+ViT-B/16 with the ICS stem of TransReID-SSL (Luo et al., 2021), as the official SDCL code runs it
+(sdcl.md 2).  An own module instead of timm's blocks: timm is no requirement of this project, has no
+ICS stem, and two private last blocks, grouped BatchNorm and recomputed blocks would leave little of
+its class standing.  Parts that never execute upstream (the last trunk block and its norm, the
+classifier) are not built.
+"""
+
+import copy
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import StochasticDepth
+
+from clustercontrast.models.bn_groups import forward_in_groups
+
+HEAD_WIDTH = 64  # numbers of a token that one attention head reads
+STEM_CHANNELS = 64
+EPSILON = 1e-6  # of every LayerNorm
+
+
+class IBN(nn.Module):
+    """InstanceNorm of the first half of the channels, BatchNorm of the second."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.instance = nn.InstanceNorm2d(channels // 2, affine=True)
+        self.batch = nn.BatchNorm2d(channels // 2)
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        """(B, channels, h, w) -> the same shape."""
+        first, second = maps.chunk(2, dim=1)
+        return torch.cat([self.instance(first), self.batch(second)], dim=1)
+
+
+class Stem(nn.Module):
+    """The modality-specific part: three convolutions at half resolution, then patches of 16x16."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        channels = STEM_CHANNELS
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, channels, 7, stride=2, padding=3, bias=False),
+            IBN(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            IBN(channels),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(inplace=True),
+        )
+        self.projection = nn.Conv2d(channels, width, 8, stride=8)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(B, 3, H, W) -> (B, H/16 x W/16, width) patch tokens, row by row."""
+        return self.projection(self.layers(images)).flatten(2).transpose(1, 2)
+
+
+class Block(nn.Module):
+    """Pre-norm transformer block: attention, then an MLP, each on a residual branch.
+
+    Args:
+        width: length of a token, a multiple of 64.
+        drop_rate: probability that a training image skips a branch (stochastic depth); kept
+            branches are scaled up by 1 / (1 - drop_rate).
+    """
+
+    def __init__(self, width: int, drop_rate: float) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.qkv = nn.Linear(width, 3 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.mlp_norm = nn.LayerNorm(width, eps=EPSILON)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+        self.stochastic_depth = StochasticDepth(drop_rate, mode="row")
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """(B, n, width) -> the same shape."""
+        tokens = tokens + self.stochastic_depth(self._attention(self.attention_norm(tokens)))
+        return tokens + self.stochastic_depth(self.mlp(self.mlp_norm(tokens)))
+
+    def _attention(self, tokens: torch.Tensor) -> torch.Tensor:
+        by_head = self.qkv(tokens).unflatten(2, (3, -1, HEAD_WIDTH))  # (B, n, 3, heads, 64)
+        query, key, value = by_head.permute(2, 0, 3, 1, 4)
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.attention_out(mixed.transpose(1, 2).flatten(2))
+
+
+class TwoStreamViT(nn.Module):
+    """Embeds visible and infrared images in one space, by one or two features per image.
+
+    The deep feature is the class token after all blocks.  The shallow one is that of a private
+    block which reads the class token after the shared blocks beside the *raw* patch tokens, which
+    have passed none.
+
+    Args:
+        tokens: patches of 16x16 pixels per image, 162 at 288x144.
+        width: length of a token, a multiple of 64.
+        depth: blocks an image passes on the way to its deep feature, the private one included; 2
+            or more.
+        drop_path: rate of stochastic depth in the last block; it grows linearly from 0 in the
+            first.
+        shallow: build and return the shallow feature, too.
+        bn_groups: BatchNorm groups of a training forward (see ``bn_groups.py``).
+        recompute: compute every block again in the backward pass instead of keeping its
+            activations; exact.
+    """
+
+    def __init__(
+        self,
+        tokens: int = 162,
+        width: int = 768,
+        depth: int = 12,
+        drop_path: float = 0.1,
+        shallow: bool = True,
+        bn_groups: int = 1,
+        recompute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.bn_groups = bn_groups
+        self.recompute = recompute
+        self.visible_stem = Stem(width)
+        self.infrared_stem = copy.deepcopy(self.visible_stem)  # alike, as with pretrained weights
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + tokens, width))
+        *shared, last = (Block(width, drop_path * i / (depth - 1)) for i in range(depth))
+        self.blocks = nn.ModuleList(shared)
+        self.deep = nn.Sequential(last, nn.LayerNorm(width, eps=EPSILON))
+        self.neck = _neck(width)
+        self._initialise()
+        self.shallow = copy.deepcopy(self.deep) if shallow else None
+        self.shallow_neck = _neck(width) if shallow else None
+
+    @property
+    def width(self) -> int:
+        """Length D of an embedding: that of a token, d, or 2 d with the shallow feature."""
+        return self.neck.num_features * (1 if self.shallow is None else 2)
+
+    def forward(
+        self, visible: torch.Tensor, infrared: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Training forward of both modalities together, so that the necks' BatchNorm mixes them.
+
+        Args:
+            visible: (n_v, 3, H, W) normalised images, [plain views; exchanged views].
+            infrared: (n_r, 3, H, W).
+
+        Returns:
+            (n_v, D) and (n_r, D) neck outputs [deep; shallow], **not** normalised.
+
+        Raises:
+            ValueError: a batch does not divide by ``bn_groups``, or the images have another size
+                than the network has positions for.
+        """
+        return forward_in_groups(self, self._both, (visible, infrared), self.bn_groups)
+
+    def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:
+        """Retrieval feature of one modality, in eval mode.
+
+        Returns:
+            (B, 2 d) rows [deep; shallow], **not** normalised, since SDCL averages those of an
+            image and its mirror image (sdcl.md 3.2, 7); (B, d) unit rows, without an epsilon, of a
+            network without the shallow feature.
+        """
+        stem = self.visible_stem if modality == "visible" else self.infrared_stem
+        features = self._features(stem(images))
+        if self.shallow is not None:
+            return features
+        return features / features.norm(dim=1, keepdim=True)
+
+    def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
+        """Deep features of both modalities before the neck: (n_v + n_r, d), visible first."""
+        return self._last(self.deep, self._trunk(self._tokens(self._patches(visible, infrared))))
+
+    def _initialise(self) -> None:
+        """First weights of a ViT; convolutions keep torch's."""
+        layers = [m for m in self.modules() if isinstance(m, nn.Linear)]
+        for weight in (self.class_token, self.positions, *(layer.weight for layer in layers)):
+            nn.init.trunc_normal_(weight, std=0.02)
+        for layer in layers:
+            nn.init.zeros_(layer.bias)
+
+    def _both(
+        self, visible: torch.Tensor, infrared: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        features = self._features(self._patches(visible, infrared))
+        return features[: len(visible)], features[len(visible) :]
+
+    def _patches(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
+        return torch.cat([self.visible_stem(visible), self.infrared_stem(infrared)])
+
+    def _features(self, patches: torch.Tensor) -> torch.Tensor:
+        """(B, tokens, d) -> (B, D) neck outputs."""
+        raw = self._tokens(patches)
+        tokens = self._trunk(raw)
+        deep = self.neck(self._last(self.deep, tokens))
+        if self.shallow is None:
+            return deep
+        mixed = torch.cat([tokens[:, :1], raw[:, 1:]], dim=1)
+        return torch.cat([deep, self.shallow_neck(self._last(self.shallow, mixed))], dim=1)
+
+    def _tokens(self, patches: torch.Tensor) -> torch.Tensor:
+        """Class token and patches at their positions: (B, 1 + tokens, d)."""
+        found, expected = patches.shape[1], self.positions.shape[1] - 1
+        if found != expected:
+            raise ValueError(
+                f"the images have {found} patches of 16x16 pixels, but the network has positions "
+                f"for {expected}: give images of the size that it was built for"
+            )
+        class_tokens = self.class_token.expand(len(patches), -1, -1)
+        return torch.cat([class_tokens, patches], dim=1) + self.positions
+
+    def _trunk(self, tokens: torch.Tensor) -> torch.Tensor:
+        for block in self.blocks:
+            tokens = self._run(block, tokens)
+        return tokens
+
+    def _last(self, layers: nn.Sequential, tokens: torch.Tensor) -> torch.Tensor:
+        """Class token after a private block and its norm: (B, d)."""
+        block, norm = layers
+        return norm(self._run(block, tokens)[:, 0])
+
+    def _run(self, block: Block, tokens: torch.Tensor) -> torch.Tensor:
+        """A block; recomputed in backward, it must skip the same branches again."""
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return checkpoint(block, tokens, use_reentrant=False, preserve_rng_state=True)
+        return block(tokens)
+
+
+def _neck(width: int) -> nn.BatchNorm1d:
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck
