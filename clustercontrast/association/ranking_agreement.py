@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 Halves = tuple[torch.Tensor, torch.Tensor]  # deep, shallow
-BLOCK_ROWS = 1024
+BLOCK_ROWS = 2048
 
 
 def agreed_labels(
@@ -61,13 +61,35 @@ def smooth(visible: Halves, labels: np.ndarray, neighbours: int) -> np.ndarray:
     Of equally frequent labels the smallest wins, hence -1 before all others.
     """
     both = torch.cat([F.normalize(half) for half in visible], dim=1)
-    y = torch.from_numpy(labels).to(both.device)
-    count, found = min(neighbours, len(y)), []
-    for rows in both.split(BLOCK_ROWS):
-        near = y[(rows @ both.T).topk(count).indices].sort(dim=1).values
-        votes = (near[:, :, None] == near[:, None, :]).sum(dim=2)
-        found.append(_first_greatest(votes, near))
-    return torch.cat(found).cpu().numpy()
+    near = torch.from_numpy(labels).to(both.device)[_nearest(both, neighbours)].sort(dim=1).values
+    votes = (near[:, :, None] == near[:, None, :]).sum(dim=2)
+    return _first_greatest(votes, near).cpu().numpy()
+
+
+def _nearest(features: torch.Tensor, count: int) -> torch.Tensor:
+    """Indices (N, at most ``count``) of the rows most similar to every row, itself included.
+
+    Every product of two blocks serves both of them.
+    """
+    blocks = features.split(BLOCK_ROWS)
+    found: list[list[tuple[torch.Tensor, torch.Tensor]]] = [[] for _ in blocks]
+    for i, rows in enumerate(blocks):
+        for j in range(i, len(blocks)):
+            product = rows @ blocks[j].T
+            found[i].append(_greatest(product, count, j))
+            if j > i:
+                found[j].append(_greatest(product.T, count, i))
+    return torch.cat([_merged(parts, count) for parts in found])
+
+
+def _greatest(product: torch.Tensor, count: int, block: int) -> tuple[torch.Tensor, torch.Tensor]:
+    values, columns = product.topk(min(count, product.shape[1]))
+    return values, columns + block * BLOCK_ROWS
+
+
+def _merged(parts: list[tuple[torch.Tensor, torch.Tensor]], count: int) -> torch.Tensor:
+    values, indices = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+    return indices.gather(1, values.topk(min(count, values.shape[1])).indices)
 
 
 def _first_greatest(votes: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
