@@ -74,6 +74,8 @@ def shared_neighbours(
 def neighbour_contrast(logits: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
     """Mean over the queries of -Σ_{j ∈ N_i} log max(p_ij, 1e-8) / (|N_i| + 1) (sdcl.md 4.1).
 
+    Summed per row, without picking the neighbours out: there may be as many as images.
+
     Args:
         logits: (B, N) similarities over the temperature, of which p is the soft-max.
         neighbours: (B, N) bool, N_i; without any the query counts as 0.
@@ -81,10 +83,12 @@ def neighbour_contrast(logits: torch.Tensor, neighbours: torch.Tensor) -> torch.
     Returns:
         Scalar.
     """
-    query, image = neighbours.nonzero(as_tuple=True)
-    log_p = logits[query, image] - logits.logsumexp(dim=1)[query]
-    sums = logits.new_zeros(len(logits)).index_add(0, query, log_p.clamp(min=math.log(1e-8)))
-    return -(sums / (neighbours.sum(dim=1) + 1)).mean()
+    floor, total = math.log(1e-8), logits.logsumexp(dim=1)
+    with torch.no_grad():  # below the floor a neighbour is a constant
+        kept = neighbours & (logits > total[:, None] + floor)
+        count, size = (x.sum(dim=1, dtype=logits.dtype) for x in (kept, neighbours))
+    log_p = logits.masked_fill(~kept, 0).sum(dim=1) - count * total + floor * (size - count)
+    return -(log_p / (size + 1)).mean()
 
 
 def _distances(x: torch.Tensor) -> torch.Tensor:

@@ -161,6 +161,19 @@ def test_gradients_use_the_rows_of_backward_or_of_forward(gradient):
     torch.testing.assert_close(features.grad, leaf.grad)
 
 
+def test_half_precision_features_meet_full_precision_rows():
+    memory = InstanceMemory(rows_of(0, 4, 8).float())
+    before, features = memory.rows.clone(), rows_of(1, 3, 8).bfloat16().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = memory.similarity(features)
+        memory.update(features, torch.tensor([0, 1, 0]))
+    logits.sum().backward()
+    torch.testing.assert_close(logits, F.normalize(features.float()) @ before.T / 0.05)
+    assert memory.rows.dtype == torch.float32
+    assert not memory.rows.requires_grad
+    assert features.grad.dtype == torch.bfloat16
+
+
 def slow_contrast(logits, neighbours):
     total = 0.0
     for row, near in zip(logits.tolist(), neighbours.tolist(), strict=True):
