@@ -70,6 +70,9 @@ COLOURS = {
 LINES = {"joint": (0, (2, 3))}
 """Curves that often cover another one, in a style that lets it show; the others are solid."""
 
+SHALLOW = "_shallow"
+"""End of the name of a curve that is drawn dotted, in the colour of its deep one (SDCL)."""
+
 OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00", "#999999", "#882255", "#44aa99")
 
 NAMES = {
@@ -164,22 +167,32 @@ def _draw_panel(
     axes: Axes, panel: Panel, values: Sequence[Mapping[str, float]], starts: Sequence[int]
 ) -> None:
     """Draw all curves of one panel over the epochs counted from 1."""
-    spare = itertools.cycle(OTHER_COLOURS)
+    spare, colours = itertools.cycle(OTHER_COLOURS), dict(COLOURS)
     for key in _keys(panel, values):
         name = _curve_name(key)
+        of = name.removesuffix(SHALLOW)
+        if of not in colours:
+            colours[of] = next(spare)
         scale = 100 if any(fnmatchcase(key, pattern) for pattern in panel.percent) else 1
         epochs, heights = _curve([value.get(key, np.nan) for value in values], starts)
         axes.plot(
             epochs,
             scale * heights,
-            color=COLOURS.get(name) or next(spare),
-            label=NAMES.get(name, name.replace("_", " ").replace(".", ", ")),
-            linestyle=LINES.get(name, "-"),
+            color=colours[of],
+            label=_legend(name),
+            linestyle=":" if name != of else LINES.get(name, "-"),
             linewidth=1.6,
             marker="o",
             markersize=2.5,
         )
     _decorate(axes, panel, len(values))
+
+
+def _legend(name: str) -> str | None:
+    """Words for a curve; none for a shallow one, which its dots explain."""
+    if name.endswith(SHALLOW):
+        return None
+    return NAMES.get(name, name.replace("_", " ").replace(".", ", "))
 
 
 def _curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -213,7 +226,13 @@ def _decorate(axes: Axes, panel: Panel, epochs: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.grid(alpha=0.25)
-        axes.legend(frameon=False, fontsize="small")
+        has_shallow = any(line.get_linestyle() == ":" for line in axes.lines)
+        axes.legend(
+            frameon=False,
+            fontsize="small",
+            title="dotted: shallow" if has_shallow else None,
+            title_fontsize="small",
+        )
     else:
         axes.set_yticks([])
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color="0.5")

@@ -168,3 +168,17 @@ def test_bad_logs(tmp_path, content, message):
     with pytest.raises(UserError, match=message):
         curves(path, tmp_path / "curves.png")
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_a_shallow_curve_is_its_deep_one_dotted():
+    loss = {"visible_shallow": 1.0, "visible": 2.0, "a_in_b": 3.0, "a_in_b_shallow": 4.0}
+    record = {"event": "epoch", "stage": "intra", "epoch": 0, "loss": loss}
+    (axes,) = draw([record], [PANELS[0]], 1).axes
+    lines = {line.get_ydata()[-1]: line for line in axes.lines}
+    for deep, shallow in ((2.0, 1.0), (3.0, 4.0)):
+        assert lines[deep].get_color() == lines[shallow].get_color()
+        assert (lines[deep].get_linestyle(), lines[shallow].get_linestyle()) == ("-", ":")
+    assert lines[2.0].get_color() != lines[3.0].get_color()
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == ["visible", "a in b"]
+    assert legend.get_title().get_text() == "dotted: shallow"
