@@ -29,7 +29,7 @@ def graph_matching(
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 cluster numbers on the CPU; -1
         throughout when the other side has no cluster.
     """
-    cost = _cost(visible, infrared)
+    cost = centroid_cost(visible, infrared)
     if cost.shape[0] >= cost.shape[1]:
         to_infrared, to_visible = _match(cost)
     else:
@@ -43,15 +43,15 @@ def hungarian(visible: torch.Tensor, infrared: torch.Tensor) -> tuple[torch.Tens
     Returns:
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 on the CPU, -1 without a partner.
     """
-    cost = _cost(visible, infrared)
+    cost = centroid_cost(visible, infrared)
     maps = tuple(np.full(size, -1, dtype=np.int64) for size in cost.shape)
     rows, columns = linear_sum_assignment(cost)
     maps[0][rows], maps[1][columns] = columns, rows
     return torch.from_numpy(maps[0]), torch.from_numpy(maps[1])
 
 
-def _cost(visible: torch.Tensor, infrared: torch.Tensor) -> np.ndarray:
-    """(C_v, C_r) float64 costs exp(-cos)."""
+def centroid_cost(visible: torch.Tensor, infrared: torch.Tensor) -> np.ndarray:
+    """Costs exp(-cos) of centroids (C_v, d) and (C_r, d) of any length: (C_v, C_r) float64."""
     cosine = F.normalize(visible.float()) @ F.normalize(infrared.float()).T
     return torch.exp(-cosine).double().cpu().numpy()
 

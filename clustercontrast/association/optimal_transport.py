@@ -3,7 +3,8 @@
 import numpy as np
 import ot
 import torch
-import torch.nn.functional as F
+
+from clustercontrast.association.graph_matching import centroid_cost
 
 
 def optimal_transport(
@@ -22,8 +23,7 @@ def optimal_transport(
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 on the CPU, many to one on both
         sides; -1 throughout when the other side has no cluster.
     """
-    cosine = F.normalize(visible.float()) @ F.normalize(infrared.float()).T
-    maps = transport_maps(torch.exp(-cosine).double().cpu().numpy(), regularisation)
+    maps = transport_maps(centroid_cost(visible, infrared), regularisation)
     return torch.from_numpy(maps[0]), torch.from_numpy(maps[1])
 
 

@@ -1,6 +1,7 @@
 """One run: its folder, device, precision, generator, log, and what happens at epoch boundaries."""
 
 import contextlib
+import functools
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -84,9 +85,10 @@ class Run:
         Raises:
             UserError: the earlier stage has not finished in this run.
         """
+        read = functools.cache(lambda earlier: saved_model(self.folder / earlier, source))
         for name, origin in stage.starts_from.items():
             earlier, network = origin.split(".")
-            model = saved_model(self.folder / earlier, source)
+            model = read(earlier)
             weights = model["companions"].get(network, model["weights"])
             stage.networks[name].load_state_dict(weights)
             self.log.say(f"{stage.name}.{name} starts from {earlier} ({source} model)")

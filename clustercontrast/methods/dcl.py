@@ -82,6 +82,13 @@ def _vit(a: Namespace, shallow: bool) -> TwoStreamViT:
     return TwoStreamViT(*sizes, a.drop_path, shallow, a.bn_groups, a.checkpoint_groups)
 
 
+def match_clusters(args: Namespace, clusters: Clusters) -> Pair:
+    """Maps between the clusters of both modalities, as ``--association`` and its flags say."""
+    a = args
+    options = a.vote_threshold, a.ot_regularisation, a.forget_last
+    return match(a.association, clusters, *options)
+
+
 class Intra(Stage):
     """Cluster each modality, contrast it with its own memory."""
 
@@ -99,12 +106,16 @@ class Intra(Stage):
         means = self.centroids(features, labels)  # Eq. 1-2
         self.memory_v, self.memory_r = self.memories(features, labels, means)
         self.note_labels(labels)
+        self.associate(features)
         yield self.batches()
         self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
         yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
+
+    def associate(self, features: Pair) -> None:
+        """Tie the modalities, each clustered on its own before; nothing in this stage."""
 
     # --- first weights ---
 
@@ -229,8 +240,11 @@ class Intra(Stage):
 
     def batches(self) -> Iterator[Batch]:
         """The epoch's batches, drawn by the labels noted for it."""
-        lists = {name: self._plan(name, labels) for name, labels in self.labels.items()}
-        return labelled_batches(lists, self.run.generator, self.args.iters)
+        return labelled_batches(self.plans(), self.run.generator, self.args.iters)
+
+    def plans(self) -> dict[str, StreamPlan]:
+        """How to make a stream of batches of every list of labels noted for the epoch."""
+        return {name: self._plan(name, labels) for name, labels in self.labels.items()}
 
     def _plan(self, name: str, labels: np.ndarray) -> StreamPlan:
         a, is_visible = self.args, name.endswith("visible")
@@ -312,10 +326,14 @@ class Joint(Intra):
         }
         return y
 
+    def associate(self, features: Pair) -> None:
+        self.cluster_jointly(features)
+
     def cluster_jointly(self, features: Pair) -> None:
         """Cluster both modalities together; train on clusters that hold both."""
         y, split = self.joint_labels(features), len(features[0])
-        if self.facts["mixed_clusters"] < 2:
+        mixed = mixed_clusters(y, split)
+        if len(mixed) < 2:
             self.run.log.say(
                 "fewer than two joint clusters hold both modalities: joint step left out of this "
                 f"epoch (raise --eps-joint, now {self.args.eps_joint}, if that goes on)"
@@ -323,7 +341,7 @@ class Joint(Intra):
             return
         c = balanced_centroids(*features, y)
         self.memory_joint = self.memory(c, c)
-        y = np.where(np.isin(y, mixed_clusters(y, split)), y, -1)
+        y = np.where(np.isin(y, mixed), y, -1)
         self.labels |= {"joint_visible": y[:split], "joint_infrared": y[split:]}
 
     def joint_terms(self, batch: Batch) -> Terms:
@@ -351,9 +369,8 @@ class Matched(Intra):
         if a.association == "none" or (not a.match_always and len(means[0]) < len(means[1])):
             return
         clusters = Clusters(tuple(f.cpu() for f in features), labels, means)
-        options = a.vote_threshold, a.ot_regularisation, a.forget_last
         with self.run.timed("association"):
-            maps = match(a.association, clusters, *options)
+            maps = match_clusters(a, clusters)
         # A quirk of MMM's code may point beyond the other side (MMM-1): nobody is there.
         self.maps = tuple(
             torch.where(m < len(other), m, -1).to(self.run.device)

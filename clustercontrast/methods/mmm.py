@@ -26,12 +26,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clustercontrast.association.choice import Clusters, match
+from clustercontrast.association.choice import Clusters
 from clustercontrast.association.multi_memory import relabel
 from clustercontrast.clustering.centroids import centroids
 from clustercontrast.clustering.confidence import class_prototypes, clean_probability
 from clustercontrast.data import pseudo_labels
-from clustercontrast.data.batches import Batch, StreamPlan, chosen_batches
+from clustercontrast.data.batches import Batch, chosen_batches
 from clustercontrast.data.sampler import paired_rows, permuted_rows
 from clustercontrast.engine.schedules import warm_steps
 from clustercontrast.engine.stage import Terms
@@ -43,24 +43,13 @@ from clustercontrast.methods import dcl
 
 
 class Joint(dcl.Joint):
-    """Cross-modality clustering (CMC): a third clustering over both modalities."""
+    """Cross-modality clustering (CMC): a third clustering over both modalities, its own step."""
 
     name = "joint"
     starts_from: ClassVar = {"encoder": "intra.encoder"}
 
-    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
-        features = self.extract(self.encoder)
-        labels = self.cluster_each(features)
-        means = self.centroids(features, labels)
-        self.memory_v, self.memory_r = self.memories(features, labels, means)
-        self.note_labels(labels)
-        self.cluster_jointly(features)
-        yield self.batches()
-        self.export_labels(epoch)
-
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
-        features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
-        yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
+        yield from super().iteration(batch, epoch)
         if "joint_visible" in self.labels:
             yield "encoder", self.joint_terms(batch)
 
@@ -147,8 +136,7 @@ class Final(dcl.Intra):
         if features is None:
             raise UserError(f"{path} has no features, and clusters are matched by them")
         means = tuple(centroids(f, y) for f, y in zip(features, (y_v, y_r), strict=True))
-        options = a.vote_threshold, a.ot_regularisation, a.forget_last
-        maps = match(a.association, Clusters(features, (y_v, y_r), means), *options)
+        maps = dcl.match_clusters(a, Clusters(features, (y_v, y_r), means))
         y_v = relabel(y_v, maps[0])
         return y_v, y_r, 1 + max(y_v.max(initial=0), y_r.max(initial=0))
 
@@ -210,11 +198,6 @@ class Final(dcl.Intra):
             self.prototypes.rows[view] = class_prototypes(g, y, w, self.prototypes.rows[view])
 
     # --- batches ---
-
-    def plans(self) -> dict[str, StreamPlan]:
-        """Streams of one pass; which rows they draw is said elsewhere."""
-        self.labels = {"visible": self.y_v, "infrared": self.y_r}
-        return {name: self._plan(name, labels) for name, labels in self.labels.items()}
 
     def permuted_batches(self) -> Iterator[Batch]:
         """Every labelled image at least once, the modalities unrelated (mmm.md 3.4)."""

@@ -56,16 +56,6 @@ class Adversarial(dcl.Joint):
         )
         self.optimise("modality_classifier", sgd, step_decay(a.step_size))
 
-    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
-        features = self.extract(self.encoder)
-        labels = self.cluster_each(features)
-        means = self.centroids(features, labels)
-        self.memory_v, self.memory_r = self.memories(features, labels, means)
-        self.note_labels(labels)
-        self.associate(features)
-        yield self.batches()
-        self.export_labels(epoch)
-
     def associate(self, features: dcl.Pair) -> None:
         """Upstream clusters jointly here as well and uses nothing of it (quirk PCA-5)."""
         if self.args.log_association:

@@ -37,6 +37,7 @@ from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbo
 from clustercontrast.memory import ClusterMemory, InstanceMemory
 from clustercontrast.methods import dcl
 
+MODALITIES = "visible", "infrared"
 DEEP, SHALLOW = 0, 1
 Halves = tuple[torch.Tensor, torch.Tensor]  # deep, shallow
 
@@ -73,7 +74,7 @@ class Collaborative(dcl.Intra):
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         both = self.encoder(batch.visible.images, batch.infrared.images)
-        features = dict(zip(("visible", "infrared"), map(halves, both), strict=True))
+        features = dict(zip(MODALITIES, map(halves, both), strict=True))
         terms = self.cluster_terms(features, batch)
         terms |= self.neighbour_terms(features, batch, epoch)
         self.update_instances(features, batch)  # before backward reads them (SDCL-2)
@@ -95,7 +96,7 @@ class Collaborative(dcl.Intra):
                 )
                 for half in halves(f)
             ]
-            for name, f in zip(("visible", "infrared"), features, strict=True)
+            for name, f in zip(MODALITIES, features, strict=True)
         }
 
     def remember_clusters(self, features: dcl.Pair, labels: dcl.Labels, epoch: int) -> None:
@@ -104,7 +105,7 @@ class Collaborative(dcl.Intra):
         self.note_labels(labels)
         self.clusters = {
             name: [self.cluster_memory(half, y, momentum) for half in halves(f)]
-            for name, f, y in zip(("visible", "infrared"), features, labels, strict=True)
+            for name, f, y in zip(MODALITIES, features, labels, strict=True)
         }
 
     def cluster_memory(

@@ -11,6 +11,8 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.models.naming import translated
+
 State = dict[str, torch.Tensor]
 
 # What an SDCL name starts with -> ours; what matches no row never runs (sdcl.md 1, 2.1).
@@ -54,10 +56,8 @@ def our_name(official: str, depth: int = 12) -> str | None:
     name = official.removeprefix("module.")
     if name.startswith(f"base.blocks.{depth - 1}."):
         return None
-    for pattern, ours in OFFICIAL_NAMES:
-        if match := re.match(pattern, name):
-            return _renamed(match.expand(ours) + name[match.end() :])
-    return None
+    ours = translated(name, OFFICIAL_NAMES)
+    return ours and _renamed(ours)
 
 
 def is_official(state: State) -> bool:

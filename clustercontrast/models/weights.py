@@ -5,7 +5,6 @@ names, and what a file holds beyond that is counted in the report.  Only weights
 """
 
 import dataclasses
-import re
 from pathlib import Path
 from urllib.error import URLError
 
@@ -16,6 +15,7 @@ from torchvision.models import get_model_weights
 
 from clustercontrast.files import UserError
 from clustercontrast.models import vit_weights
+from clustercontrast.models.naming import translated
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
@@ -50,10 +50,7 @@ class LoadReport:
 def our_name(official: str) -> str | None:
     """Our name of an official parameter or buffer; None for the parts that never run."""
     name = official.removeprefix("module.")
-    for pattern, ours in OFFICIAL_NAMES:
-        if match := re.match(pattern, name):
-            return match.expand(ours) + name[match.end() :]
-    return None
+    return translated(name, OFFICIAL_NAMES)
 
 
 def from_official(state: State) -> State:
@@ -81,7 +78,12 @@ def read(path: Path) -> State:
     Raises:
         UserError: no such file, not a checkpoint, or one that holds no network we know.
     """
-    state = _tensors(path)
+    return _named(read_checkpoint(path), path)
+
+
+def _named(content: dict, path: Path) -> State:
+    """The network in the content of a file, under our names."""
+    state = _tensors(content)
     if vit_weights.is_official(state):
         return vit_weights.from_official(state)
     if "bottleneck.weight" in state:
@@ -96,9 +98,8 @@ def read(path: Path) -> State:
     )
 
 
-def _tensors(path: Path) -> State:
+def _tensors(content: dict) -> State:
     """The tensors of a file by name, whatever they are wrapped in."""
-    content = read_checkpoint(path)
     if "networks" in content:  # last.pth of a stage
         content = content["networks"][content["retrieval"]]
     for key in ("weights", "state_dict", "net"):
@@ -272,12 +273,12 @@ def _start_vit(network: TwoStreamViT, pretrained: str) -> LoadReport:
             "from one: fetch vit_base_ics_cfs_lup.pth (ViT-B/16+ICS, released with TransReID-SSL) "
             "and give its PATH, or say random"
         )
-    state = read_checkpoint(path)
-    if not vit_weights.is_pretrained(state):
-        return load(network, vit_weights.with_shallow(read(path)), pretrained)
+    content = read_checkpoint(path)
+    if not vit_weights.is_pretrained(content):
+        return load(network, vit_weights.with_shallow(_named(content, path)), pretrained)
     try:
         tokens, has_shallow = network.positions.shape[1] - 1, network.shallow is not None
-        mapped = vit_weights.from_pretrained(state, tokens, has_shallow)
+        mapped = vit_weights.from_pretrained(content, tokens, has_shallow)
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} does not hold ViT-B/16+ICS weights: {error}") from error
     return load(network, mapped, pretrained, ("neck", "shallow_neck"))
