@@ -1,4 +1,4 @@
-"""The commands behind the root scripts: prepare, train, test."""
+"""The commands behind the root scripts and ``python -m clustercontrast``: prepare, train, test."""
 
 import os
 import signal
@@ -12,21 +12,18 @@ from typing import NoReturn
 import torch
 
 from clustercontrast import results
-from clustercontrast.data import regdb, sysu
-from clustercontrast.data.images import cache_folder, open_prepared, open_sized
-from clustercontrast.data.images import prepare as prepare_images
+from clustercontrast.data.images import cache_folder, open_sized
 from clustercontrast.data.samples import Listing
-from clustercontrast.data.verify import facts, images_per_camera, verify_counts
+from clustercontrast.data.verify import images_per_camera
 from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError, read_json, write_error
 from clustercontrast.flags import OneLineParser, count, draws, number
 from clustercontrast.models import weights
+from clustercontrast.preparation import READERS, Preparation
 from clustercontrast.recipes import RECIPES
 from clustercontrast.report.tables import results_table
 from clustercontrast.results import Evaluation, say
 from clustercontrast.training import train_runs
-
-READERS = {"sysu": sysu, "regdb": regdb}
 
 
 def command(action: Callable[[], None]) -> None:
@@ -71,8 +68,8 @@ def prepare(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 
 def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
-    reader, default = READERS[dataset], RECIPES["*", dataset]["data_dir"]
-    parser = OneLineParser(description=f"Verify {dataset} and write its prepared images.")
+    title, default = READERS[dataset].TITLE, RECIPES["*", dataset]["data_dir"]
+    parser = OneLineParser(description=f"Verify {title} and write its prepared images.")
     parser.add_argument("--data-dir", default=default, help=f"as downloaded [{default}]")
     parser.add_argument("--cache-dir", help="where to write [DATA_DIR-HxW]")
     parser.add_argument("--height", type=number(int, 16), default=288, help="pixels [288]")
@@ -83,20 +80,16 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     parser.add_argument("--overwrite", action="store_true", help="write them anew")
     args = parser.parse_args(argv)
 
-    root = Path(args.data_dir)
-    listing = reader.read(root)
-    known = facts(root, reader)
-    for warning in verify_counts(listing, reader, known["counts"], args.allow_incomplete):
-        say(f"warning: {warning}")
-    say(f"{root}: {'rendered people' if known['rendered'] else 'verified'}")
-    _say_counts(listing)
-    folder = cache_folder(args)
-    if not args.overwrite and _is_prepared(folder, dataset, listing):
-        say(f"{folder} is prepared already")
-        return
     size = args.height, args.width
-    prepare_images(root, folder, dataset, listing, reader.RESAMPLING, size, args.workers, known)
-    say(f"wrote {folder}")
+    wanted = Preparation(dataset, Path(args.data_dir), cache_folder(args), size)
+    wanted.verify(args.allow_incomplete)
+    say(f"{wanted.root}: {'rendered people' if wanted.facts['rendered'] else 'verified'}")
+    _say_counts(wanted.listing)
+    if not args.overwrite and wanted.listed():
+        say(f"{wanted.folder} is prepared already")
+        return
+    wanted.write(args.workers)
+    say(f"wrote {wanted.folder}")
 
 
 def _say_counts(listing: Listing) -> None:
@@ -107,16 +100,6 @@ def _say_counts(listing: Listing) -> None:
     for name, cameras in images_per_camera(parts).items():
         shown = ", ".join(f"camera {camera}: {n:,}" for camera, n in cameras.items())
         say(f"  {name:15} {len(parts[name]):6,} images  ({shown})")
-
-
-def _is_prepared(folder: Path, dataset: str, listing: Listing) -> bool:
-    try:
-        prepared = open_prepared(folder, dataset)
-    except UserError:  # missing, or damaged: written anew
-        return False
-    return len(prepared.trials) == len(listing.trials) and all(
-        prepared[name].list.paths == images.paths for name, images in listing.lists.items()
-    )
 
 
 # --- train ---
@@ -154,15 +137,19 @@ def _test(dataset: str, argv: Sequence[str] | None) -> None:
 def _test_parser(dataset: str) -> OneLineParser:
     parser = OneLineParser(description="Test a run (its folder) or one checkpoint (its file).")
     parser.add_argument("run", help="logs/<dataset>/<method>/<name>/, or a .pth, .pth.tar file")
-    if dataset == "regdb":
+    recipe = RECIPES["*", dataset]
+    if "trial" in recipe:
         parser.add_argument(
             "--trial", nargs="+", type=count, help="trials to test on [all trained, each its own]"
         )
         parser.add_argument(
             "--allow-leak", action="store_true", help="test a model on another trial than its own"
         )
-    else:
-        parser.add_argument("--draws", type=draws, default=10, help="gallery draws [10]")
+    if "draws" in recipe:
+        default = recipe["draws"]
+        parser.add_argument(
+            "--draws", type=draws, default=default, help=f"gallery draws [{default}]"
+        )
     parser.add_argument("--stage", help="stage of the run [the last one trained]")
     add_evaluation_flags(parser)
     return parser
@@ -192,16 +179,18 @@ def open_evaluation(dataset: str, args: Namespace, folder: Path | None = None) -
     """The test people that flags ask for, and else the config of a run's folder.
 
     Args:
-        dataset: "sysu" or "regdb".
+        dataset: a key of ``READERS``.
         args: those of :func:`add_evaluation_flags`, and ``draws`` or ``trial`` and ``allow_leak``.
         folder: of the run, or of one trial of it; None for a bare checkpoint.
     """
-    values = read_json(folder / "config.json")["values"] if folder else {}
+    config = read_json(folder / "config.json") if folder else {"values": {}, "about": {}}
+    values = config["values"]
     recipe = RECIPES["*", "*"] | RECIPES["*", dataset]
     own = Namespace(**vars(args))
     for name in ("data_dir", "cache_dir", "height", "width"):
         if getattr(args, name) is None:
             setattr(own, name, values.get(name, recipe[name]))
+    own.fakes = config["about"].get("fakes")
     asked = getattr(args, "trial", None) or []
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
     return Evaluation.of(dataset, open_sized(own, dataset), own, choose_device(args.device))
@@ -210,7 +199,7 @@ def open_evaluation(dataset: str, args: Namespace, folder: Path | None = None) -
 def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     """Test one checkpoint: print its table, write nothing."""
     about = weights.about(file)
-    if dataset == "regdb" and args.trial is None:
+    if "trial" in args and args.trial is None:
         if "trial" not in about:
             raise UserError(f"{file} does not say which trial it was trained on: add --trial N")
         args.trial = [about["trial"]]

@@ -20,7 +20,8 @@ def extract(
     more (common.md 2.1).  The caller puts the network in eval mode, without gradients.
 
     Args:
-        network: has ``embed(images, modality) -> (B, d)`` unit rows.
+        network: has ``embed(images, modality) -> (B, d)`` unit rows; one whose ``flip_averaged`` is
+            False is not shown the mirror images.
         images: prepared images; their list names the modality, hence the stem.
         batch_size: images per forward.
         rows: extract these rows only, in this order.
@@ -32,7 +33,8 @@ def extract(
     modality, parts = images.list.modality, []
     for pixels in images.chunks(batch_size, rows):
         batch = normalise(pixels)
-        pair = network.embed(batch, modality), network.embed(batch.flip(-1), modality)
-        mean = (pair[0].float() + pair[1].float()) / 2
+        mean = network.embed(batch, modality).float()
+        if getattr(network, "flip_averaged", True):
+            mean = (mean + network.embed(batch.flip(-1), modality).float()) / 2
         parts.append(mean / mean.norm(dim=1, keepdim=True) if unit else mean)
     return torch.cat(parts).cpu()

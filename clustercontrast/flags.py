@@ -52,6 +52,14 @@ def onoff(text: str) -> bool:
     return text == "on"
 
 
+def shard(text: str) -> str:
+    """Which of how many processes: "0/4"."""
+    first, slash, last = text.partition("/")
+    if not (slash and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not I/N with 0 <= I < N, such as 0/4")
+    return text
+
+
 count, natural = number(int, 1), number(int, 0)
 positive, share = number(float, 0), number(float, 0, 1)
 radius, draws = number(float, 1e-6, 1), number(int, 1, 10)
@@ -76,7 +84,9 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
         return section.add_argument, staged, switch
 
     plain, staged, switch = group("run")
-    plain("--method", help="which paper: adca, pgm, pclhd, rpnr, mmm, pca, sdcl; or supervised")
+    plain(
+        "--method", help="which paper: adca, pgm, pclhd, rpnr, mmm, pca, sdcl, cmam; or supervised"
+    )
     plain("--variant", help="named set of defaults, such as pclhd's upstream and paper")
     plain(
         "--name", help="the run's folder below LOGS_DIR/<dataset>/<method> (seed<SEED> if left out)"
@@ -90,7 +100,7 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     switch("--overwrite", "delete what a run of this name left behind and start anew")
 
     plain, staged, switch = group("data")
-    plain("--data-dir", help="the dataset as it was downloaded (prepared by prepare_<dataset>.py)")
+    plain("--data-dir", help="the dataset as it was downloaded, and as it was prepared from")
     plain("--cache-dir", help="prepared images (default: beside the dataset, DATA_DIR-HxW)")
     plain("--height", type=number(int, 16), help="image height in pixels, as prepared")
     plain("--width", type=number(int, 16), help="image width in pixels, as prepared")
@@ -255,11 +265,142 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     plain("--candidates", type=count, help="infrared images that a visible image takes labels from")
     plain("--smoothing-neighbours", type=count, help="visible images that vote on one's label")
 
+    plain, staged, switch = group("CMAM-UDA: source and its labels (stage auxiliary)")
+    plain("--source", help="visible images of other people: Market-1501 or any folder")
+    plain("--source-format", choices=["market", "folder"], help="layout of --source")
+    switch("--allow-incomplete", "accept missing images when the source or the target is prepared")
+    plain(
+        "--source-splits",
+        nargs="+",
+        choices=["train", "gallery", "query"],
+        help="market: parts that are used; identities are never read",
+    )
+    plain("--camera-pattern", help="folder: regular expression whose group is the camera's number")
+    plain(
+        "--label-method",
+        choices=["pplr", "baseline", "kmeans", "import"],
+        help="PPLR; PPLR without parts; one k-means (dry runs only); labels made elsewhere",
+    )
+    plain("--source-labels", metavar="PATH", help="import: .csv or .npz with relpath and label")
+    plain("--source-clusters", type=count, help="kmeans: number of clusters")
+    plain("--parts", type=natural, help="horizontal stripes with a feature of their own")
+    plain("--agreement-neighbours", type=count, help="neighbours of the cross agreement")
+    plain("--refinement", type=share, help="weight of the pseudo label in its refinement (β)")
+    plain("--agreement-from", type=natural, help="first epoch of agreement-aware smoothing")
+    switch("--source-cameras", "draw a cluster's images from other cameras where they are known")
+    plain(
+        "--source-outliers",
+        choices=["drop", "singleton"],
+        help="images without a cluster: left out, or classes of their own",
+    )
+
+    plain, staged, switch = group("CMAM-UDA: fake infrared images (stages diffusion, generation)")
+    plain("--fake-height", type=number(int, 8), help="height of fake images in pixels")
+    plain("--fake-width", type=number(int, 8), help="width of fake images in pixels")
+    plain("--fake-channels", type=int, choices=[1, 3], help="channels that are drawn (A31)")
+    plain("--unet-width", type=count, help="channels of the U-Net's first level (A33)")
+    plain("--unet-multipliers", nargs="+", type=count, help="channels of the levels, in widths")
+    plain("--unet-blocks", type=count, help="residual blocks per level")
+    plain("--attention-at", nargs="+", type=count, help="resolutions with attention")
+    plain("--attention-axis", choices=["width", "height"], help="side they are measured on (A32)")
+    plain("--unet-dropout", type=share, help="dropout in residual blocks")
+    plain("--sigma-data", type=number(float, 1e-3), help="deviation of the images (σ_data)")
+    plain("--noise-mean", type=float, help="mean of ln σ in training (P_mean)")
+    plain("--noise-std", type=positive, help="deviation of ln σ in training (P_std)")
+    plain("--ema-ramp", type=positive, help="half-life of the averaged weights, in images seen")
+    switch("--ema", "draw with averaged weights")
+    switch("--fake-flip", "mirror half of the training images and their edges")
+    plain("--held-out", type=share, help="share of images kept for a loss that shows over-fitting")
+    switch("--joint-adapter", "train U-Net and adapter together; off: one after the other (A35)")
+    plain("--edge-norm", choices=["percentile", "max", "none"], help="scale of edges (A34)")
+    plain("--edge-threshold", type=share, help="edges as lines: above this 1, else 0 (A34)")
+    plain("--sampling-steps", type=number(int, 2), help="steps of the sampler (Table V)")
+    plain("--solver", choices=["heun", "dpmpp2m"], help="Heun (2n - 1 evaluations), or multistep")
+    plain("--sigma-min", type=number(float, 1e-6), help="last noise level of the sampler")
+    plain("--sigma-max", type=positive, help="first noise level of the sampler")
+    plain("--rho", type=number(float, 1), help="how the noise levels are spaced (ρ)")
+    plain("--noise-seed", type=natural, help="with an image's path it decides the image's noise")
+    switch("--only-clustered", "make no fakes of source images that have no label")
+    plain("--shard", type=shard, metavar="I/N", help="this process's share of the fakes (torchrun)")
+
+    plain, staged, switch = group("CMAM-UDA: mutual learning (stages pretrain, selftrain)")
+    plain("--models", choices=["both", "joint", "gray"], help="networks that learn (Table III)")
+    plain(
+        "--pair",
+        choices=["rgb-gray", "rgb-rgb", "gray-gray"],
+        help="what stands for visible images before M_joint and before M_gray (Table IV)",
+    )
+    plain(
+        "--eval-branch",
+        choices=["joint", "gray"],
+        help="network that is evaluated; M_gray is shown fakes of the visible test images",
+    )
+    plain(
+        "--relation-mode",
+        choices=["selective", "symmetric", "single", "none"],
+        help="pretrain: who learns from whom: Eq. 11-14; both sides; M_joint's branches (Eq. 3, 4)",
+    )
+    staged("--sp", onoff, "on: similarity preservation (Eq. 12, 14, 19)")
+    staged("--pp", onoff, "on: probability preservation (Eq. 11, 13, 18)")
+    staged("--similarity-weight", positive, "its weight (λ_SP, λ_BSP)")
+    staged("--probability-weight", positive, "its weight (λ_PP, λ_BPP)")
+    plain("--sp-reduction", choices=["sum", "per_anchor", "mean"], help="as printed: sum (A2)")
+    plain("--pp-reduction", choices=["sum", "batchmean"], help="as printed: sum (A2)")
+    plain(
+        "--relation-logits",
+        choices=["margin", "plain"],
+        help="probabilities that are preserved: the circle head's, or of scaled cosines (A1)",
+    )
+    plain("--relation-temperature", type=number(float, 1e-3), help="divides those logits (A1)")
+    plain("--circle-margin", type=share, help="m of the circle head")
+    plain("--circle-scale", type=number(float, 1e-3), help="s of the circle head")
+    plain("--smooth-over", choices=["others", "all"], help="classes that share --smooth (A39)")
+    switch("--unit-triplet", "triplets on normalised features (A14)")
+    plain("--neck", choices=["bnneck", "none", "bnneck-before"], help="what a feature is (A3)")
+    plain("--gem-exponent", type=number(float, 1), help="first exponent of the pooling (A4)")
+    switch("--train-gem", "let the exponent learn (A4)")
+    switch("--joint-forward", "one forward of all views of a network (A13)")
+    plain("--jitter-probability", type=share, help="probability of the mild colour jitter (A9)")
+    switch("--share-augmentation", "an image and its fake share flip and erasing (A8)")
+    staged("--warm-iterations", natural, "iterations of linear warm-up")
+    staged("--first-lr", positive, "learning rate it begins with")
+    staged("--flat-iterations", natural, "iteration from which the rate falls along a cosine")
+    staged("--last-lr", positive, "learning rate the cosine ends with (A11)")
+    staged("--freeze-iterations", natural, "iterations before the trunks learn (A10)")
+    plain("--phase-one", type=natural, help="pretrain: epochs without probability preservation")
+    switch("--fresh-optimiser", "pretrain: phase 2 starts with a new Adam (A12)")
+    plain("--clusters", type=count, help="selftrain: k of k-means, per modality (Fig. 5)")
+    plain("--clusters-infrared", type=count, help="the same for infrared (follows --clusters)")
+    plain(
+        "--matching",
+        choices=["bgm", "joint-kmeans"],
+        help="selftrain: bipartite matching of clusters, or k-means of both modalities (UDA3)",
+    )
+    plain("--match-similarity", choices=["cosine", "euclidean"], help="of cluster centres (A23)")
+    plain(
+        "--concatenation",
+        choices=["each", "whole", "raw"],
+        help="what is normalised of [M_joint; M_gray] before k-means (A21)",
+    )
+    plain("--bank", choices=["shared", "per-modality"], help="proxies of a network (A16)")
+    plain("--proxy-update", choices=["batch_mean", "sequential"], help="their update (A17)")
+    plain("--proxy-init", choices=["balanced", "pooled"], help="their first value (A20)")
+    plain(
+        "--head", choices=["circle", "cosine"], help="logits of cosines; cosine: over --temp (A27)"
+    )
+    switch("--cross-triplet", "selftrain: mine triplets over both modalities (A15)")
+    plain(
+        "--class-draw",
+        choices=["shared", "independent"],
+        help="selftrain: both modalities of a batch show the same classes, or classes of their own",
+    )
+    plain("--labelled", type=share, help="semi-supervised: share of identities with labels")
+
     plain, staged, switch = group("evaluation")
     staged("--eval-from", natural, "first epoch evaluated; the last one always is")
     staged("--eval-step", count, "epochs between two evaluations")
-    plain("--eval-draws", type=draws, help="SYSU-MM01: gallery draws of these evaluations")
-    plain("--draws", type=draws, help="SYSU-MM01: gallery draws of the final test")
+    plain("--eval-draws", type=draws, help="gallery draws of these evaluations (SYSU-MM01, LLCM)")
+    plain("--draws", type=draws, help="gallery draws of the final test (SYSU-MM01, LLCM)")
     plain("--select", choices=["rank1", "mAP"], help="test score of the best model, as upstream")
     plain("--selection-images", type=count, help="training images per modality of the cycle score")
     plain("--test-batch", type=count, help="images per forward when features are extracted")

@@ -13,7 +13,7 @@ from typing import Any
 
 from clustercontrast.files import UserError
 from clustercontrast.flags import REJECTED, OneLineParser, Reject, add_flags
-from clustercontrast.recipes import RECIPES, matching, variants
+from clustercontrast.recipes import RECIPES, UNUSED, matching, variants
 
 # A flag whose value is None takes this one's.
 FOLLOWS = {
@@ -22,6 +22,7 @@ FOLLOWS = {
     "eps_joint": "eps",
     "k1_visible": "k1",
     "first_momentum": "momentum",
+    "clusters_infrared": "clusters",
 }
 
 DEPTHS = {"resnet": 50, "vit": 12}
@@ -29,7 +30,8 @@ DEPTHS = {"resnet": 50, "vit": 12}
 
 RUN_ONLY = {  # where and how to run: may change when a run is resumed
     "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
-    "test_batch", "checkpoint_groups", "draws", "allow_leak",
+    "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard",
+    "allow_incomplete",
 }  # fmt: skip
 
 
@@ -156,6 +158,8 @@ def defaults(
     for key in matching(method, dataset, variant):
         recipe |= RECIPES[key]
         origins |= dict.fromkeys(RECIPES[key], "/".join(key))
+    for name in UNUSED.get(method, ()):
+        del recipe[name], origins[name]
     per_stage = {
         name: dict(zip(stages, value, strict=True)) if isinstance(value, list) else value
         for name, value in recipe.items()
@@ -176,6 +180,8 @@ def _describe(parser: argparse.ArgumentParser, recipe: dict, origins: dict[str, 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return " ".join(f"{stage}={_shown(v)}" for stage, v in value.items())
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value))
     return ("off", "on")[value] if isinstance(value, bool) else str(value)
 
 
@@ -191,6 +197,7 @@ def _merge(
         per_stage = isinstance(value, list) and value and isinstance(value[0], tuple)
         values[name] = _spread(name, value, values[name], stages) if per_stage else value
         origins[name] = "command line"
+    values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
     if values.get("stage1"):
         values |= {"start_from": values["stage1"], "stages": values["stages"] or list(stages[1:])}
     return Options(values, origins)

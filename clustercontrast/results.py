@@ -17,6 +17,7 @@ from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, read_json, write_json
+from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.report.comparison import average
@@ -73,13 +74,15 @@ class Evaluation:
         Args:
             dataset: "sysu" or "regdb".
             prepared: its images.
-            args: ``trial_number``, ``test_batch`` and, where the dataset has them, ``draws`` and
-                ``allow_leak``.
+            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``allow_leak``
+                and ``fakes`` (see :func:`tested_parts`).
             device: where features are extracted.
-            parts: of the trial, when they have been read before.
+            parts: of the trial as the network is shown them, when they have been read before.
         """
         protocol = PROTOCOLS[dataset]
-        images = searched_images(parts or prepared.parts(args.trial_number))
+        fakes = {"fakes": getattr(args, "fakes", None)}
+        shown = parts or tested_parts(prepared.parts(args.trial_number), fakes)
+        images = searched_images(shown)
         lists = images["visible"].list, images["infrared"].list
         draws = getattr(args, "draws", protocol.draws)
         return cls(
@@ -92,6 +95,23 @@ class Evaluation:
             args.test_batch,
             getattr(args, "allow_leak", False),
         )
+
+
+def tested_parts(parts: dict[str, ImageArray], about: Mapping[str, Any]) -> dict[str, ImageArray]:
+    """A dataset's parts as a run's network is shown them.
+
+    Args:
+        parts: image arrays of ``PARTS``.
+        about: what the run says of itself; with ``fakes``, the folder of the fake infrared images
+            that stand for the visible ones.
+    """
+    if not about.get("fakes"):
+        return parts
+    folder, shown = Path(about["fakes"]), dict(parts)
+    for name in ("train_visible", "test_visible"):
+        fakes = FakeSet(folder, name, parts[name].list)
+        shown[name] = fakes.array(parts[name].pixels.shape[1:3])
+    return shown
 
 
 def searched_images(parts: Mapping[str, ImageArray]) -> dict[str, ImageArray]:
@@ -142,6 +162,8 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
 
 def model_of(folder: Path, stage: str, selection: str) -> dict | None:
     """A saved model of a run; the first weights lie with its first stage, if they were kept."""
+    if selection == "cycle" and not checkpoint.best_file(folder / stage, selection).exists():
+        return None  # a stage without labels of the target has no cycle
     if selection != "start":
         return saved_model(folder / stage, selection)
     start = next((file.parent for file in folder.glob("*/start.pth")), None)

@@ -22,6 +22,7 @@ from clustercontrast.files import UserError, atomic, write_json
 from clustercontrast.flags import OneLineParser
 from clustercontrast.methods import METHODS
 from clustercontrast.options import parse
+from clustercontrast.preparation import READERS
 from clustercontrast.report.comparison import grid_table
 from clustercontrast.results import say
 from clustercontrast.training import run_folder, train_runs
@@ -86,7 +87,7 @@ def _sweep(argv: Sequence[str] | None) -> None:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--dataset", choices=["sysu", "regdb"], required=True)
+    parser.add_argument("--dataset", choices=READERS, required=True)
     parser.add_argument("--method", choices=list(METHODS), required=True)
     parser.add_argument("--grid", nargs="+", action="append", required=True, metavar="FLAG=V,V")
     parser.add_argument("--name", default="sweep", help="start of the runs' names [sweep]")

@@ -13,7 +13,8 @@ import torch
 
 import clustercontrast
 from clustercontrast import results
-from clustercontrast.data.images import ImageArray, open_sized
+from clustercontrast.data.images import ImageArray, command_of, open_sized
+from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import run_pipeline
 from clustercontrast.engine.run import Run, choose_device
@@ -22,9 +23,13 @@ from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
 from clustercontrast.evaluation.scoring import retrieve, training_cycle
 from clustercontrast.files import UserError, read_json, write_json
 from clustercontrast.methods import METHODS
+from clustercontrast.methods.cmam.generation import Generation, shard_of
+from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
 from clustercontrast.models import weights
 from clustercontrast.options import Options, parse
 from clustercontrast.recipes import RECIPES
+from clustercontrast.report import times
+from clustercontrast.transfer import TransferData, basis_of, places
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,8 @@ def train_runs(dataset: str, argv: Sequence[str] | None = None) -> Path:
     """
     names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
     options = parse(dataset, names, argv)
-    words = shlex.join(["python", *(sys.argv if argv is None else [f"train_{dataset}.py", *argv])])
+    given = sys.argv[1:] if argv is None else argv
+    words = f"{command_of('train', dataset)} {shlex.join(given)}"
     folder = run_folder(options, dataset)
     for trial in options.trials():
         place = folder if trial is None else results.trial_folder(folder, trial)
@@ -74,39 +80,125 @@ def run_folder(options: Options, dataset: str) -> Path:
 def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None:
     """Train and report one model, of a dataset or of one trial of it."""
     stages = _stages(options)
-    _check_config(options, folder, stages)
-    if _is_finished(options, folder, stages):
-        results.say(f"{folder}: trained and tested before, left as it is")
-        return
-    prepared = open_sized(options, dataset)
-    parts = prepared.parts(options.trial_number)
+    own = [stage for stage in stages if not stage.reads]
+    if own:
+        _check_config(options, folder, own)
+        if _is_finished(options, folder, own):
+            results.say(f"{folder}: trained and tested before, left as it is")
+            return
+    device = choose_device(options.device)
+    transfer = _transfer(dataset, options, device)
+    if transfer:
+        _make_shared([stage for stage in stages if stage.reads], transfer, words)
+    if own:
+        _train_own(own, dataset, options, folder, words, transfer)
+
+
+def _transfer(dataset: str, options: Options, device: torch.device) -> TransferData | None:
+    """Source, small images and shared folders, for methods that have them."""
+    every = METHODS[options.method]
+    if not any(stage.reads for stage in every):
+        return None
+    return TransferData(dataset, options, places(dataset, options, every), device)
+
+
+def _make_shared(stages: Sequence[type[Stage]], data: TransferData, words: str) -> None:
+    """Make the files that several runs share, each stage in a folder of its own.
+
+    Raises:
+        UserError: several processes were started for what only one can do.
+    """
+    options = data.options
+    number, count = shard_of(options)
+    if count > 1 and (options.stages != [Generation.name]):
+        raise UserError(
+            f"{count} processes can share --stages {Generation.name} alone: run the others with one"
+        )
+    for stage in stages:
+        folder = data.places[stage.name] / (f"shard{number}" if number else "")
+        run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
+        basis = basis_of(stage, data.dataset, options)
+        write_json(folder / "config.json", {"command": words, "basis": basis})
+        run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
+        _run_stages([stage], options, data, run)
+
+
+def _train_own(
+    stages: Sequence[type[Stage]],
+    dataset: str,
+    options: Options,
+    folder: Path,
+    words: str,
+    transfer: TransferData | None,
+) -> None:
+    """Train the stages that make the run's model, and report it."""
+    prepared = transfer.prepared if transfer else open_sized(options, dataset)
+    parts = transfer.parts if transfer else prepared.parts(options.trial_number)
     about = _about(options, dataset, prepared.rendered)
+    if transfer and is_tested_on_fakes(options.at(stages[-1].name)):
+        about["fakes"] = str(transfer.places[Generation.name])
     for source in (options.pretrained, options.start_from):
         _check_source(source, about, options)
+    tested = results.tested_parts(parts, about)
     run = Run(
         folder,
         choose_device(options.device),
         options.precision,
-        evaluate=lambda stage: _scores(stage, dataset, results.searched_images(parts)),
+        evaluate=lambda stage: _scores(stage, dataset, tested),
         rules={"test": options.select, "cycle": "cycle"},
         print_freq=options.print_freq,
         about=about,
     )
     _write_config(options, folder, about, words)
-    for array in parts.values():
+    for array in tested.values():
         place = array.place(run.device)
     run.log.say(
         f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"
     )
-    data = TrainingData(parts["train_visible"], parts["train_infrared"])
+    data = transfer or TrainingData(parts["train_visible"], parts["train_infrared"])
+    _run_stages(stages, options, data, run)
+    evaluation = results.Evaluation.of(dataset, prepared, options, run.device, tested)
+    results.report(folder, stages[-1].name, evaluation)
+    if transfer:
+        _report_times(options, folder, transfer)
+
+
+def _report_times(options: Options, folder: Path, data: TransferData) -> None:
+    """How long everything took, files shared with other runs included."""
+    names = ("diffusion", "generation", "pretrain", "selftrain")
+    accounts = {
+        name: times.Account.of(data.places.get(name, folder) / "metrics.jsonl", name)
+        for name in names
+    }
+    parts = data.parts
+    trained, tested = (
+        sum(len(parts[f"{part}_{modality}"]) for modality in MODALITIES)
+        for part in ("train", "test")
+    )
+    networks = 2 if options.models == "both" else 1
+    iterations = {
+        name: options.at(name).iters or -(-trained // (2 * options.at(name).batch_size))
+        for name in names
+    }
+    counts = {"described": trained * networks, "tested": tested}
+    done = times.works(accounts, iterations, counts)
+    times.write(done, folder)
+    results.say(times.text(done))
+
+
+def _run_stages(
+    stages: Sequence[type[Stage]],
+    options: Options,
+    data: TrainingData | TransferData,
+    run: Run,
+) -> None:
     try:
         run_pipeline(stages, options, data, run)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f" {run.position}: every epoch before is saved in {folder}; the same command goes on"
+            f" {run.position}: every epoch before is saved in {run.folder}; the same command goes "
+            "on"
         ) from None
-    evaluation = results.Evaluation.of(dataset, prepared, options, run.device, parts)
-    results.report(folder, stages[-1].name, evaluation)
 
 
 def _stages(options: Options) -> list[type[Stage]]:
@@ -153,19 +245,26 @@ def _check_source(source: str, about: dict, options: Options) -> None:
     results.check_trial(weights.about(Path(source)), about["dataset"], about["trial"], source)
 
 
-def _scores(stage: Stage, dataset: str, images: dict[str, ImageArray]) -> dict[str, float]:
+def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
     """Test scores of a stage's network, in percent, and its cycle consistency."""
     a, network, protocol = stage.args, stage.networks[stage.retrieval], PROTOCOLS[dataset]
+    images = results.searched_images(parts)
     lists = (images["visible"].list, images["infrared"].list)
     draws = getattr(a, "eval_draws", protocol.draws)
     searches = protocol.searches(*lists, [protocol.selection], draws)
-    train = stage.data.visible, stage.data.infrared
-    labels = stage.labels["visible"], stage.labels["infrared"]
     with stage.evaluating(network):
         found = retrieve(network, images, searches, a.test_batch)[protocol.selection]
-        cycle = training_cycle(network, *train, labels, a.selection_images, a.test_batch)
+        cycle = {"cycle": _cycle(stage, parts)} if "infrared" in stage.labels else {}
     summary = summarise(found)
-    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | {"cycle": cycle}
+    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | cycle
+
+
+def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
+    """Cycle consistency of a stage's network on the training images and their labels."""
+    a, network = stage.args, stage.networks[stage.retrieval]
+    train = parts["train_visible"], parts["train_infrared"]
+    labels = stage.labels["visible"], stage.labels["infrared"]
+    return training_cycle(network, *train, labels, a.selection_images, a.test_batch)
 
 
 def _check_config(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> None:

@@ -23,7 +23,9 @@ from clustercontrast.engine.stage import Stage
 from clustercontrast.methods import METHODS, dcl
 from clustercontrast.models import weights
 from clustercontrast.options import parse
+from clustercontrast.preparation import SOURCES
 from clustercontrast.rendering.layouts import SIZES, render_sysu
+from clustercontrast.rendering.market import MARKET_SIZES, render_market
 from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
 
 SIZE = ["--height", "32", "--width", "16"]
@@ -36,6 +38,7 @@ DRAWS = {"sysu": ["--draws", "2", "--eval-draws", "1"], "regdb": []}
 RENDER = {
     "sysu": lambda root: render_sysu(root, SIZES["tiny"], seed=3),
     "regdb": lambda root: render_regdb(root, REGDB_SIZES["tiny"], seed=3),
+    "market": lambda root: render_market(root, MARKET_SIZES["tiny"], seed=3),
 }
 JOINT = ["--joint-k1", "10", "--joint-k2", "4", "--eps-joint", "0.6"]
 
@@ -47,6 +50,8 @@ def dataset(name: str = "sysu") -> Path:
     atexit.register(folder.cleanup)
     root = Path(folder.name) / "people"
     RENDER[name](root)
+    if name in SOURCES:  # prepared by the run that uses it
+        return root
     cli.prepare(name, ["--data-dir", str(root), *SIZE, "-j", "1"])
     return root
 

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
 
 
 def graph_matching(
@@ -43,7 +44,59 @@ def hungarian(visible: torch.Tensor, infrared: torch.Tensor) -> tuple[torch.Tens
     Returns:
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 on the CPU, -1 without a partner.
     """
-    cost = centroid_cost(visible, infrared)
+    return _one_to_one(centroid_cost(visible, infrared))
+
+
+def maximum_matching(
+    visible: torch.Tensor, infrared: torch.Tensor, similarity: str = "cosine"
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """One to one, the greatest sum of similarities (CMAM Eq. 16; cmam.md 7.2 step 3 and A23).
+
+    With as many clusters on either side, as in the paper, nobody stays single: no pair is refused
+    for being weak (A24).
+
+    Args:
+        visible: (k_v, d) centres, any length.
+        infrared: (k_r, d) centres.
+        similarity: "cosine", or "euclidean" – the negative distance of the centres as they are.
+
+    Returns:
+        ``to_infrared`` (k_v,) and ``to_visible`` (k_r,), int64 on the CPU, -1 without a partner.
+
+    Raises:
+        ValueError: unknown similarity.
+    """
+    centres = [x.detach().double().cpu() for x in (visible, infrared)]
+    if similarity == "cosine":
+        visible, infrared = map(F.normalize, centres)
+        return _one_to_one(-(visible @ infrared.T).numpy())
+    if similarity == "euclidean":
+        return _one_to_one(cdist(*(x.numpy() for x in centres)))
+    raise ValueError(f"similarity is {similarity!r}, expected 'cosine' or 'euclidean'")
+
+
+def shared_labels(
+    visible: np.ndarray, infrared: np.ndarray, to_visible: torch.Tensor, k_v: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pseudo labels that matched clusters share (cmam.md 7.2 step 3).
+
+    Args:
+        visible: (N_v,) int64 clusters 0 … k_v−1, which are the labels.
+        infrared: (N_r,) int64 clusters 0 … k_r−1.
+        to_visible: (k_r,) int64 partners, -1 for infrared clusters without one.
+        k_v: visible clusters; those without a partner keep their number.
+
+    Returns:
+        Labels (N_v,) and (N_r,), int64; infrared clusters without a partner count on from k_v.
+    """
+    of_cluster = to_visible.cpu().numpy().copy()
+    single = of_cluster < 0
+    of_cluster[single] = k_v + np.arange(single.sum())
+    return visible, of_cluster[infrared]
+
+
+def _one_to_one(cost: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+    """Partners of the rows and of the columns by one round of the Hungarian algorithm."""
     maps = tuple(np.full(size, -1, dtype=np.int64) for size in cost.shape)
     rows, columns = linear_sum_assignment(cost)
     maps[0][rows], maps[1][columns] = columns, rows

@@ -16,6 +16,8 @@ STD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.2989, 0.5870, 0.1140)
 # Meant for values in [0, 1] but written after normalisation, as upstream does (common.md 9.1).
 ERASED = (0.4914, 0.4822, 0.4465)
+MEAN_COLOUR = (0.0, 0.0, 0.0)
+"""ImageNet's mean colour after normalisation: what CMAM-UDA erases with (cmam.md 6.4)."""
 AREAS = (0.02, 0.4)
 ASPECTS = (0.3, 1 / 0.3)
 ATTEMPTS = 100
@@ -87,7 +89,7 @@ def standardise(images: torch.Tensor) -> torch.Tensor:
 
 
 def draw_crops(
-    count: int, view: View, generator: torch.Generator
+    count: int, view: "View | TwinView", generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(B,) tops and (B,) lefts uniform on 0 ... 2 * padding, and (B,) bool: mirrored?"""
     tops, lefts = torch.randint(2 * view.padding + 1, (2, count), generator=generator)
@@ -131,12 +133,15 @@ def crop(
 # --- erasing
 
 
-def erase(images: torch.Tensor, rectangles: torch.Tensor) -> torch.Tensor:
+def erase(
+    images: torch.Tensor, rectangles: torch.Tensor, constants: tuple[float, ...] = ERASED
+) -> torch.Tensor:
     """Fill one rectangle per image with constants.
 
     Args:
         images: (B, 3, H, W), or (B, 1, H, W), which takes the first constant.
         rectangles: (B, 4) int64 top, left, height, width; height 0 erases nothing.
+        constants: of the three channels.
     """
     top, left, height, width = _to(rectangles, images.device)[:, :, None].unbind(1)
     row = torch.arange(images.shape[2], device=images.device)
@@ -144,7 +149,7 @@ def erase(images: torch.Tensor, rectangles: torch.Tensor) -> torch.Tensor:
     in_rows = (row >= top) & (row < top + height)
     in_columns = (column >= left) & (column < left + width)
     inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-    fill = torch.tensor(ERASED[: images.shape[1]], device=images.device)[:, None, None]
+    fill = torch.tensor(constants[: images.shape[1]], device=images.device)[:, None, None]
     return torch.where(inside, fill, images)
 
 
@@ -248,20 +253,27 @@ def draw_jitter(count: int, generator: torch.Generator) -> tuple[torch.Tensor, t
     return factors, _uniform(count, 4, generator=generator).argsort(dim=1)
 
 
-def jitter(images: torch.Tensor, factors: torch.Tensor, orders: torch.Tensor) -> torch.Tensor:
+def jitter(
+    images: torch.Tensor,
+    factors: torch.Tensor,
+    orders: torch.Tensor,
+    operations: tuple[Callable, ...] | None = None,
+) -> torch.Tensor:
     """Change brightness, contrast, saturation and hue, each image in its own order.
 
     Args:
         images: (B, 3, H, W) in [0, 1].
-        factors: (B, 4) of the four operations; the hue's is in turns.
-        orders: (B, 4) int64 permutations of 0 ... 3: the operation of each step.
+        factors: (B, K) of the K operations; the hue's is in turns.
+        orders: (B, K) int64 permutations of 0 ... K - 1: the operation of each step.
+        operations: the four named above, or others.
 
     Returns:
         (B, 3, H, W) in [0, 1], not rounded to 8 bits between the operations.
     """
+    operations = operations or (brightness, contrast, saturation, hue)
     images, factors = images.clone(), _to(factors, images.device)[:, :, None, None, None]
     for step in orders.unbind(1):
-        for number, operation in enumerate((brightness, contrast, saturation, hue)):
+        for number, operation in enumerate(operations):
             rows = _to((step == number).nonzero()[:, 0], images.device)
             images[rows] = operation(images[rows], factors[rows, number])
     return images
@@ -305,6 +317,67 @@ def _luminance(images: torch.Tensor) -> torch.Tensor:
 
 def _blend(images: torch.Tensor, others: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
     return (factor * images + (1 - factor) * others).clamp(0, 1)
+
+
+# --- twins: one person in two kinds of image (CMAM-UDA)
+
+
+@dataclass(frozen=True)
+class TwinView:
+    """How images are augmented that come in kinds, such as a visible image and its fake infrared.
+
+    Attributes:
+        flip: probability of mirroring.
+        erasing: probability of erasing a rectangle, filled with the mean colour.
+        jitter: probability of changed brightness (0.8 to 1.2) and contrast (0.85 to 1.15).
+        padding: black margin in pixels from which the crop is taken.
+        shared: twins share crop, mirroring and rectangle; the jitter is drawn for each (cmam.md 12,
+            A8).
+    """
+
+    flip: float = 0.5
+    erasing: float = 0.5
+    jitter: float = 1.0
+    padding: int = 0
+    shared: bool = True
+
+
+def augment_twins(
+    kinds: tuple[torch.Tensor, ...], view: TwinView, generator: torch.Generator
+) -> list[torch.Tensor]:
+    """Crop, mirror, change brightness and contrast, normalise, erase (cmam.md 6.4).
+
+    Args:
+        kinds: (B, H, W, 3) uint8 per kind, row i of each showing the same.
+        view: what to do.
+        generator: on the CPU.
+
+    Returns:
+        (B, 3, H, W) normalised images per kind.
+    """
+    count, height, width = kinds[0].shape[:3]
+    found, geometry = [], None
+    for pixels in kinds:
+        if geometry is None or not view.shared:
+            geometry = (
+                draw_crops(count, view, generator),
+                draw_rectangles(count, height, width, view.erasing, generator),
+            )
+        crops, rectangles = geometry
+        images = to_unit(crop(pixels, view.padding, *crops))
+        images = jitter(images, *_draw_mild_jitter(count, view, generator), (brightness, contrast))
+        found.append(erase(standardise(images), rectangles, MEAN_COLOUR))
+    return found
+
+
+def _draw_mild_jitter(
+    count: int, view: TwinView, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factors (B, 2), one where an image is left as it is, and orders (B, 2)."""
+    spread = torch.tensor([0.2, 0.15], dtype=torch.float64)
+    changed = _uniform(count, 1, generator=generator) < view.jitter
+    factors = 1 + spread * changed * _uniform(count, 2, low=-1.0, generator=generator)
+    return factors.float(), _uniform(count, 2, generator=generator).argsort(dim=1)
 
 
 # --- draws

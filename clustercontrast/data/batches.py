@@ -1,7 +1,7 @@
 """Labelled batches: rows from the sampler, pixels from the arrays, views from the augmentation."""
 
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -9,9 +9,9 @@ from itertools import islice
 import numpy as np
 import torch
 
-from clustercontrast.data.augment import View, augment
+from clustercontrast.data.augment import TwinView, View, augment, augment_twins
 from clustercontrast.data.images import ImageArray
-from clustercontrast.data.sampler import batches_of_rows
+from clustercontrast.data.sampler import ClassBatches, batches_of_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,25 +124,85 @@ def chosen_batches(
     Yields:
         Batches as :func:`labelled_batches` does.
     """
+    arrays = {name: plan.array for name, plan in plans.items()}
+    for request in _requested(arrays, (dict(zip(plans, drawn, strict=True)) for drawn in rows)):
+        yield Batch({name: _stream(plans[name], *request[name], generator) for name in plans})
+
+
+@dataclass(frozen=True, eq=False)
+class TwinPlan:
+    """Images that come in kinds, such as visible ones and the fake infrared ones made from them.
+
+    Attributes:
+        arrays: by kind, row i of each showing the same; the kinds are names of streams.
+        labels: (N,) int64 labels, -1 for outliers, which are never drawn.
+    """
+
+    arrays: dict[str, ImageArray]
+    labels: np.ndarray
+
+
+def twin_batches(
+    plans: Sequence[TwinPlan],
+    sampler: ClassBatches,
+    view: TwinView,
+    generator: torch.Generator,
+    iterations: int,
+) -> Iterator[Batch]:
+    """Batches whose twins show the same rows in the same order (CMAM-UDA).
+
+    Args:
+        plans: one per list of the sampler.
+        sampler: rows of every batch.
+        view: how twins are augmented.
+        generator: on the CPU, the source of the augmentations.
+        iterations: number of batches.
+
+    Yields:
+        Batches with one stream per kind of every plan.
+    """
+    arrays = {kind: array for plan in plans for kind, array in plan.arrays.items()}
+    drawn = (
+        {
+            kind: rows
+            for plan, rows in zip(plans, sampler[number], strict=True)
+            for kind in plan.arrays
+        }
+        for number in range(iterations)
+    )
+    for request in _requested(arrays, drawn):
+        streams: dict[str, Stream] = {}
+        for plan in plans:
+            pixels = tuple(request[kind][1]() for kind in plan.arrays)
+            rows = request[next(iter(plan.arrays))][0]
+            labels = torch.as_tensor(plan.labels, dtype=torch.int64)[rows]
+            images = augment_twins(pixels, view, generator)
+            twins = zip(plan.arrays, images, strict=True)
+            streams |= {kind: Stream(image, labels, rows) for kind, image in twins}
+        yield Batch(streams)
+
+
+def plain_batches(array: ImageArray, drawn: Iterable[torch.Tensor]) -> Iterator[Batch]:
+    """Batches of pixels as they are: one stream "images" of (B, H, W, 3) uint8, without labels."""
+    for request in _requested({"images": array}, ({"images": rows} for rows in drawn)):
+        rows, fetch = request["images"]
+        yield Batch({"images": Stream(fetch(), torch.full_like(rows, -1), rows)})
+
+
+def _requested(
+    arrays: Mapping[str, ImageArray], drawn: Iterable[dict[str, torch.Tensor]]
+) -> Iterator[dict[str, Request]]:
+    """Rows of every stream and how to have their pixels, which are fetched one batch ahead."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        requests = (_request(plans, drawn, pool) for drawn in rows)
-        for request in _one_ahead(requests):
-            yield Batch({name: _stream(plans[name], *request[name], generator) for name in plans})
+        yield from _one_ahead(
+            {name: (rows, _fetcher(arrays[name], rows, pool)) for name, rows in batch.items()}
+            for batch in drawn
+        )
 
 
 def _rows(plan: StreamPlan, generator: torch.Generator) -> Iterator[torch.Tensor]:
     cameras = plan.array.list.cameras if plan.cameras else None
     return batches_of_rows(plan.labels, cameras, plan.num_instances, plan.batch_size, generator)
-
-
-def _request(
-    plans: dict[str, StreamPlan], drawn: tuple[torch.Tensor, ...], pool: ThreadPoolExecutor
-) -> dict[str, Request]:
-    """Start fetching the pixels of one batch."""
-    return {
-        name: (rows, _fetcher(plan.array, rows, pool))
-        for (name, plan), rows in zip(plans.items(), drawn, strict=True)
-    }
 
 
 def _fetcher(

@@ -25,7 +25,7 @@ from clustercontrast.files import UserError, read_json, write_error, write_json
 
 VERSION = 2
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
-AGAIN = "run prepare_{}.py again"
+SCRIPTS = ("sysu", "regdb")  # datasets that have scripts of their own
 IMAGES_AT_ONCE = 256  # bounds what waits in memory between decoding and writing
 # Training needs most of the device for activations, and the host is shared with other programs.
 DEVICE_SHARE = 0.25
@@ -109,7 +109,8 @@ class Prepared(Mapping[str, ImageArray]):
 
     Attributes:
         folder: where it is.
-        dataset: "sysu" or "regdb".
+        dataset: its name, such as "sysu".
+        source: the dataset's folder when the images were prepared, absolute.
         height: of every image, pixels.
         width: of every image, pixels.
         rendered: the images were drawn by this repository, they are not the real dataset.
@@ -120,6 +121,7 @@ class Prepared(Mapping[str, ImageArray]):
     def __init__(self, folder: Path, index: dict):
         self.folder = Path(folder)
         self.dataset = index["dataset"]
+        self.source = index["source"]
         self.height = index["height"]
         self.width = index["width"]
         self.rendered = index["rendered"]
@@ -169,7 +171,14 @@ class Prepared(Mapping[str, ImageArray]):
         return ImageArray(images, pixels)
 
     def _again(self) -> str:
-        return AGAIN.format(self.dataset)
+        return f"run {command_of('prepare', self.dataset)} again"
+
+
+def command_of(action: str, dataset: str) -> str:
+    """The command line of "prepare", "train" or "test" on a dataset, without its flags."""
+    if dataset in SCRIPTS:
+        return f"python {action}_{dataset}.py"
+    return f"python -m clustercontrast {action} --dataset {dataset}"
 
 
 def cache_folder(args: Namespace) -> Path:
@@ -186,8 +195,8 @@ def open_sized(args: Namespace, dataset: str) -> Prepared:
     folder = cache_folder(args)
     if not (folder / "index.json").exists():
         raise UserError(
-            f"no prepared images in {folder}: run python prepare_{dataset}.py --data-dir "
-            f"{args.data_dir} --height {args.height} --width {args.width}"
+            f"no prepared images in {folder}: run {command_of('prepare', dataset)} "
+            f"--data-dir {args.data_dir} --height {args.height} --width {args.width}"
         )
     prepared = open_prepared(folder, dataset)
     if (prepared.height, prepared.width) != (args.height, args.width):
@@ -206,11 +215,12 @@ def open_prepared(folder: Path, dataset: str) -> Prepared:
     """
     folder = Path(folder)
     if not (folder / "index.json").exists():
-        raise UserError(f"no prepared images in {folder}: run prepare_{dataset}.py first")
+        command = command_of("prepare", dataset)
+        raise UserError(f"no prepared images in {folder}: run {command} first")
     index = read_json(folder / "index.json")
     found = index.get("version") if isinstance(index, dict) else None
     if found != VERSION:
-        again = AGAIN.format(dataset)
+        again = f"run {command_of('prepare', dataset)} again"
         raise UserError(f"{folder} has format version {found}, expected {VERSION}: {again}")
     if index["dataset"] != dataset:
         raise UserError(
@@ -235,7 +245,7 @@ def prepare(
     Args:
         root: the dataset's folder, which the paths of the lists are relative to.
         folder: the prepared folder; an earlier one is replaced.
-        dataset: "sysu" or "regdb".
+        dataset: its name, such as "sysu".
         listing: image lists by name, and the trials' parts.
         resampling: "bicubic" or "lanczos" by the names of the lists.
         size: (height, width) of the resized images.

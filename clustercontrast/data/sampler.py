@@ -213,3 +213,84 @@ def _drawn(
     return torch.cat(
         [members[c][torch.randint(len(members[c]), (count,), generator=generator)] for c in classes]
     )
+
+
+# --- sampler of CMAM-UDA ---
+
+
+class ClassBatches:
+    """Batches of P classes times K images of every list, as a pure function of their number.
+
+    Classes are met once each, in random order, before any is met again; what is left over when P
+    does not divide them is dropped, and fewer than P classes repeat.  Images of a class are drawn
+    without replacement, unless it has fewer than K (cmam.md 6.3, 7.4).  Cameras are not looked at.
+
+    Args:
+        labels: per image list (N,) int64 labels of one space, -1 is never drawn.
+        people: P.
+        num_instances: K.
+        seed: with the labels and a batch's number it decides everything.
+        shared: all lists show the same classes, those that occur in each of them; else every list
+            has classes of its own (cmam.md 9, row UDA3).
+
+    Raises:
+        UserError: there is no class to draw.
+    """
+
+    def __init__(
+        self,
+        labels: tuple[np.ndarray, ...],
+        people: int,
+        num_instances: int,
+        seed: int,
+        shared: bool = True,
+    ) -> None:
+        self.people, self.num_instances, self.seed = people, num_instances, seed
+        self.members = [_members_by_label(y) for y in labels]
+        common = set.intersection(*(set(m) for m in self.members))
+        self.classes = [np.array(sorted(common if shared else m)) for m in self.members]
+        self.shared = shared
+        if not all(map(len, self.classes)):
+            raise UserError(
+                "no class has images in every list: the images may all be outliers, or say "
+                "--class-draw independent"
+            )
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, ...]:
+        """Rows of batch ``number``: (P * K,) int64 per list, class by class."""
+        return tuple(self._rows(number, position) for position in range(len(self.members)))
+
+    def _rows(self, number: int, position: int) -> torch.Tensor:
+        members, k = self.members[position], self.num_instances
+        draw = np.random.default_rng((self.seed, 1, number, position))
+        chosen = [members[c] for c in self._classes(number, position)]
+        return torch.cat([own[draw.choice(len(own), k, replace=len(own) < k)] for own in chosen])
+
+    def _classes(self, number: int, position: int) -> np.ndarray:
+        classes = self.classes[position]
+        batches = max(1, len(classes) // self.people)
+        turn, place = divmod(number, batches)
+        stream = 0 if self.shared else position
+        order = np.random.default_rng((self.seed, 0, turn, stream)).permutation(classes)
+        return np.resize(order[place * self.people :], self.people)
+
+
+def shuffled_rows(
+    rows: torch.Tensor, batch_size: int, generator: torch.Generator
+) -> Iterator[torch.Tensor]:
+    """Batches without end: every row once in random order, then again in another order.
+
+    Args:
+        rows: (N,) int64.
+        batch_size: rows per batch; a batch may span two orders.
+        generator: on the CPU.
+
+    Yields:
+        (batch_size,) int64.
+    """
+    waiting = rows[:0]
+    while True:
+        while len(waiting) < batch_size:
+            waiting = torch.cat([waiting, rows[torch.randperm(len(rows), generator=generator)]])
+        yield waiting[:batch_size]
+        waiting = waiting[batch_size:]

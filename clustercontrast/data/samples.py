@@ -17,8 +17,9 @@ class ImageList:
     Attributes:
         modality: "visible" or "infrared".
         paths: N paths relative to the dataset's folder, with forward slashes.
-        identities: (N,) int64 true identities; for evaluation and diagnostics, never for training.
-        cameras: (N,) int64 camera numbers as the dataset counts them, from 1.
+        identities: (N,) int64 true identities; for evaluation and diagnostics, never for training;
+            -1 means unknown or nobody.
+        cameras: (N,) int64 camera numbers as the dataset counts them, from 1; -1 means unknown.
     """
 
     modality: str
@@ -64,5 +65,6 @@ class Listing:
 
 
 def number_of_people(*lists: ImageList) -> int:
-    """Number of different identities in image lists."""
-    return len(np.unique(np.concatenate([images.identities for images in lists])))
+    """Number of different identities in image lists; negative ones are not people."""
+    identities = np.concatenate([images.identities for images in lists])
+    return len(np.unique(identities[identities >= 0]))

@@ -15,7 +15,8 @@ def facts(root: Path, reader: ModuleType) -> dict:
 
     Args:
         root: the dataset's folder.
-        reader: the module that reads its layout, with ``TITLE`` and ``COUNTS``.
+        reader: the module that reads its layout, with ``TITLE`` and ``COUNTS``; one without counts
+            reads images of any layout.
 
     Returns:
         ``rendered`` (bool) and ``counts`` (the keys of ``COUNTS``): those of the dataset, or, for
@@ -30,7 +31,7 @@ def facts(root: Path, reader: ModuleType) -> dict:
         return {"rendered": False, "counts": dict(reader.COUNTS)}
     content = read_json(path)
     layout = content.get("layout") if isinstance(content, dict) else None
-    if layout not in (None, reader.TITLE):
+    if reader.COUNTS and layout not in (None, reader.TITLE):
         raise UserError(f"{root} was rendered in the layout of {layout}, not of {reader.TITLE}")
     known = content.get("counts") if isinstance(content, dict) else None
     if not isinstance(known, dict) or not reader.COUNTS.keys() <= known.keys():
@@ -48,7 +49,8 @@ def verify_counts(
 
     Args:
         listing: what the reader found.
-        reader: the module that read it, with ``TITLE``, ``COUNTS``, ``NAMES`` and ``count``.
+        reader: the module that read it, with ``TITLE``, ``COUNTS``, ``NAMES`` and ``count``, which
+            leaves out what was not asked for.
         expected: the ``counts`` of :func:`facts`.
         allow_incomplete: go on in spite of differences.
 
@@ -64,9 +66,9 @@ def verify_counts(
     differing = [
         f"found {found[key]:,} {name}, {owner} has {expected[key]:,}"
         for key, name in reader.NAMES.items()
-        if found[key] != expected[key]
+        if key in found and found[key] != expected[key]
     ]
-    empty = [name for key, name in reader.NAMES.items() if found[key] == 0]
+    empty = [name for key, name in reader.NAMES.items() if found.get(key) == 0]
     if empty:
         raise UserError(f"found no {', no '.join(empty)}: copy the dataset again")
     if differing and not allow_incomplete:

@@ -22,7 +22,7 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
     for make in stages:
         args = options.at(make.name)
         stage = make(args, data, run)
-        if run.finished(make, stage.epochs):
+        if stage.is_finished():
             run.log.say(f"{make.name}: finished before, skipped")
             continue
         torch.manual_seed(args.seed)  # new layers draw their first weights from torch's generator

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -70,10 +71,10 @@ class Run:
 
     # Stages and their weights
 
-    def finished(self, stage: type[Stage], epochs: range) -> bool:
-        """Whether the stage's last epoch is saved."""
-        state = checkpoint.last(self.folder / stage.name)
-        return state is not None and state["epoch"] == epochs[-1]
+    def reached(self, stage: str) -> int | None:
+        """Last saved epoch of a stage."""
+        state = checkpoint.last(self.folder / stage)
+        return None if state is None else state["epoch"]
 
     def hand_over(self, stage: Stage, source: str) -> None:
         """Give a stage the weights of an earlier one, and the optimisers of the one it continues.
@@ -245,8 +246,10 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: no such device here.
     """
+    if name == "auto" and torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError as error:
@@ -284,7 +287,8 @@ def saved_model(folder: Path, which: str) -> dict:
 
 
 def _summary(stage, epoch, loss, scores, best, seconds) -> str:
-    parts = [f"{stage.name} epoch {epoch}: loss {loss['total']:.3f}"]
+    shown = f" loss {loss['total']:.3f}" if loss else ""  # some epochs train nothing
+    parts = [f"{stage.name} epoch {epoch}:{shown}"]
     for name, fact in stage.facts.items():
         if isinstance(fact, dict) and "clusters" in fact:
             share = 100 * fact.get("outliers", 0)

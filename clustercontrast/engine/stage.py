@@ -25,6 +25,9 @@ class Stage:
         continues: earlier stage whose optimisers this one goes on with, instead of new ones.
         companions: further networks that are saved with the best model, for a later stage.
         starts_from: network -> "stage.network" of an earlier stage whose weights it takes.
+        reads: flags that a stage's files depend on, when runs that agree on them share the files.
+        made_from: images that those files are made from, of "source" and "target".
+        built_on: earlier stages whose shared files it reads.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
     """
@@ -34,6 +37,9 @@ class Stage:
     continues: ClassVar[str | None] = None
     companions: ClassVar[tuple[str, ...]] = ()
     starts_from: ClassVar[dict[str, str]] = {}
+    reads: ClassVar[tuple[str, ...]] = ()
+    made_from: ClassVar[tuple[str, ...]] = ()
+    built_on: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, args: Namespace, data: Any, run: Any) -> None:
         self.args, self.data, self.run = args, data, run
@@ -63,6 +69,10 @@ class Stage:
         """Epochs of the stage; its schedule and log count in these numbers."""
         first = self.args.first_epoch
         return range(first, first + self.args.epochs)
+
+    def is_finished(self) -> bool:
+        """Whether the run holds all that the stage makes."""
+        return self.run.reached(self.name) == self.epochs[-1]
 
     def add(self, name: str, network: nn.Module) -> nn.Module:
         """Register a network: it is put on the device, trained, saved and resumed."""

@@ -2,6 +2,7 @@
 
 All functions but ``cycle_consistency`` look at true identities and may therefore not influence a
 training in any way, not even the choice of a checkpoint. ``cycle_consistency`` needs none.
+Images of unknown identity, -1, are left out of whatever is compared with identities.
 """
 
 import numpy as np
@@ -16,10 +17,11 @@ def clustering_quality(labels: np.ndarray, identities: np.ndarray) -> dict[str, 
 
     Args:
         labels: (N,) int64 pseudo labels, -1 = outlier.
-        identities: (N,) int64 true identities.
+        identities: (N,) int64 true identities, -1 = unknown.
 
     Returns:
-        "clusters": how many there are; "outliers": their share in [0, 1]; "ari" and "nmi": adjusted
+        "clusters": how many there are; "outliers": their share in [0, 1]; and, unless all
+        identities are unknown (training images of SYSU-MM02): "ari" and "nmi": adjusted
         Rand index and normalised mutual information with the outliers kept as one class -1 (the
         protocol of MMM); "ari_clean" and "nmi_clean": the same without the outliers, 0 when nothing
         is left.
@@ -30,17 +32,16 @@ def clustering_quality(labels: np.ndarray, identities: np.ndarray) -> dict[str, 
     labels, identities = np.asarray(labels), np.asarray(identities)
     if not len(labels) or labels.shape != identities.shape:
         raise ValueError(f"labels {labels.shape} and identities {identities.shape} must agree")
-    clean = labels >= 0
-    ari, nmi = _agreement(labels, identities)
-    ari_clean, nmi_clean = _agreement(labels[clean], identities[clean])
-    return {
+    clean, known = labels >= 0, identities >= 0
+    counted = {
         "clusters": len(np.unique(labels[clean])),
         "outliers": float(1 - clean.mean()),
-        "ari": ari,
-        "nmi": nmi,
-        "ari_clean": ari_clean,
-        "nmi_clean": nmi_clean,
     }
+    if not known.any():
+        return counted
+    ari, nmi = _agreement(labels[known], identities[known])
+    ari_clean, nmi_clean = _agreement(labels[clean & known], identities[clean & known])
+    return counted | {"ari": ari, "nmi": nmi, "ari_clean": ari_clean, "nmi_clean": nmi_clean}
 
 
 def joint_quality(
@@ -59,8 +60,8 @@ def joint_quality(
         labels_v: (N_v,) int64 visible pseudo labels in 0..C_v-1, -1 = outlier.
         labels_r: (N_r,) int64 infrared pseudo labels, -1 = outlier.
         to_infrared: (C_v,) int64 infrared label of every visible cluster, -1 = unmatched.
-        identities_v: (N_v,) int64 true identities.
-        identities_r: (N_r,) int64 true identities.
+        identities_v: (N_v,) int64 true identities, -1 = unknown.
+        identities_r: (N_r,) int64 true identities, -1 = unknown.
 
     Raises:
         ValueError: as ``clustering_quality``, or a visible label has no entry in ``to_infrared``.
@@ -86,17 +87,18 @@ def match_accuracy(
     """Share of visible clusters matched to an infrared cluster of the same person.
 
     The person of a cluster is its most frequent identity, the smallest of equally frequent ones.
-    Unmatched clusters count as wrong. For the other direction exchange the modalities.
+    Unmatched clusters count as wrong; those of nobody known, and those matched to one of nobody
+    known, are not counted. For the other direction exchange the modalities.
 
     Args:
         labels_v: (N_v,) int64 visible pseudo labels in 0..C_v-1, -1 = outlier (ignored).
-        identities_v: (N_v,) int64 true identities.
+        identities_v: (N_v,) int64 true identities, -1 = unknown.
         labels_r: (N_r,) int64 infrared pseudo labels, -1 = outlier (ignored).
-        identities_r: (N_r,) int64 true identities.
+        identities_r: (N_r,) int64 true identities, -1 = unknown.
         to_infrared: (C_v,) int64 infrared label of every visible cluster, -1 = unmatched.
 
     Returns:
-        In [0, 1]; 0 when there is no visible cluster.
+        In [0, 1]; 0 when there is no visible cluster to judge.
 
     Raises:
         ValueError: a visible label has no entry in ``to_infrared``.
@@ -109,7 +111,10 @@ def match_accuracy(
     people_v = _majority(labels_v, identities_v, len(to_infrared))
     # The last entry, nobody, answers for unmatched clusters.
     people_r = np.append(_majority(labels_r, identities_r, clusters_r), -1)
-    return float(((people_v == people_r[to_infrared]) & (people_v >= 0)).mean())
+    right = (people_v == people_r[to_infrared]) & (people_v >= 0)
+    unknown_r = np.append(_unknown(labels_r, identities_r, clusters_r), False)
+    judged = ~(_unknown(labels_v, identities_v, len(to_infrared)) | unknown_r[to_infrared])
+    return float(right[judged].mean()) if judged.any() else 0.0
 
 
 def cycle_consistency(
@@ -168,12 +173,20 @@ def _check_map(labels: np.ndarray, to_other: np.ndarray) -> None:
 
 
 def _majority(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:
-    """(clusters,) most frequent identity of every cluster, -1 for one without images."""
+    """(clusters,) most frequent known identity of every cluster, -1 where there is none."""
+    identities = np.asarray(identities)
     people, person = np.unique(identities, return_inverse=True)
-    member = labels >= 0
+    member = (labels >= 0) & (identities >= 0)
     cells = labels[member] * len(people) + person[member]
     counts = np.bincount(cells, minlength=clusters * len(people)).reshape(clusters, len(people))
     return np.where(counts.any(axis=1), people[counts.argmax(axis=1)], -1)
+
+
+def _unknown(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:
+    """(clusters,) bool, of clusters that have images but nobody known among them."""
+    member, known = labels >= 0, np.asarray(identities) >= 0
+    images = np.bincount(labels[member], minlength=clusters)
+    return (images > 0) & (np.bincount(labels[member & known], minlength=clusters) == 0)
 
 
 def _two_nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -4,6 +4,8 @@ SYSU-MM01 (common.md 2.2): infrared queries (cameras 3 and 6) are searched among
 single-shot galleries are drawn, and figures are averages over the ten draws of one model.
 RegDB (common.md 2.4): all test images of one modality are searched among all of the other, in both
 directions; figures are averages over ten trials, each a split of the people with its own model.
+SYSU-MM02 (cmam.md 8) is searched as RegDB is, with one model and no trials.  LLCM's galleries are
+single-shot draws in both directions; see :func:`llcm_search` for what is not certain about them.
 """
 
 import random
@@ -131,14 +133,15 @@ def sysu_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -
 
 
 def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.ndarray:
-    """Draw a single-shot gallery, exactly as in the literature (common.md 2.2).
+    """Draw a single-shot gallery, exactly as in SYSU-MM01's literature (common.md 2.2).
 
     A private generator seeded with ``draw`` chooses one image per existing (identity, camera)
     folder: identities ascending, cameras in the order listed, files sorted by path. The indoor
     gallery is therefore not a part of the all-search gallery of the same draw.
 
     Args:
-        gallery: every visible test image, in any order; other cameras may be among them.
+        gallery: every test image of the gallery's modality, in any order; other cameras may be
+            among them.
         cameras: gallery cameras, see ``SYSU_CAMERAS``.
         draw: 0..9 in the protocol.
 
@@ -151,8 +154,8 @@ def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.nd
     rows = np.flatnonzero(np.isin(gallery.cameras, list(cameras)))
     if not len(rows):
         raise UserError(
-            f"no gallery image of the cameras {tuple(cameras)} among {len(gallery.paths)} visible "
-            "test images: check that the dataset is complete"
+            f"no gallery image of the cameras {tuple(cameras)} among {len(gallery.paths)} "
+            f"{gallery.modality} test images: check that the dataset is complete"
         )
     turns = (gallery.cameras[rows, None] == np.array(cameras)).argmax(axis=1)
     by_folder = np.lexsort((np.array(gallery.paths)[rows], turns, gallery.identities[rows]))
@@ -171,41 +174,74 @@ def same_place(query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> np.nda
     return (np.asarray(query_cameras)[:, None] == 3) & (np.asarray(gallery_cameras)[None] == 2)
 
 
-# --- RegDB ---
+# --- RegDB, SYSU-MM02 and LLCM ---
+
+DIRECTIONS = {
+    "visible_to_infrared": "Visible to infrared",
+    "infrared_to_visible": "Infrared to visible",
+}
+"""Modes of datasets that are searched in both directions."""
 
 
-def regdb_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
-    """All test images of one modality against all of the other (common.md 2.4).
+def exhaustive_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
+    """All test images of one modality against all of the other (common.md 2.4, cmam.md 8).
 
     Args:
-        visible: visible test images of a trial.
-        infrared: its thermal test images.
-        mode: "visible_to_infrared" or "infrared_to_visible".
+        visible: visible test images; an identity of -1 is a bystander, in the gallery only.
+        infrared: infrared test images.
+        mode: a key of ``DIRECTIONS``.
         draw: nothing is drawn; 0.
 
     Raises:
         UserError: no person is in both lists.
     """
     if draw:
-        raise ValueError("RegDB has no galleries to draw")
-    if not np.isin(visible.identities, infrared.identities).any():
-        raise UserError("no test person has both visible and thermal images: prepare RegDB again")
-    rows = {"visible": np.arange(len(visible)), "infrared": np.arange(len(infrared))}
+        raise ValueError("there are no galleries to draw")
+    query, gallery = _directed(visible, infrared, mode)
+    rows = np.flatnonzero(query.identities >= 0), np.arange(len(gallery))
+    return Search(query.modality, gallery.modality, *rows, None, "image")
+
+
+def llcm_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
+    """All test images of one modality against one draw of the other.
+
+    A gallery holds one random image of every (identity, camera), drawn as SYSU-MM01's are; ranks
+    count images and no pair is left out.  LLCM's official lists and evaluation (DEEN, CVPR 2023)
+    were not at hand when this was written: figures must not be compared with published ones before
+    it is checked against them.
+
+    Args:
+        visible: visible test images.
+        infrared: infrared test images.
+        mode: a key of ``DIRECTIONS``.
+        draw: 0..9.
+
+    Raises:
+        UserError: no person is in both lists.
+    """
+    query, gallery = _directed(visible, infrared, mode)
+    drawn = draw_gallery(gallery, np.unique(gallery.cameras).tolist(), draw)
+    rows = np.flatnonzero(query.identities >= 0), drawn
+    return Search(query.modality, gallery.modality, *rows, None, "image")
+
+
+def _directed(visible: ImageList, infrared: ImageList, mode: str) -> tuple[ImageList, ImageList]:
+    """Query and gallery images of a direction."""
+    known = visible.identities[visible.identities >= 0]
+    if not np.isin(known, infrared.identities).any():
+        raise UserError(
+            "no test person has both visible and infrared images: prepare the dataset again"
+        )
+    lists = {"visible": visible, "infrared": infrared}
     query, gallery = mode.split("_to_")
-    return Search(query, gallery, rows[query], rows[gallery], None, "image")
+    return lists[query], lists[gallery]
 
 
 PROTOCOLS = {
     "sysu": Protocol({"all": "All search", "indoor": "Indoor search"}, "all", 10, sysu_search),
-    "regdb": Protocol(
-        {
-            "visible_to_infrared": "Visible to infrared",
-            "infrared_to_visible": "Infrared to visible",
-        },
-        "visible_to_infrared",
-        1,
-        regdb_search,
-    ),
+    "regdb": Protocol(DIRECTIONS, "visible_to_infrared", 1, exhaustive_search),
+    "sysu02": Protocol(DIRECTIONS, "visible_to_infrared", 1, exhaustive_search),
+    "llcm": Protocol(DIRECTIONS, "visible_to_infrared", 10, llcm_search),
 }
 
 

@@ -1,4 +1,4 @@
-"""Batch-hard triplet loss."""
+"""Batch-hard triplet losses: with a margin, and with a soft one."""
 
 import torch
 import torch.nn.functional as F
@@ -15,12 +15,42 @@ def batch_hard_triplet(features: torch.Tensor, labels: torch.Tensor, margin: flo
     Returns:
         Scalar; 0 when a single class is there.
     """
+    if (labels == labels[:1]).all():
+        return features.sum() * 0
+    farthest, nearest = _hardest(features, labels)
+    return F.relu(farthest - nearest + margin).mean()
+
+
+def soft_margin_triplet(
+    features: torch.Tensor, labels: torch.Tensor, normalise: bool = False
+) -> torch.Tensor:
+    """Mean of log(1 + exp(d(farthest of the class) - d(nearest of others))) (CMAM Eq. 2 and 21).
+
+    cmam.md 6.5 and A14; formed in float32 at least, whatever autocast is about.
+
+    Args:
+        features: (B, d).
+        labels: (B,) classes.
+        normalise: compare unit features; the loss cannot go below log(1 + e⁻²) = 0.127 then.
+
+    Returns:
+        Scalar; 0 when a single class is there.
+    """
+    if (labels == labels[:1]).all():
+        return features.sum() * 0
+    with torch.autocast(features.device.type, enabled=False):
+        features = features if features.dtype == torch.float64 else features.float()
+        features = F.normalize(features) if normalise else features
+        farthest, nearest = _hardest(features, labels)
+    return F.softplus(farthest - nearest).mean()
+
+
+def _hardest(features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Distances (B,) from the farthest of the class, itself included, and the nearest other."""
     squares = features.square().sum(dim=1)
     distances = squares[:, None] + squares[None] - 2 * features @ features.T
     distances = distances.clamp_min(1e-12).sqrt()
     same = labels[:, None] == labels[None]
-    if same.all():
-        return features.sum() * 0
     farthest = distances.masked_fill(~same, -torch.inf).amax(dim=1)
     nearest = distances.masked_fill(same, torch.inf).amin(dim=1)
-    return F.relu(farthest - nearest + margin).mean()
+    return farthest, nearest

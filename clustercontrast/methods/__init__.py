@@ -1,7 +1,7 @@
 """One file per paper.  A method is an ordered list of stages."""
 
 from clustercontrast.engine.stage import Stage
-from clustercontrast.methods import adca, mmm, pca, pclhd, pgm, rpnr, sdcl, supervised
+from clustercontrast.methods import adca, cmam, mmm, pca, pclhd, pgm, rpnr, sdcl, supervised
 
 METHODS: dict[str, list[type[Stage]]] = {
     "adca": adca.STAGES,
@@ -11,5 +11,6 @@ METHODS: dict[str, list[type[Stage]]] = {
     "mmm": mmm.STAGES,
     "pca": pca.STAGES,
     "sdcl": sdcl.STAGES,
+    "cmam": cmam.STAGES,
     "supervised": supervised.STAGES,
 }

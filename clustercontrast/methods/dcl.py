@@ -292,10 +292,11 @@ class Intra(Stage):
         if maps is not None:
             to_infrared, to_visible = (m.cpu().numpy() for m in maps)
             self.facts["joint"] = joint_quality(y_v, y_r, to_infrared, true_v, true_r)
-            self.facts["match_accuracy"] = {
-                "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
-                "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
-            }
+            if (true_v >= 0).any() and (true_r >= 0).any():
+                self.facts["match_accuracy"] = {
+                    "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
+                    "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
+                }
 
 
 def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:

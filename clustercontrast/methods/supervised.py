@@ -12,6 +12,7 @@ from torch import nn
 
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
+from clustercontrast.files import UserError
 from clustercontrast.methods import dcl
 
 
@@ -23,6 +24,11 @@ class Supervised(dcl.Intra):
     def setup(self) -> None:
         super().setup()
         visible, infrared = self.data.visible.list.identities, self.data.infrared.list.identities
+        if min(visible.min(initial=0), infrared.min(initial=0)) < 0:
+            raise UserError(
+                "supervised learns true identities, and some training images have none (-1): train "
+                "another method on this dataset"
+            )
         people, classes = np.unique(np.concatenate([visible, infrared]), return_inverse=True)
         self.classes = classes[: len(visible)], classes[len(visible) :]
         self.classifier = self.add("classifier", nn.Linear(self.encoder.width, len(people)))

@@ -15,3 +15,19 @@ def generalised_mean(maps: torch.Tensor, p: float = 3.0, eps: float = 1e-12) -> 
         (B, C).
     """
     return (maps.flatten(2).pow(p).mean(2) + eps).pow(1.0 / p)
+
+
+def clamped_generalised_mean(
+    maps: torch.Tensor, p: torch.Tensor | float, floor: float = 1e-6
+) -> torch.Tensor:
+    """GeM with an exponent that may be trained: ``mean(max(x, floor)^p)^(1/p)`` (cmam.md 6.2).
+
+    Args:
+        maps: (B, C, H, W).
+        p: exponent, a scalar.
+        floor: smallest value, which keeps the gradients of the power and of ``p`` finite.
+
+    Returns:
+        (B, C) float32, whatever precision the maps have.
+    """
+    return maps.float().clamp_min(floor).pow(p).mean((2, 3)).pow(1.0 / p)

@@ -16,12 +16,13 @@ from torchvision.models import get_model_weights
 from clustercontrast.files import UserError
 from clustercontrast.models import vit_weights
 from clustercontrast.models.naming import translated
+from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
 State = dict[str, torch.Tensor]
-FRESH = ("neck", "trunk.non_local")
-"""Parts of a two-stream ResNet that ImageNet knows nothing of."""
+FRESH = ("neck", "trunk.non_local", "exponent")
+"""Parts of a ResNet for re-identification that ImageNet knows nothing of."""
 
 # Official name -> ours; what matches no row never runs in the official forward (common.md 7.2).
 OFFICIAL_NAMES = (
@@ -90,7 +91,7 @@ def _named(content: dict, path: Path) -> State:
         return from_official(state)
     if "conv1.weight" in state:
         return from_resnet(state)
-    if "neck.weight" in state:
+    if "neck.weight" in state or "exponent" in state:
         return state
     raise UserError(
         f"{path} holds no weights this project knows: it expects an official AGW checkpoint "
@@ -182,6 +183,9 @@ def build_for(state: State) -> nn.Module:
     Raises:
         UserError: the tensors fit none of the architectures.
     """
+    if "exponent" in state:
+        neck = "bnneck" if "neck.weight" in state else "none"
+        return SingleStreamResNet(architecture(state)[0], neck)
     if "class_token" not in state:
         return TwoStreamResNet(*architecture(state))
     blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
@@ -221,18 +225,41 @@ def untrained(state: State) -> State:
 
 
 def imagenet(depth: int) -> State:
-    """ImageNet weights of torchvision's first release (IMAGENET1K_V1), as upstream used.
+    """ImageNet weights for a two-stream network.
 
     Raises:
         UserError: they are not in the cache and cannot be fetched.
     """
+    return from_resnet(_fetched(depth))
+
+
+def torchvision_resnet(source: str, depth: int) -> State:
+    """A torchvision ResNet under its own names.
+
+    Args:
+        source: "imagenet" or a file.
+        depth: of the ImageNet weights.
+
+    Raises:
+        UserError: the weights cannot be had, or the file holds no torchvision ResNet.
+    """
+    if source == "imagenet":
+        return _fetched(depth)
+    state = _tensors(read_checkpoint(Path(source)))
+    if "conv1.weight" not in state:
+        raise UserError(f"{source} holds no torchvision ResNet: give --pretrained another PATH")
+    return state
+
+
+def _fetched(depth: int) -> State:
+    """ImageNet weights of torchvision's first release (IMAGENET1K_V1), as upstream used."""
     if depth == 10:
         raise UserError(
             "there are no ImageNet weights of ResNet-10: give --pretrained PATH or random"
         )
     weights = get_model_weights(f"resnet{depth}").IMAGENET1K_V1
     try:
-        return from_resnet(weights.get_state_dict(progress=False, check_hash=True))
+        return weights.get_state_dict(progress=False, check_hash=True)
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
             f"the ImageNet weights of ResNet-{depth} could not be fetched ({error}): download "
@@ -259,9 +286,21 @@ def start(network: nn.Module, pretrained: str) -> LoadReport | None:
         return _start_vit(network, pretrained)
     if pretrained == "imagenet":
         depth, _ = architecture(network.state_dict())
-        return load(network, imagenet(depth), f"ImageNet ResNet-{depth}", FRESH)
-    state = read(Path(pretrained))
-    return load(network, state, pretrained, () if "neck.weight" in state else FRESH)
+        state, source = imagenet(depth), f"ImageNet ResNet-{depth}"
+    else:
+        state, source = read(Path(pretrained)), pretrained
+    if isinstance(network, SingleStreamResNet) and "exponent" not in state:
+        state = single_stream(state)
+    return load(network, state, source, () if "neck.weight" in state else FRESH)
+
+
+def single_stream(state: State) -> State:
+    """The visible half of a two-stream network, without its neck, as a single-stream one."""
+    return {
+        name.replace("visible_stem.", "stem."): tensor
+        for name, tensor in state.items()
+        if name.startswith(("visible_stem.", "trunk.layers."))
+    }
 
 
 def _start_vit(network: TwoStreamViT, pretrained: str) -> LoadReport:

@@ -1,9 +1,10 @@
-"""Render people in the raw layout of SYSU-MM01 or RegDB.
+"""Render people in the raw layout of SYSU-MM01, RegDB, Market-1501, SYSU-MM02 or LLCM.
 
     python -m clustercontrast.rendering --out data/rendered                    # the demo's people
     python -m clustercontrast.rendering --out data/full --size full --workers 8
     python -m clustercontrast.rendering --out data/others --seed 1 --identities 150
     python -m clustercontrast.rendering --layout regdb --out data/rendered-regdb
+    python -m clustercontrast.rendering --layout market --out data/rendered-market
 
 Nothing measured on these images is a result on the data set whose layout they have.
 """
@@ -17,11 +18,24 @@ from pathlib import Path
 from tqdm import tqdm
 
 from clustercontrast.files import UserError
-from clustercontrast.rendering.layouts import SIZES, Size, render_sysu
-from clustercontrast.rendering.regdb import REGDB_SIZES, RegDBSize, render_regdb
-from clustercontrast.rendering.sets import is_rendered
+from clustercontrast.rendering.layouts import SIZES, render_sysu
+from clustercontrast.rendering.manifests import (
+    LLCM_SIZES,
+    SYSU02_SIZES,
+    render_llcm,
+    render_sysu02,
+)
+from clustercontrast.rendering.market import MARKET_SIZES, render_market
+from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
+from clustercontrast.rendering.sets import SetSize, is_rendered
 
-LAYOUTS = {"sysu": (SIZES, render_sysu), "regdb": (REGDB_SIZES, render_regdb)}
+LAYOUTS = {
+    "sysu": (SIZES, render_sysu),
+    "regdb": (REGDB_SIZES, render_regdb),
+    "market": (MARKET_SIZES, render_market),
+    "sysu02": (SYSU02_SIZES, render_sysu02),
+    "llcm": (LLCM_SIZES, render_llcm),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,8 +69,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--identities",
         type=_natural,
-        help="training identities instead of the size's own; the test people of SYSU-MM01's layout "
-        "stay as many, each trial of RegDB's has as many test people as training people",
+        help="training identities instead of the size's own; the test people stay as many, but "
+        "each trial of RegDB's layout has as many test people as training people",
     )
     parser.add_argument(
         "--workers",
@@ -74,17 +88,21 @@ def _natural(text: str) -> int:
     return number
 
 
-def _render(options: argparse.Namespace, size: Size | RegDBSize, render: Callable) -> int:
+def _render(options: argparse.Namespace, size: SetSize, render: Callable) -> int:
     if is_rendered(options.out, size, options.seed):
         sys.stderr.write(f"{options.out} is already rendered ({size.name}, seed {options.seed})\n")
         return 0
     with tqdm(total=size.images, unit="image", desc=f"rendering {size.name}") as bar:
         counts = render(options.out, size, options.seed, options.workers, bar.update)
-    people = (
-        f"{counts['train_identities']} training and {counts['test_identities']} test identities"
-    )
-    sys.stderr.write(f"{options.out}: {people}, {size.images} images of rendered people\n")
+    sys.stderr.write(f"{options.out}: {_people(counts)}{size.images} images of rendered people\n")
     return 0
+
+
+def _people(counts: dict[str, int]) -> str:
+    """How many people there are, as far as a layout tells them apart."""
+    words = {"train_identities": "training", "test_identities": "test"}
+    known = [f"{counts[key]} {word}" for key, word in words.items() if key in counts]
+    return f"{' and '.join(known)} identities, " if known else ""
 
 
 if __name__ == "__main__":

@@ -152,11 +152,11 @@ def _folders(
     others = sorted({(i, c) for i in identities for c in cameras} - set(sure))
     extra = generator.permutation(len(others))[: number - len(sure)]
     pairs = sure + [others[k] for k in extra.tolist()]
-    shares = _shares(images, len(pairs), generator)
+    shares = uneven_shares(images, len(pairs), generator)
     return (Folder(i, c, n) for (i, c), n in zip(pairs, shares.tolist(), strict=True))
 
 
-def _shares(total: int, folders: int, generator: np.random.Generator) -> np.ndarray:
+def uneven_shares(total: int, folders: int, generator: np.random.Generator) -> np.ndarray:
     """(folders,) int64 uneven numbers of images that sum to ``total`` exactly."""
     weights = np.clip(generator.normal(1, UNEVENNESS, folders), 1 - UNEVENNESS, 1 + UNEVENNESS)
     ends = np.rint(np.cumsum(weights) / weights.sum() * total).astype(np.int64)
@@ -192,11 +192,11 @@ def render_sysu(
 
 def _content(size: Size, seed: int) -> sets.Content:
     planned, shape = plan(size, seed), (size.height, size.width)
-    folders = {
-        f"cam{folder.camera}/{folder.identity:04d}": functools.partial(_draw, folder, seed, shape)
+    folders = (
+        (f"cam{folder.camera}/{folder.identity:04d}", functools.partial(_draw, folder, seed, shape))
         for folder in planned.folders
-    }
-    return sets.Content(folders, _lists(planned))
+    )
+    return sets.Content(tuple(folders), _lists(planned))
 
 
 def _draw(folder: Folder, seed: int, shape: tuple[int, int]) -> Iterator[tuple[str, bytes]]:

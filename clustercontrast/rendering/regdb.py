@@ -152,10 +152,10 @@ def render_regdb(
 
 def _content(size: RegDBSize, seed: int) -> sets.Content:
     planned, shape = plan(size, seed), (size.height, size.width)
-    folders = {
-        folder.place: functools.partial(_draw, folder, seed, shape) for folder in planned.folders
-    }
-    return sets.Content(folders, index_files(planned))
+    folders = (
+        (folder.place, functools.partial(_draw, folder, seed, shape)) for folder in planned.folders
+    )
+    return sets.Content(tuple(folders), index_files(planned))
 
 
 def _draw(folder: Folder, seed: int, shape: tuple[int, int]) -> Iterator[tuple[str, bytes]]:

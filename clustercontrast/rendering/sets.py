@@ -27,6 +27,10 @@ class SetSize(Protocol):
     layout: ClassVar[str]  # name of the data set that has it
 
     @property
+    def images(self) -> int:
+        """Number of images of all parts together."""
+
+    @property
     def counts(self) -> dict[str, int]:
         """The numbers that the layout's reader finds in a finished set."""
 
@@ -36,12 +40,12 @@ class Content:
     """What a set consists of besides its marker.
 
     Attributes:
-        folders: path below the root -> function that draws the (name, content) of each of the
-            folder's images; it travels to another process.
+        folders: pairs of a path below the root and a function that draws the (name, content) of
+            images of that folder; it travels to another process.  A folder may have several.
         texts: path below the root -> content of a list, written when all images are.
     """
 
-    folders: dict[str, Draw]
+    folders: tuple[tuple[str, Draw], ...]
     texts: dict[str, str]
 
 
@@ -94,9 +98,7 @@ def render(
         return size.counts
     _claim(root, marker(size, seed))
     content = plan()
-    for images in _finished(
-        [(root / place, draw) for place, draw in content.folders.items()], workers
-    ):
+    for images in _finished([(root / place, draw) for place, draw in content.folders], workers):
         if progress is not None:
             progress(images)
     for place, text in content.texts.items():

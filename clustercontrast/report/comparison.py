@@ -9,12 +9,13 @@ import numpy as np
 
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError, read_json
-from clustercontrast.report.published import METRICS, Published, published
+from clustercontrast.report.published import METRICS, Published, is_of, published
 from clustercontrast.report.tables import (
     RENDERED_NOTES,
     TITLES,
     TRIALS,
     Table,
+    caveats,
     measured_cells,
     published_json,
     quoted_cells,
@@ -152,7 +153,8 @@ def _no_report(folder: Path) -> UserError:
     if not [*folder.glob("config.json"), *folder.glob("trial*/config.json")]:
         return UserError(f"{folder} is not a run's folder: give logs/<dataset>/<method>/<name>/")
     return UserError(
-        f"{folder} holds no report.json: run python test_sysu.py (or test_regdb.py) {folder} first"
+        f"{folder} holds no report.json: run python test_sysu.py (or test_regdb.py), or python -m "
+        f"clustercontrast test --dataset DATASET, with {folder} first"
     )
 
 
@@ -213,6 +215,7 @@ def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> T
         rows=tuple(rows),
         notes=(
             *([f"† {RENDERED_NOTES[dataset]}"] if marked else []),
+            *caveats(dataset),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *source_notes(quoted),
@@ -249,11 +252,11 @@ def _run_rows(
 
 def _papers(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
     """Papers that a run is compared with, by number; rendered people with none."""
-    method = run.about["method"].lower()
+    method = run.about["method"]
     return {
         number: entry
         for number, entry in enumerate(quoted, start=1)
-        if (entry.method.lower(), entry.kind) == (method, "paper") and not run.about["rendered"]
+        if entry.kind == "paper" and is_of(entry, method) and not run.about["rendered"]
     }
 
 
@@ -311,7 +314,7 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     """Finished cells of a grid, last epoch and best on test, side by side.
 
     Args:
-        dataset: "sysu" or "regdb".
+        dataset: a key of ``TITLES``.
         title: of the table.
         cells: folder of a run -> flag -> value.
     """
@@ -331,7 +334,11 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         dataset=f"rendered {TITLES[dataset]} layout" if rendered else TITLES[dataset],
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(*([RENDERED_NOTES[dataset]] if rendered else []), *spread_notes(shown)),
+        notes=(
+            *([RENDERED_NOTES[dataset]] if rendered else []),
+            *caveats(dataset),
+            *spread_notes(shown),
+        ),
         content={
             "cells": [
                 {"run": folder.name, "flags": dict(cells[folder]), "results": run.results}

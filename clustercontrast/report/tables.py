@@ -13,10 +13,15 @@ from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
 from clustercontrast.report.published import METRICS, Published, published
 
-TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB"}
+TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": "LLCM"}
 RENDERED_NOTES = {
     dataset: f"rendered people: not a {title} result" for dataset, title in TITLES.items()
 }
+CAVEATS = {
+    "llcm": "LLCM's official lists and evaluation were not at hand: do not compare with published "
+    "figures before the protocol is checked against them"
+}
+"""Notes that stand below every table of a dataset."""
 TRIALS = 10
 """Trials of RegDB that papers average over (common.md 2.4)."""
 
@@ -173,7 +178,7 @@ def results_table(
     """Table of one run: its models in every mode, beside what was published of its method.
 
     Args:
-        dataset: "sysu" or "regdb".
+        dataset: a key of ``TITLES``.
         results: one mapping per row: "model" says how the model was selected, "mode" is one of the
             protocol's, every metric that is known is {"mean", "std"} in percent; "searches" is the
             number of gallery draws, "trials" lists the trials averaged over.
@@ -207,6 +212,7 @@ def results_table(
         rows=tuple(rows),
         notes=(
             *([RENDERED_NOTES[dataset]] if rendered else []),
+            *caveats(dataset),
             *spread_notes(results),
             *source_notes(quoted),
         ),
@@ -231,8 +237,8 @@ def check_results(results: Sequence[Mapping[str, Any]], modes: Mapping[str, str]
 
 
 def measured_cells(result: Mapping[str, Any]) -> list[str]:
-    """Cells of a result of ours; a single trial has no deviation."""
-    single = len(result.get("trials", "--")) == 1
+    """Cells of a result of ours; a single trial, or search, has no deviation."""
+    single = len(result["trials"]) == 1 if "trials" in result else result.get("searches") == 1
     return [
         ""
         if name not in result
@@ -246,11 +252,18 @@ def quoted_cells(entry: Published, mode: str) -> list[str]:
     return [entry.shown(mode, metric) for metric in METRICS]
 
 
+def caveats(dataset: str) -> list[str]:
+    """What must be said of a dataset wherever its results are shown."""
+    return [CAVEATS[dataset]] if dataset in CAVEATS else []
+
+
 def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the ± of some results is taken over, and how far they are from a paper's protocol."""
     notes = []
     draws = sorted({r["searches"] for r in results if "trials" not in r and "searches" in r})
-    if draws:
+    if draws == [1]:
+        notes.append("percent, a single search of one model")
+    elif draws:
         notes.append(
             f"percent, mean ± population standard deviation over {_or(draws)} gallery draws of one "
             "model; the spread between trainings is not part of it"

@@ -160,7 +160,7 @@ def test_full_disk_is_said_and_cleaned_up(sysu_root, tmp_path, monkeypatch):
 
 
 def test_missing_folder_asks_for_preparation(tmp_path):
-    with pytest.raises(UserError, match=r"run prepare_sysu\.py first"):
+    with pytest.raises(UserError, match=r"run python prepare_sysu\.py first"):
         images.open_prepared(tmp_path / "nowhere", "sysu")
 
 
@@ -195,7 +195,7 @@ def array_of_floats(folder):
 )
 def test_contradictions_ask_to_prepare_again(folder, spoil):
     spoil(folder)
-    with pytest.raises(UserError, match=r"run prepare_sysu\.py again"):
+    with pytest.raises(UserError, match=r"run python prepare_sysu\.py again"):
         images.open_prepared(folder, "sysu")
 
 

@@ -4,6 +4,8 @@ Each of these errors in the package was tried and makes a test here fail: the st
 left out, outliers as starts, unmatched clusters counted as right, unmatched labels without offset.
 """
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -82,6 +84,39 @@ def test_quality_invariances_and_pair_counts(seed):
         assert other == pytest.approx(quality, abs=1e-12)
     if len(set(identities)) > 1:
         assert quality["ari"] == pytest.approx(pair_counting_ari(labels, identities))
+
+
+@given(seeds)
+def test_images_of_unknown_identity_are_left_out_of_agreement_alone(seed):
+    rng = np.random.default_rng(seed)
+    labels, identities = rng.integers(-1, 4, 30), rng.integers(-1, 3, 30)
+    identities[0] = 2
+    known = identities >= 0
+    quality = clustering_quality(labels, identities)
+    among_known = clustering_quality(labels[known], identities[known])
+    measures = ("ari", "nmi", "ari_clean", "nmi_clean")
+    assert [quality[m] for m in measures] == [among_known[m] for m in measures]
+    assert quality["clusters"] == len(set(labels.tolist()) - {-1})
+    assert quality["outliers"] == pytest.approx(np.mean(labels == -1))
+
+
+def test_nothing_is_said_of_agreement_when_nobody_is_known():
+    labels, unknown = np.array([0, 0, 1, -1]), np.full(4, -1)
+    assert clustering_quality(labels, unknown) == {"clusters": 2, "outliers": 0.25}
+    joint = joint_quality(labels, labels, np.array([1, 0]), unknown, unknown)
+    assert joint == {"clusters": 2, "outliers": 0.25}
+
+
+def test_clusters_of_nobody_known_are_not_judged():
+    """Visible: 0 is person 5 (one image of four, the rest unknown), 1 unknown, 2 is person 6."""
+    labels_v = np.array([0, 0, 0, 0, 1, 2])
+    identities_v = np.array([-1, -1, 5, -1, -1, 6])
+    labels_r, identities_r = np.array([0, 1, 2]), np.array([5, -1, 7])
+    judge = functools.partial(match_accuracy, labels_v, identities_v, labels_r, identities_r)
+    assert judge(np.array([0, 2, 2])) == pytest.approx(1 / 2)  # right, not judged, wrong
+    assert judge(np.array([0, 0, 1])) == 1  # the last one's partner is not known
+    assert judge(np.array([0, 0, -1])) == pytest.approx(1 / 2)  # unmatched is wrong as ever
+    assert judge(np.array([1, 0, 1])) == 0  # nothing left to judge
 
 
 def test_joint_quality_relabels_by_the_matching():

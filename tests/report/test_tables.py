@@ -208,3 +208,22 @@ def test_json_round_trip():
 def test_bad_input(results, message):
     with pytest.raises(UserError, match=message):
         results_table("sysu", results, rendered=False)
+
+
+def test_a_single_search_of_one_model_has_no_deviation():
+    directions = [result(mode=mode, searches=1) for mode in PROTOCOLS["sysu02"].modes]
+    table = results_table("sysu02", directions, rendered=False, method="cmam-uda")
+    rows = [row for row in table.rows if row[1] == "last epoch"]
+    assert len(rows) == 2
+    assert not any("±" in cell for row in rows for cell in row)
+    assert "percent, a single search of one model" in table.notes
+    # cmam.md 11: V→N and N→V
+    quoted = [row[2:] for row in table.rows if row[1].startswith("CMAM-UDA")]
+    assert quoted == [("51.4", "", "90.3", "", "41.0", ""), ("56.1", "", "89.4", "", "40.3", "")]
+
+
+def test_what_is_not_certain_about_a_dataset_stands_below_its_tables():
+    drawn = [result(mode="infrared_to_visible")]
+    for form in forms(results_table("llcm", drawn, rendered=False)):
+        assert "official lists and evaluation were not at hand" in form
+    assert "at hand" not in results_table("sysu", [result()], rendered=False).text()

@@ -1,0 +1,137 @@
+"""Seconds and memory per fake infrared image, and of a training step of the generator.
+
+    python -m benchmarks.generation                    # on a GPU: the sizes of the paper
+    python -m benchmarks.generation --unet-width 64 --precision bf16 fp32 --batch 64 256
+    python -m benchmarks.generation --device cpu --unet-width 32 --batch 2 --steps 3
+
+The stages' own functions on noise in place of pictures.  CMAM-UDA's paper reports 0.47 s per image
+and 1.16 s per iteration of 32 images on one RTX 3090, with 39 evaluations per image (Table VII).
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from clustercontrast.generation.edm import denoised, draw_noise_levels
+from clustercontrast.losses.denoising import denoising_loss
+from clustercontrast.methods import METHODS
+from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
+from clustercontrast.options import parse
+
+PAPER = "paper, RTX 3090: 0.47 s per image, 1.16 s per training iteration of 32 images"
+
+
+def values(argv: list[str]):
+    """Flags of the stage that draws."""
+    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
+    return parse("sysu", names, ["--method", "cmam", *argv]).at("generation")
+
+
+def timed(work, repeats: int, device: torch.device) -> float:
+    """Seconds of one call, the first one not counted."""
+    work()
+    _wait(device)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        work()
+    _wait(device)
+    return (time.perf_counter() - started) / repeats
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure(args, batch: int, precision: str, device: torch.device, repeats: int) -> dict:
+    """One line of the table."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    generator = torch.Generator().manual_seed(0)
+    network = build_generator(args).to(device).eval()
+    shape = batch, args.fake_height, args.fake_width
+    pixels = torch.randint(256, (*shape, 3), generator=generator, dtype=torch.uint8).to(device)
+    noise = torch.randn(batch, args.fake_channels, *shape[1:], generator=generator).to(device)
+
+    def draw():
+        with torch.no_grad(), _autocast(device, precision):
+            draw_images(network, edges_of(pixels, args), noise, args)
+
+    seconds = timed(draw, repeats, device) / batch
+    return {"batch": batch, "precision": precision, "seconds_per_image": seconds, **_peak(device)}
+
+
+def measure_training(args, batch: int, precision: str, device: torch.device, repeats: int) -> dict:
+    """Seconds of one training step."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    generator = torch.Generator().manual_seed(0)
+    network = build_generator(args).to(device).train()
+    adam = torch.optim.Adam(network.parameters(), 1e-4)
+    size = args.fake_height, args.fake_width
+    clean = torch.randn(batch, args.fake_channels, *size, generator=generator).to(device)
+    edges = torch.rand(batch, 1, *size, generator=generator).to(device)
+    sigma = draw_noise_levels(batch, args.noise_mean, args.noise_std, generator).to(device)
+
+    def step():
+        adam.zero_grad(set_to_none=True)
+        with _autocast(device, precision):
+            maps = network["adapter"](edges)
+            noisy = clean + sigma[:, None, None, None] * torch.flip(clean, [0])
+            found = denoised(
+                lambda x, c: network["denoiser"](x, c, maps), noisy, sigma, args.sigma_data
+            )
+            loss = denoising_loss(found, clean, sigma, args.sigma_data)
+        loss.backward()
+        adam.step()
+
+    seconds = timed(step, repeats, device)
+    line = {"training": True, "batch": batch, "precision": precision, "seconds_per_step": seconds}
+    return line | _peak(device)
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _peak(device: torch.device) -> dict:
+    if device.type != "cuda":
+        return {}
+    return {"peak_gib": torch.cuda.max_memory_allocated(device) / 2**30}
+
+
+def main() -> None:
+    """Parse the command line, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--unet-width", default="192")
+    parser.add_argument("--sampling-steps", default="20")
+    parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
+    parser.add_argument(
+        "--precision", nargs="+", default=["bf16"], choices=["bf16", "fp32", "tf32"]
+    )
+    parser.add_argument("--training-batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=3, help="repetitions that are timed")
+    parser.add_argument("--json", type=Path)
+    o = parser.parse_args()
+    device = torch.device(o.device)
+    args = values(["--unet-width", o.unet_width, "--sampling-steps", o.sampling_steps])
+    lines = []
+    for precision in o.precision:
+        torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        for batch in o.batch:
+            lines.append(measure(args, batch, precision, device, o.steps))
+            print(json.dumps(lines[-1]))
+        lines.append(measure_training(args, o.training_batch, precision, device, o.steps))
+        print(json.dumps(lines[-1]))
+    print(PAPER)
+    if o.json:
+        o.json.write_text(json.dumps(lines, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Any dataset by its name: python -m clustercontrast ACTION --dataset DATASET [--FLAG VALUE ...].
+
+ACTION is prepare, train or test.  What follows is handed to the command of that dataset, the same
+that the scripts <action>_sysu.py and <action>_regdb.py in the root of the repository call.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from clustercontrast import cli
+from clustercontrast.files import UserError
+from clustercontrast.flags import OneLineParser
+from clustercontrast.preparation import READERS
+from clustercontrast.results import say
+
+ACTIONS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
+HELP = "--help lists the datasets"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run an action on a dataset; a user's mistake is one line and exit code 2."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    cli.command(lambda: _start(words))
+
+
+def _start(words: Sequence[str]) -> None:
+    # The commands themselves refuse --dataset, which a script's name says.
+    parser = OneLineParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--dataset", choices=READERS)
+    known, rest = parser.parse_known_args(words)
+    if known.dataset is None and (not rest or {"-h", "--help"} & set(rest)):
+        say(usage())
+        return
+    action, *flags = rest or [""]
+    if action not in ACTIONS:
+        raise UserError(f"'{action}' is not one of {', '.join(ACTIONS)} ({HELP})")
+    if known.dataset is None:
+        raise UserError(f"{action} needs --dataset: {', '.join(READERS)} ({HELP})")
+    ACTIONS[action](known.dataset, flags)
+
+
+def usage() -> str:
+    """How to say it, and the datasets with the places they come from."""
+    datasets = [f"  {name:8} {reader.TITLE}: {reader.SOURCE}" for name, reader in READERS.items()]
+    return "\n".join(
+        [
+            "usage: python -m clustercontrast {prepare,train,test} --dataset DATASET "
+            "[--FLAG VALUE ...]",
+            "",
+            "  prepare  verify a dataset and write its images, resized once",
+            "  train    train a method, stage by stage, then test it",
+            "  test     test a run's models, or one checkpoint",
+            "",
+            "datasets:",
+            *datasets,
+            "",
+            "Flags of an action: python -m clustercontrast ACTION --dataset DATASET --help",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,153 @@
+"""Reader of data sets that a table of their images describes (cmam.md 8).
+
+The layout in which a data set is handed out may be unknown until one has it; then a table tells::
+
+    <root>/manifest.csv
+
+    relpath,split,modality,camera,identity
+    night1/cam1/000001.jpg,train,visible,1,-1
+    night2/cam3/000752.png,test,infrared,3,17
+
+``relpath`` is relative to the root, with forward slashes; ``split`` is train or test; ``modality``
+visible or infrared; ``camera`` a number; ``identity`` a number, or -1 for training images whose
+person is unknown.  The order of the lines does not matter.
+"""
+
+import csv
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
+
+import numpy as np
+
+from clustercontrast.data.samples import MODALITIES, PARTS, ImageList, Listing
+from clustercontrast.files import UserError
+
+FILE = "manifest.csv"
+HEADER = ("relpath", "split", "modality", "camera", "identity")
+SPLITS = ("train", "test")
+RESAMPLING = {part: "bicubic" if part.startswith("train") else "lanczos" for part in PARTS}
+"""By list; as in SYSU-MM01, training and testing resize with different filters (common.md 2.1)."""
+
+
+class Entry(NamedTuple):
+    """One image of the table."""
+
+    path: str
+    part: str
+    camera: int
+    identity: int
+
+
+def read(root: Path, source: str) -> Listing:
+    """List the images of ``manifest.csv``, each list ascending by path as text.
+
+    Args:
+        root: folder that contains the table and the images.
+        source: where the data set comes from, for messages.
+
+    Returns:
+        The four lists of ``PARTS``; identity -1 means unknown.
+
+    Raises:
+        UserError: the table is missing or malformed, or images it lists are.
+    """
+    root = Path(root)
+    entries = _entries(root, source)
+    _check_files(root, entries)
+    return Listing({part: _images(part, entries) for part in PARTS})
+
+
+def _entries(root: Path, source: str) -> list[Entry]:
+    """The table, ascending by path."""
+    file = root / FILE
+    (_, header), *rows = _rows(file, source) or [(1, [])]
+    _check_header(file, header)
+    found: dict[str, Entry] = {}
+    for line, row in rows:
+        entry = _entry(f"{file}, line {line}", row)
+        if entry.path in found:
+            raise UserError(f"{file}, line {line} repeats {entry.path}: remove one of its lines")
+        found[entry.path] = entry
+    return [found[path] for path in sorted(found)]
+
+
+def _rows(file: Path, source: str) -> list[tuple[int, list[str]]]:
+    """Line numbers and fields of all lines but empty ones."""
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            rows = csv.reader(lines, strict=True)
+            return [(rows.line_num, row) for row in rows if row]
+    except OSError as error:
+        raise UserError(
+            f"cannot read {file} ({error.strerror}), expected a table with the columns "
+            f"{', '.join(HEADER)}: write it, or correct --data-dir. {source}"
+        ) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file} is not a table in UTF-8 ({error}): write it again") from error
+
+
+def _check_header(file: Path, header: list[str]) -> None:
+    if tuple(header) != HEADER:
+        raise UserError(
+            f"{file}, line 1 is {','.join(header)!r}, expected {','.join(HEADER)!r}: correct it"
+        )
+
+
+def _entry(place: str, row: list[str]) -> Entry:
+    """One line of the table; ``place`` says which."""
+    if len(row) != len(HEADER):
+        raise UserError(f"{place} has {len(row)} fields, expected {','.join(HEADER)}: correct it")
+    path, split, modality, camera, identity = row
+    _check_path(place, path)
+    for column, word, words in (("split", split, SPLITS), ("modality", modality, MODALITIES)):
+        if word not in words:
+            raise UserError(
+                f"{place} has the {column} {word!r}, expected {' or '.join(words)}: correct it"
+            )
+    entry = Entry(
+        path,
+        f"{split}_{modality}",
+        _integer(place, "camera", camera),
+        _integer(place, "identity", identity),
+    )
+    if entry.identity < (-1 if split == "train" else 0):
+        raise UserError(
+            f"{place} has the identity {identity} in the {split} split, expected a number from 0, "
+            "or -1 for an unknown person of the train split: correct it"
+        )
+    return entry
+
+
+def _check_path(place: str, path: str) -> None:
+    pure = PurePosixPath(path)
+    is_plain = pure.as_posix() == path and not pure.is_absolute() and "\\" not in path
+    if not is_plain or ".." in pure.parts or path == ".":
+        raise UserError(
+            f"{place} has the relpath {path!r}, expected a plain path below the table's folder "
+            "with forward slashes: correct it"
+        )
+
+
+def _integer(place: str, column: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        raise UserError(
+            f"{place} has the {column} {text!r}, expected an integer: correct it"
+        ) from error
+
+
+def _check_files(root: Path, entries: list[Entry]) -> None:
+    missing = [entry.path for entry in entries if not (root / entry.path).is_file()]
+    if missing:
+        raise UserError(
+            f"{root / FILE} lists {missing[0]}, which is missing ({len(missing):,} of "
+            f"{len(entries):,} images are): copy the images again or correct the table"
+        )
+
+
+def _images(part: str, entries: list[Entry]) -> ImageList:
+    own = [entry for entry in entries if entry.part == part]
+    table = np.array([(entry.identity, entry.camera) for entry in own], np.int64).reshape(-1, 2)
+    paths = tuple(entry.path for entry in own)
+    return ImageList(part.partition("_")[2], paths, table[:, 0], table[:, 1])

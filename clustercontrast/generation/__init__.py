@@ -1,0 +1,1 @@
+"""Fake infrared images: edges, the EDM sampler, and what is made with them."""

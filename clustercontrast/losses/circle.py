@@ -1,0 +1,62 @@
+"""Circle head of a classifier: logits with a pair of margins, and its smoothed cross-entropy."""
+
+import torch
+import torch.nn.functional as F
+
+
+def circle_logits(
+    cosines: torch.Tensor, labels: torch.Tensor, margin: float = 0.35, scale: float = 64.0
+) -> torch.Tensor:
+    """Circle-loss logits of cosines with the rows of a classifier (CMAM VI-B; cmam.md 6.2).
+
+    With [x]₊ = max(x, 0) held constant for the gradient::
+
+        class of the sample  s [1 + m - c]₊ (c - (1 - m))
+        every other class    s [c + m]₊ (c - m)
+
+    The margin acts on the class of the label: these are logits to train with, not to rank by.
+
+    Args:
+        cosines: (B, C).
+        labels: (B,) int64 classes.
+        margin: m, relaxation factor.
+        scale: s.
+
+    Returns:
+        (B, C), float32 at least.
+    """
+    cosines = _wide(cosines)
+    constant = cosines.detach()
+    own = F.one_hot(labels, cosines.shape[1]).bool()
+    weights = F.relu(torch.where(own, 1 + margin - constant, constant + margin))
+    return scale * weights * (cosines - torch.where(own, 1 - margin, margin))
+
+
+def smoothed_cross_entropy(
+    logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.1, spread: str = "others"
+) -> torch.Tensor:
+    """Cross-entropy with smoothed targets, mean over the batch (CMAM Eq. 21; cmam.md 6.2, A39).
+
+    Args:
+        logits: (B, C).
+        labels: (B,) int64 classes.
+        smoothing: ε, taken from the target of the label.
+        spread: where ε goes: "others" – ε/(C−1) to every other class – or "all" – ε/C to all.
+
+    Returns:
+        Scalar, float32 at least.
+
+    Raises:
+        ValueError: unknown spread.
+    """
+    if spread not in ("others", "all"):
+        raise ValueError(f"spread is {spread!r}, expected 'others' or 'all'")
+    classes = logits.shape[1]
+    # ε/(C−1) to the others leaves 1 - ε: as if a larger ε, ε C/(C−1), went to all.
+    if spread == "others" and classes > 1:
+        smoothing = smoothing * classes / (classes - 1)
+    return F.cross_entropy(_wide(logits), labels, label_smoothing=smoothing)
+
+
+def _wide(x: torch.Tensor) -> torch.Tensor:
+    return x if x.dtype == torch.float64 else x.float()

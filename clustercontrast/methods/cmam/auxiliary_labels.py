@@ -1,0 +1,302 @@
+"""CMAM-UDA, stage 0: pseudo labels of the source images by PPLR (cmam.md 4).
+
+Only one thing leaves this stage: a label per source image, in ``labels.npz``.  PPLR (Cho et al.,
+CVPR 2022) clusters the images every epoch, trains a global feature and features of horizontal
+stripes on the clusters, and lets both correct each other.  True identities are read for the log
+alone.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clustercontrast.clustering.agreement import cross_agreement, neighbours_without_self
+from clustercontrast.clustering.centroids import centroids
+from clustercontrast.clustering.dbscan import dbscan
+from clustercontrast.clustering.jaccard import jaccard
+from clustercontrast.clustering.kmeans import kmeans
+from clustercontrast.data.augment import View, normalise
+from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
+from clustercontrast.data.source_labels import FILE, import_labels, load_labels, save_labels
+from clustercontrast.engine.schedules import step_decay
+from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.evaluation.diagnostics import clustering_quality
+from clustercontrast.files import UserError
+from clustercontrast.losses.part_refinement import (
+    agreement_aware_smoothing,
+    part_guided_loss,
+    refined_targets,
+)
+from clustercontrast.losses.triplet import soft_margin_triplet
+from clustercontrast.models import weights
+from clustercontrast.models.part_resnet import FRESH, PartResNet, from_resnet
+from clustercontrast.models.two_stream_resnet import BODIES
+
+__all__ = ["FILE", "AuxiliaryLabels", "load_labels"]  # what the later stages need
+
+TRAINED = ("pplr", "baseline")
+"""Label methods that train and cluster in turn; the others make their labels at once."""
+SMOOTHING = 0.1  # of the parts' labels, before their agreement counts
+
+
+class AuxiliaryLabels(Stage):
+    """Cluster the source images, train on the clusters; leave the last labels as a file.
+
+    Attributes:
+        classifiers: (1 + P, C, d) rows of the classifiers of g and of every part.
+        agreement: (N, P) cross-agreement of g and the parts.
+    """
+
+    name, retrieval, made_from = "auxiliary", None, ("source",)
+    reads = (
+        "label_method",
+        "source_labels",
+        "source_clusters",
+        "source_outliers",
+        "source_cameras",
+        "parts",
+        "refinement",
+        "agreement_neighbours",
+        "agreement_from",
+        "depth",
+        "pretrained",
+        "k1",
+        "k2",
+        "eps",
+        "min_samples",
+        "neighbours",
+        "batch_size",
+        "num_instances",
+        "lr",
+        "weight_decay",
+        "step_size",
+        "first_epoch",
+        "epochs",
+        "iters",
+        "flip",
+        "padding",
+        "erasing",
+        "precision",
+        "seed",
+    )
+
+    def setup(self) -> None:
+        self._check_flags()
+        if self.args.label_method == "import":
+            return
+        self.encoder = self.add("encoder", PartResNet(self.args.depth, self.parts))
+        self.start_weights()
+        if self.args.label_method in TRAINED:
+            self.optimise_with_adam()
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        if self.args.label_method in TRAINED:
+            features = self.extract()
+            labels = self.cluster(features[0])
+            self.agreement = self.agree(features)
+            self.renew_classifiers(features, labels)
+            self.note(labels)
+            yield self.batches(labels)
+        if epoch == self.epochs[-1]:
+            self.leave(self.final_labels())
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        labels, agreement = batch.source.labels, self.agreement[batch.source.rows]
+        g, q = (features.float() for features in self.encoder(batch.source.images))
+        part_logits = q @ self.classifiers[1:].mT  # (P, B, C)
+        beta = self.args.refinement if self.parts else 1.0
+        targets = refined_targets(labels, part_logits, agreement, beta)
+        terms = {
+            "global": (1.0, part_guided_loss(g @ self.classifiers[0].T, targets)),
+            "triplet": (1.0, soft_margin_triplet(g, labels)),
+        }
+        if self.parts:
+            terms["part"] = (1.0, self.part_loss(part_logits, labels, agreement, epoch))
+        yield "encoder", terms
+
+    @property
+    def epochs(self) -> range:
+        """Epochs of the stage; a single one when nothing is trained."""
+        epochs = super().epochs
+        return epochs if self.args.label_method in TRAINED else epochs[:1]
+
+    @property
+    def parts(self) -> int:
+        """Stripes P of the network."""
+        return self.args.parts if self.args.label_method == "pplr" else 0
+
+    def start_weights(self) -> None:
+        """First weights of the network: a torchvision ResNet's, or random ones."""
+        source, report = self.args.pretrained, "random weights, as asked for"
+        if source != "random":
+            state = from_resnet(weights.torchvision_resnet(source, self.args.depth))
+            report = weights.load(self.encoder, state, source, FRESH)
+        self.run.log.say(f"{self.name}: {report}")
+
+    def optimise_with_adam(self) -> None:
+        """One Adam for the network and, as a second group, the classifiers of the epoch."""
+        self.classifiers = nn.Parameter(torch.empty(0, device=self.run.device))
+        trained = [p for p in self.encoder.parameters() if p.requires_grad]
+        groups = [{"params": trained}, {"params": [self.classifiers]}]
+        adam = torch.optim.Adam(groups, self.args.lr, weight_decay=self.args.weight_decay)
+        self.optimise("encoder", adam, step_decay(self.args.step_size))
+
+    # --- features and labels ---
+
+    def extract(self) -> torch.Tensor:
+        """Unit features of all source images: (1 + P, N, d) on the CPU, g first."""
+        source, size = self.data.source, self.args.test_batch
+        features = torch.empty(1 + self.parts, len(source), self.encoder.width)
+        with self.run.timed("features"), self.evaluating(self.encoder):
+            chunks = source.chunks(size)
+            for place, pixels in zip(features.split(size, dim=1), chunks, strict=True):
+                g, q = self.encoder(normalise(pixels))
+                place.copy_(F.normalize(torch.cat([g[None], q]).float(), dim=2))
+        return features
+
+    def cluster(self, features: torch.Tensor) -> np.ndarray:
+        """DBSCAN labels (N,) int64 of the global features, -1 for outliers.
+
+        Raises:
+            UserError: fewer than two clusters; says which flag to change.
+        """
+        a = self.args
+        with self.run.timed("clustering"):
+            distances = jaccard(features.to(self.run.device), a.k1, a.k2, a.eps, a.neighbours)
+            labels = dbscan(distances, a.eps, a.min_samples)
+        clusters, outliers = labels.max(initial=-1) + 1, np.count_nonzero(labels < 0)
+        if clusters < 2:
+            advice = "lower" if clusters == 1 and outliers < len(labels) / 2 else "raise"
+            raise UserError(
+                f"the source images fell into {clusters} cluster(s) with {outliers} of "
+                f"{len(labels)} as outliers {self.run.position}, and training needs two: {advice} "
+                f"--eps (now {a.eps}), or change --min-samples ({a.min_samples}), --k1 ({a.k1}) or "
+                "--pretrained; the epochs before are saved"
+            )
+        return labels
+
+    def agree(self, features: torch.Tensor) -> torch.Tensor:
+        """Cross-agreement (N, P) on the device of features (1 + P, N, d) (cmam.md 4.3, step 4)."""
+        a, device = self.args, self.run.device
+        agreement = torch.empty(features.shape[1], self.parts, device=device)
+        with self.run.timed("agreement"):
+            ranked = (
+                neighbours_without_self(f.to(device), a.agreement_neighbours, a.neighbours)
+                for f in (features if self.parts else ())
+            )
+            whole = next(ranked, None)
+            for part, neighbours in enumerate(ranked):
+                agreement[:, part] = torch.from_numpy(cross_agreement(whole, neighbours))
+        return agreement
+
+    def renew_classifiers(self, features: torch.Tensor, labels: np.ndarray) -> None:
+        """Make the unit means of the clusters the classifiers, new to the optimiser.
+
+        The optimiser forgets the old ones, whose number of classes was another.  What it remembers
+        at the end of an epoch is dropped here alike, whether the run was resumed or not.
+        """
+        means = torch.stack([F.normalize(centroids(f, labels), dim=1) for f in features])
+        adam = self.optimisers["encoder"].optimiser
+        group = adam.param_groups[1]
+        for old in group["params"]:
+            adam.state.pop(old, None)
+        self.classifiers = nn.Parameter(means.to(self.run.device))
+        group["params"] = [self.classifiers]
+
+    def part_loss(
+        self, logits: torch.Tensor, labels: torch.Tensor, agreement: torch.Tensor, epoch: int
+    ) -> torch.Tensor:
+        """Loss of the parts' logits (P, B, C): smoothed evenly at first, then by agreement."""
+        if epoch >= self.args.agreement_from:
+            return agreement_aware_smoothing(logits, labels, agreement)
+        repeated = labels.repeat(self.parts)
+        return F.cross_entropy(logits.flatten(0, 1), repeated, label_smoothing=SMOOTHING)
+
+    def batches(self, labels: np.ndarray) -> Iterator[Batch]:
+        """The epoch's batches, drawn by labels (N,)."""
+        a = self.args
+        view = View(erasing=a.erasing, padding=a.padding, flip=a.flip)
+        sizes = a.batch_size, a.num_instances
+        plan = StreamPlan(self.data.source, labels, (view,), *sizes, a.source_cameras)
+        return labelled_batches({"source": plan}, self.run.generator, a.iters)
+
+    # --- what the stage leaves ---
+
+    def final_labels(self) -> np.ndarray:
+        """Labels (N,) int64 of the finished stage, -1 for images without a cluster."""
+        a, images = self.args, self.data.source.list
+        if a.label_method == "import":
+            return import_labels(Path(a.source_labels), images)
+        if a.label_method == "kmeans":
+            features = self.extract()[0].to(self.run.device)
+            found = kmeans(features, a.source_clusters, self.run.generator).labels
+            return torch.as_tensor(found).cpu().numpy().astype(np.int64)
+        return self.cluster(self.extract()[0])
+
+    def leave(self, labels: np.ndarray) -> None:
+        """Write the labels that later stages train with, and grade them for the log.
+
+        Raises:
+            UserError: fewer than two classes.
+        """
+        if self.args.source_outliers == "singleton":
+            labels = with_singletons(labels)
+        if labels.max(initial=-1) < 1:
+            raise UserError(
+                f"the labels of the source images hold {labels.max(initial=-1) + 1} cluster(s) of "
+                "two images or more, and training needs two: give another --source-labels or "
+                "--label-method"
+            )
+        self.note(labels)
+        flags = {name: getattr(self.args, name) for name in self.reads}
+        meta = {"method": flags.pop("label_method"), "seed": flags.pop("seed"), "flags": flags}
+        path = self.run.folder / self.name / FILE
+        save_labels(path, self.data.source.list, labels, meta)
+
+    def note(self, labels: np.ndarray) -> None:
+        """Keep the epoch's labels for the checkpoint; true identities grade them for the log.
+
+        The last epoch's are those that the stage leaves.
+        """
+        self.labels = {"source": labels}
+        self.facts = {"source": graded(labels, self.data.source.list.identities)}
+
+    def _check_flags(self) -> None:
+        a = self.args
+        if a.label_method == "import":
+            if not a.source_labels:
+                raise UserError("--label-method import needs --source-labels PATH (.npz or .csv)")
+            return
+        if a.depth not in BODIES:
+            known = ", ".join(map(str, BODIES))
+            raise UserError(f"--depth {a.depth} is no ResNet of this project: choose from {known}")
+        if a.label_method == "kmeans" and not 2 <= a.source_clusters <= len(self.data.source):
+            raise UserError(
+                f"--source-clusters {a.source_clusters} is no number of clusters of "
+                f"{len(self.data.source)} source images: choose 2 or more, and fewer than images"
+            )
+        if a.label_method in TRAINED and a.k2 > a.k1:
+            raise UserError(f"--k2 {a.k2} is larger than --k1 {a.k1}: the expansion is part of it")
+        if a.label_method in TRAINED and a.batch_size % a.num_instances:
+            raise UserError(
+                f"--batch-size {a.batch_size} is no multiple of --num-instances {a.num_instances}"
+            )
+
+
+def with_singletons(labels: np.ndarray) -> np.ndarray:
+    """Labels (N,) whose outliers are classes of their own, behind the others (cmam.md 12, A29)."""
+    outliers = labels < 0
+    own = labels.max(initial=-1) + np.cumsum(outliers)
+    return np.where(outliers, own, labels)
+
+
+def graded(labels: np.ndarray, identities: np.ndarray) -> dict[str, float]:
+    """``clustering_quality``, its agreement with identities for the images that have one (≥ 0)."""
+    known, clean = identities >= 0, labels >= 0
+    quality = clustering_quality(labels[known], identities[known]) if known.any() else {}
+    counts = {"clusters": len(np.unique(labels[clean])), "outliers": float(1 - clean.mean())}
+    return quality | counts

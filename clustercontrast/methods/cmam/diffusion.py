@@ -1,0 +1,232 @@
+"""Stage 1a of CMAM-UDA: a diffusion model that draws infrared images from edges (cmam.md 5).
+
+EDM (Karras et al., NeurIPS 2022) with the edges of an image as its condition, fed through a
+T2I-Adapter (Mou et al., AAAI 2024).  It learns from unlabelled infrared training images of the
+target and from their own edges; :mod:`generation` then gives it the edges of visible images.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from clustercontrast.data.batches import Batch, plain_batches
+from clustercontrast.data.sampler import shuffled_rows
+from clustercontrast.engine.schedules import constant
+from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.files import UserError
+from clustercontrast.generation import panels
+from clustercontrast.generation.edges import edge_maps, luminance
+from clustercontrast.generation.edm import (
+    denoised,
+    dpm_solver,
+    draw_noise_levels,
+    heun,
+    noise_levels,
+)
+from clustercontrast.generation.fake_infrared import noise_of, quantised, scaled
+from clustercontrast.losses.denoising import denoising_loss
+from clustercontrast.models.denoiser import Denoiser
+from clustercontrast.models.edge_adapter import EdgeAdapter
+from clustercontrast.models.momentum import MomentumEncoder
+
+LONGEST_HALF_LIFE = 50e6  # images, EDM's
+SOLVERS = {"heun": heun, "dpmpp2m": dpm_solver}
+PREVIEWED = 8
+
+
+def build_generator(args: Namespace) -> nn.ModuleDict:
+    """The U-Net F_θ ("denoiser") and the edge adapter C_con ("adapter"), with random weights.
+
+    Raises:
+        UserError: the image cannot be halved as often as there are levels.
+    """
+    a = args
+    try:
+        denoiser = Denoiser(
+            a.unet_width,
+            tuple(a.unet_multipliers),
+            a.unet_blocks,
+            tuple(a.attention_at),
+            (a.fake_height, a.fake_width),
+            a.attention_axis,
+            a.unet_dropout,
+            a.fake_channels,
+        )
+    except ValueError as error:
+        raise UserError(f"--fake-height, --fake-width, --unet-multipliers: {error}") from error
+    return nn.ModuleDict({"denoiser": denoiser, "adapter": EdgeAdapter(denoiser.widths)})
+
+
+def edges_of(pixels: torch.Tensor, args: Namespace) -> torch.Tensor:
+    """Edge maps E (B, 1, h, w) of images (B, h, w, 3) uint8 of any kind (cmam.md 5.2)."""
+    return edge_maps(luminance(pixels), args.edge_norm, args.edge_threshold)
+
+
+def draw_images(
+    generator: nn.ModuleDict, edges: torch.Tensor, noise: torch.Tensor, args: Namespace
+) -> torch.Tensor:
+    """Fake infrared images (B, c, h, w) in about [-1, 1], from edges (B, 1, h, w) and noise.
+
+    The adapter does not see the noise level: its maps are computed once (cmam.md 5.4).
+    """
+    maps = generator["adapter"](edges)
+
+    def network(x: torch.Tensor, c_noise: torch.Tensor) -> torch.Tensor:
+        return generator["denoiser"](x, c_noise, maps)
+
+    def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        return denoised(network, x, sigma, args.sigma_data)
+
+    sigmas = noise_levels(args.sampling_steps, args.sigma_min, args.sigma_max, args.rho)
+    return SOLVERS[args.solver](denoise, noise, sigmas)
+
+
+class Diffusion(Stage):
+    """Learn to remove noise from infrared images, given their edges."""
+
+    name, retrieval, made_from = "diffusion", None, ("target",)
+    reads = (
+        "seed",
+        "epochs",
+        "iters",
+        "batch_size",
+        "lr",
+        "weight_decay",
+        "precision",
+        "fake_height",
+        "fake_width",
+        "fake_channels",
+        "unet_width",
+        "unet_multipliers",
+        "unet_blocks",
+        "attention_at",
+        "attention_axis",
+        "unet_dropout",
+        "edge_norm",
+        "edge_threshold",
+        "sigma_data",
+        "noise_mean",
+        "noise_std",
+        "ema_ramp",
+        "ema",
+        "fake_flip",
+        "held_out",
+        "joint_adapter",
+    )
+
+    def setup(self) -> None:
+        self.images = self.data.small["train_infrared"]
+        self.generator = self.add("generator", build_generator(self.args))
+        for parameter in self.generator.parameters():  # a bad batch must not end 50,000 iterations
+            parameter.register_post_accumulate_grad_hook(_finite)
+        self.average = self.add("average", MomentumEncoder(self.generator, decay=0.0))
+        a = self.args
+        adam = torch.optim.Adam(self.generator.parameters(), a.lr, weight_decay=a.weight_decay)
+        self.optimise("generator", adam, constant())
+        order = torch.from_numpy(np.random.default_rng(a.seed).permutation(len(self.images)))
+        held_out = min(round(a.held_out * len(order)), len(order) - 1)
+        self.held_out, self.training = order[:held_out].sort()[0], order[held_out:].sort()[0]
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        a = self.args
+        self.step = (epoch - self.epochs[0]) * a.iters
+        self.is_conditional = a.joint_adapter or epoch >= self.epochs[0] + a.epochs // 2
+        for parameter in self.generator["denoiser"].parameters():
+            parameter.requires_grad_(a.joint_adapter or not self.is_conditional)
+        rows = shuffled_rows(self.training, a.batch_size, self.run.generator)
+        yield plain_batches(self.images, (next(rows) for _ in range(a.iters)))
+        self.facts = {"held_out_loss": self._held_out_loss()} if len(self.held_out) else {}
+        self._preview(epoch)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        pixels = batch.images.images
+        if self.args.fake_flip:
+            flips = torch.rand(len(pixels), generator=self.run.generator) < 0.5
+            pixels = torch.where(
+                flips.to(pixels.device)[:, None, None, None], pixels.flip(2), pixels
+            )
+        loss = self._loss(self.generator, pixels, self.run.generator)
+        yield "generator", {"denoising": (1.0, loss)}
+        self.step += 1
+        self._follow()
+
+    def _loss(
+        self, network: nn.ModuleDict, pixels: torch.Tensor, generator: torch.Generator
+    ) -> torch.Tensor:
+        """E over σ and n of λ(σ) ‖D(y + n; σ, E) - y‖² (cmam.md 5.5)."""
+        a, clean = self.args, self._clean(pixels)
+        maps = network["adapter"](edges_of(pixels, a)) if self.is_conditional else None
+        sigma = draw_noise_levels(len(clean), a.noise_mean, a.noise_std, generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        sigma, noise = (t.to(clean.device, non_blocking=True) for t in (sigma, noise))
+        noisy = clean + sigma[:, None, None, None] * noise
+        found = denoised(
+            lambda x, c_noise: network["denoiser"](x, c_noise, maps), noisy, sigma, a.sigma_data
+        )
+        return denoising_loss(found, clean, sigma, a.sigma_data)
+
+    def _clean(self, pixels: torch.Tensor) -> torch.Tensor:
+        """What the diffusion draws: (B, c, h, w) in [-1, 1] (cmam.md 5.1)."""
+        if self.args.fake_channels == 1:
+            return scaled(luminance(pixels))
+        return scaled(pixels.permute(0, 3, 1, 2).float() / 255)
+
+    def _follow(self) -> None:
+        """One step of the exponential average, whose half-life grows with the images seen."""
+        a = self.args
+        half_life = min(LONGEST_HALF_LIFE, a.ema_ramp * self.step * a.batch_size)
+        self.average.decay = 0.5 ** (a.batch_size / max(half_life, 1e-8)) if a.ema else 0.0
+        self.average.update(self.generator)
+
+    def _held_out_loss(self) -> float:
+        """The loss on images that are not trained on, with the same noise every time."""
+        generator = torch.Generator().manual_seed(self.args.seed)
+        rows = self.held_out.split(self.args.batch_size)
+        with self.evaluating(self.average):
+            losses = [
+                len(some) * self._loss(self.average.network, self.images.gather(some), generator)
+                for some in rows
+            ]
+        return float(sum(losses)) / len(self.held_out)
+
+    def _preview(self, epoch: int) -> None:
+        """A picture of what the generator draws by now, from infrared and from visible edges."""
+        with self.run.timed("preview"), self.evaluating(self.average):
+            blocks = [
+                self._previewed(title, self.data.small[name])
+                for name, title in (
+                    ("train_infrared", "from edges of infrared images"),
+                    ("source", "from edges of the source's visible images"),
+                    ("train_visible", "from edges of the target's visible images"),
+                )
+                if name in self.data.small
+            ]
+        folder = self.run.folder / self.name
+        panels.save(panels.stacked(blocks), folder / f"preview_{epoch:03d}.png")
+
+    def _previewed(self, title: str, array):
+        spread = np.linspace(0, len(array) - 1, min(PREVIEWED, len(array))).astype(np.int64)
+        pixels = array.gather(torch.from_numpy(spread))
+        return preview(
+            title, self.average.network, pixels, [array.list.paths[i] for i in spread], self.args
+        )
+
+
+def preview(
+    title: str, generator: nn.ModuleDict, pixels: torch.Tensor, paths: list[str], args: Namespace
+):
+    """A picture of images (B, h, w, 3) uint8, their edges and the fakes made from them."""
+    edges = edges_of(pixels, args)
+    shape = args.fake_height, args.fake_width, args.fake_channels
+    noise = noise_of(paths, shape, args.noise_seed).to(edges.device)
+    fakes = quantised(draw_images(generator, edges, noise, args))
+    rows = (("image", pixels), ("edges", quantised(scaled(edges))), ("fake", fakes))
+    return panels.panel(rows, title)
+
+
+def _finite(parameter: nn.Parameter) -> None:
+    """Replace gradients that are not finite by 0 (cmam.md 5.6)."""
+    torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)

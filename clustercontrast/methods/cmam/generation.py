@@ -1,0 +1,196 @@
+"""Stage 1b of CMAM-UDA: a fake infrared image for every visible one (cmam.md 5.7).
+
+Every set of fakes is one memory-mapped array with a mark per finished row: whatever is missing of
+what is wanted gets made, by one process or by several.
+"""
+
+import os
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from clustercontrast.data.images import ImageArray
+from clustercontrast.engine import checkpoint
+from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.files import UserError
+from clustercontrast.generation import panels
+from clustercontrast.generation.fake_infrared import FakeSet, fill, noise_of
+from clustercontrast.methods.cmam.auxiliary_labels import FILE as LABELS
+from clustercontrast.methods.cmam.auxiliary_labels import load_labels
+from clustercontrast.methods.cmam.diffusion import (
+    Diffusion,
+    build_generator,
+    draw_images,
+    edges_of,
+    preview,
+)
+from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
+from clustercontrast.models.momentum import MomentumEncoder
+
+
+class Wanted(NamedTuple):
+    """A set of fakes, what it is made from, and the rows that later stages will read."""
+
+    fakes: FakeSet
+    images: ImageArray
+    rows: np.ndarray
+
+
+class Generation(Stage):
+    """Make what is missing of the fakes of the source and of the target."""
+
+    name, retrieval = "generation", None
+    made_from, built_on = ("source", "target"), (Diffusion.name,)
+    reads = (
+        "sampling_steps",
+        "solver",
+        "sigma_min",
+        "sigma_max",
+        "rho",
+        "noise_seed",
+        "edge_norm",
+        "edge_threshold",
+        "precision",
+    )
+
+    @property
+    def epochs(self) -> range:
+        """One further epoch whenever something is missing."""
+        reached = self.run.reached(self.name)
+        first = 0 if reached is None else reached + 1
+        return range(first, first + 1)
+
+    def is_finished(self) -> bool:
+        """Whether every wanted row is there."""
+        return not any(len(own.fakes.missing(own.rows)) for own in self.wanted())
+
+    def setup(self) -> None:
+        place = self.data.places[Diffusion.name] / Diffusion.name
+        state = checkpoint.last(place)
+        if state is None:
+            raise UserError(f"{place} holds no generator: run --stages diffusion first")
+        network = MomentumEncoder(build_generator(self.args), decay=0.0)
+        network.load_state_dict(state["networks"]["average"])
+        self.generator = network.network.to(self.run.device).eval()
+
+    def refresh(self, epoch: int) -> Iterator:
+        for own in self.wanted():
+            self._make(own)
+            if self.is_first:
+                self._show(own)
+        yield from ()  # nothing is trained
+
+    def iteration(self, batch: object, epoch: int) -> Iterator[tuple[str, Terms]]:
+        yield from ()
+
+    # --- what there is to do ---
+
+    @property
+    def shard(self) -> tuple[int, int]:
+        """Number of this process and of all processes: --shard, torchrun's, or 0 of 1."""
+        return shard_of(self.args)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.shard[0] == 0
+
+    def wanted(self) -> list[Wanted]:
+        """Every set of fakes that later stages read."""
+        names = ["source", "train_visible"]
+        names += ["test_visible"] if is_tested_on_fakes(self.args) else []
+        return [self._wanted(name) for name in names if name in self.data.small]
+
+    def _wanted(self, name: str) -> Wanted:
+        a, images = self.args, self.data.small[name]
+        fakes = FakeSet.opened(
+            self.data.places[self.name],
+            name,
+            images.list,
+            (a.fake_height, a.fake_width, a.fake_channels),
+            {flag: getattr(a, flag) for flag in (*Diffusion.reads, *self.reads)},
+            self.is_first,
+        )
+        rows = np.arange(len(images))
+        if name == "source" and a.only_clustered:
+            labels = self.data.places["auxiliary"] / "auxiliary" / LABELS
+            rows = rows[load_labels(labels, images.list) >= 0]
+        return Wanted(fakes, images, rows)
+
+    # --- doing it ---
+
+    def _make(self, own: Wanted) -> None:
+        number, count = self.shard
+        rows = own.fakes.missing(own.rows[number::count])
+        started = time.perf_counter()
+        with (
+            tqdm(total=len(rows), desc=f"fakes of {own.fakes.name}", disable=None) as bar,
+            self.run.timed("generation"),
+            torch.no_grad(),
+            self.run.autocast(),
+        ):
+            fill(
+                own.fakes,
+                rows,
+                lambda some: self._draw(own, some),
+                self.args.batch_size,
+                bar.update,
+            )
+        seconds = time.perf_counter() - started
+        self.facts[own.fakes.name] = {"images": len(rows), "seconds": round(seconds, 3)}
+        each = (
+            f", {1000 * seconds / len(rows):.0f} ms each{_peak(self.run.device)}"
+            if len(rows)
+            else ""
+        )
+        self.run.log.say(f"fakes of {own.fakes.name}: {len(rows):,} images made{each}")
+        if self.is_first:
+            self._await_others(own)
+
+    def _draw(self, own: Wanted, rows: np.ndarray) -> torch.Tensor:
+        a, device = self.args, self.run.device
+        edges = edges_of(own.images.gather(torch.from_numpy(rows)).to(device), a)
+        paths = [own.images.list.paths[row] for row in rows]
+        noise = noise_of(paths, (a.fake_height, a.fake_width, a.fake_channels), a.noise_seed)
+        return draw_images(self.generator, edges, noise.to(device), a)
+
+    def _await_others(self, own: Wanted) -> None:
+        """Until the other processes have made their shares."""
+        left = len(own.fakes.missing(own.rows))
+        with tqdm(total=left, desc="waiting for the other shards", disable=not left or None) as bar:
+            while left:
+                time.sleep(0.2)
+                now = len(own.fakes.missing(own.rows))
+                bar.update(left - now)
+                left = now
+
+    def _show(self, own: Wanted) -> None:
+        """A picture of some images, their edges and fakes, for a person to judge."""
+        spread = np.linspace(0, len(own.rows) - 1, min(16, len(own.rows))).astype(np.int64)
+        rows = own.rows[spread]
+        paths = [own.images.list.paths[row] for row in rows]
+        pixels = own.images.gather(torch.from_numpy(rows)).to(self.run.device)
+        with torch.no_grad(), self.run.autocast():
+            picture = preview(
+                f"fakes of {own.fakes.name}", self.generator, pixels, paths, self.args
+            )
+        panels.save(picture, self.run.folder / f"{own.fakes.name}.png")
+
+
+def shard_of(args: Namespace) -> tuple[int, int]:
+    """Number of this process and of all: ``--shard i/n``, else torchrun's, else 0 of 1."""
+    if args.shard:
+        number, count = args.shard.split("/")
+        return int(number), int(count)
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def _peak(device: torch.device) -> str:
+    if device.type != "cuda":
+        return ""
+    return f", at most {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"

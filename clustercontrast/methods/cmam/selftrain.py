@@ -1,0 +1,228 @@
+"""Stage 3 of CMAM-UDA: mutual self-training on the target, without a label (cmam.md 7).
+
+M_joint reads visible (j1) and infrared images (j3), M_gray the fakes of the visible ones (g2) and
+the infrared ones (g3).  Both describe every image together; the images of each modality are
+clustered, the clusters matched one to one (Eq. 16), and both networks learn the classes found
+(Eq. 17) and, in both directions, from each other (Eq. 18, 19).  M_joint alone is the result.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from clustercontrast.association.graph_matching import maximum_matching, shared_labels
+from clustercontrast.clustering.centroids import balanced_centroids, centroids
+from clustercontrast.clustering.kmeans import KMeans, kmeans
+from clustercontrast.data.batches import Batch, TwinPlan, twin_batches
+from clustercontrast.data.sampler import ClassBatches
+from clustercontrast.engine.schedules import warm_flat_cosine
+from clustercontrast.engine.stage import Terms
+from clustercontrast.evaluation.diagnostics import clustering_quality
+from clustercontrast.files import UserError
+from clustercontrast.memory import ProxyMemory
+from clustercontrast.methods.cmam.mutual import Mutual, Relation, View, streams_of, visible_input
+
+HANDED_OVER = ("test", "cycle", "last")
+Labels = tuple[np.ndarray, np.ndarray]
+
+
+class SelfTrain(Mutual):
+    """Cluster, match, classify with proxies, fuse the knowledge of both networks."""
+
+    name = "selftrain"
+
+    @property
+    def starts_from(self) -> dict[str, str]:
+        """The networks of stage 2."""
+        return {name: f"pretrain.{name}" for name in self.names}
+
+    def setup(self) -> None:
+        self.views = [
+            (name, stream)
+            for name in self.names
+            for stream in (visible_input(self.args, name), "infrared")
+        ]
+        self.relations = self._relations()
+        self.setup_networks()
+        a = self.args
+        iterations = a.epochs * self.iterations
+        shape = (
+            a.warm_iterations,
+            a.first_lr / a.lr,
+            a.flat_iterations,
+            iterations,
+            a.last_lr / a.lr,
+        )
+        self.optimise_with_adam(warm_flat_cosine(self.iterations, *shape))
+        self.arrays = self._arrays()
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        self.step = (epoch - self.epochs[0]) * self.iterations
+        features = {view: self.features_of(view[0], self.arrays[view[1]]) for view in self.views}
+        with self.run.timed("clustering"):
+            labels = self.pseudo_labels(features, epoch)  # Eq. 16
+        self.note_labels(labels)
+        self.banks = self.memories(self.proxies(features, labels))
+        yield self.batches(labels)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        self.hold_back(self.step)
+        seen = self.see(batch, self.views)
+        terms = self.identification(seen, batch)  # Eq. 17
+        yield "both", terms | self.preservation(seen, self.relations, True)  # Eq. 18, 19, 20
+        self.step += 1
+        for name, bank in self.banks.items():
+            own = [view for view in seen if self._bank(view) == name]
+            bank.update([(seen[v].features.detach(), batch.streams[v[1]].labels) for v in own])
+
+    # --- pseudo labels ---
+
+    def pseudo_labels(self, features: dict[View, torch.Tensor], epoch: int) -> Labels:
+        """Labels (N_v,), (N_r,) int64 of one space, from k-means and matching (cmam.md 7.2)."""
+        a = self.args
+        visible, infrared = self.described(features)
+        if a.matching == "joint-kmeans":
+            y = self._kmeans(torch.cat([visible, infrared]), a.clusters, epoch).labels
+            return _compact(y[: len(visible)], y[len(visible) :])
+        found_v = self._kmeans(visible, a.clusters, epoch)
+        found_r = self._kmeans(infrared, a.clusters_infrared, epoch)
+        _, to_visible = maximum_matching(found_v.centres, found_r.centres, a.match_similarity)
+        return _compact(*shared_labels(found_v.labels, found_r.labels, to_visible, a.clusters))
+
+    def described(self, features: dict[View, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features of both networks side by side, [f^j1; f^g2] and [f^j3; f^g3] (Section V)."""
+        parts: dict[bool, list[torch.Tensor]] = {False: [], True: []}
+        for (_, stream), f in features.items():
+            halves = F.normalize(f) if self.args.concatenation == "each" else f
+            parts[stream == "infrared"].append(halves)
+        both = torch.cat(parts[False], dim=1), torch.cat(parts[True], dim=1)
+        return tuple(map(F.normalize, both)) if self.args.concatenation == "whole" else both
+
+    def _kmeans(self, rows: torch.Tensor, clusters: int, epoch: int) -> KMeans:
+        if clusters > len(rows):
+            raise UserError(
+                f"--clusters {clusters} is more than the {len(rows)} images of a modality: lower "
+                "it, or --clusters-infrared"
+            )
+        generator = torch.Generator().manual_seed(self.args.seed + epoch)
+        return kmeans(rows.to(self.run.device), clusters, generator)
+
+    def note_labels(self, labels: Labels) -> None:
+        """Keep the labels for the checkpoint, and grade them for the log alone."""
+        lists = self.data.visible.list, self.data.infrared.list
+        self.labels = dict(zip(("visible", "infrared"), labels, strict=True))
+        self.facts = {
+            name: clustering_quality(y, images.identities)
+            for (name, y), images in zip(self.labels.items(), lists, strict=True)
+        }
+        identities = np.concatenate([images.identities for images in lists])
+        self.facts["joint"] = clustering_quality(np.concatenate(labels), identities)
+
+    # --- proxies ---
+
+    def proxies(
+        self, features: dict[View, torch.Tensor], labels: Labels
+    ) -> dict[str, torch.Tensor]:
+        """First rows (C, d) of every bank, from the features that were clustered (cmam.md 7.3)."""
+        banks = {}
+        for network, stream in self.views:
+            own = [F.normalize(f) for (name, _), f in features.items() if name == network]
+            rows = _proxies(own, labels, self.args.proxy_init)
+            if self.args.bank == "per-modality":
+                number = int(stream == "infrared")
+                rows = _replaced(rows, own[number], labels[number])
+            banks[self._bank((network, stream))] = rows
+        return banks
+
+    def memories(self, proxies: dict[str, torch.Tensor]) -> dict[str, ProxyMemory]:
+        """C_j' and C_g': classifiers whose rows follow the features they classify."""
+        a, device = self.args, self.run.device
+        return {
+            name: ProxyMemory(rows.to(device), a.momentum, a.proxy_update)
+            for name, rows in proxies.items()
+        }
+
+    def _bank(self, view: View) -> str:
+        """The bank that scores a view: one per network, or one per network and modality (A16)."""
+        return view[0] if self.args.bank == "shared" else "_".join(view)
+
+    def cosines(self, view: View, features: torch.Tensor) -> torch.Tensor:
+        return self.banks[self._bank(view)].cosines(features)
+
+    # --- batches and views ---
+
+    @property
+    def iterations(self) -> int:
+        """Iterations between two refreshes; --iters 0 is one pass over the images."""
+        images = len(self.data.visible) + len(self.data.infrared)
+        return self.args.iters or -(-images // (2 * self.args.batch_size))
+
+    def batches(self, labels: Labels) -> Iterator[Batch]:
+        """P classes with K images per modality; visible images come with their fakes."""
+        a = self.args
+        people = a.batch_size // a.num_instances
+        is_shared = a.class_draw == "shared"
+        sampler = ClassBatches(labels, people, a.num_instances, self.batch_seed(), is_shared)
+        visible = {name: self.arrays[name] for name in self.arrays if name != "infrared"}
+        plans = [
+            TwinPlan(visible, labels[0]),
+            TwinPlan({"infrared": self.arrays["infrared"]}, labels[1]),
+        ]
+        view, generator = self.twin_view(), self.run.generator
+        return twin_batches(plans, sampler, view, generator, self.iterations)
+
+    def triplet_groups(self, seen: Iterable[View]) -> dict[str, list[View]]:
+        """Each view on its own, or both modalities of a network together (--cross-triplet)."""
+        if not self.args.cross_triplet:
+            return super().triplet_groups(seen)
+        return {name: [view for view in seen if view[0] == name] for name in self.names}
+
+    def _arrays(self) -> dict[str, object]:
+        """The target's training images by stream."""
+        known = {"visible": self.data.visible, "infrared": self.data.infrared}
+        return {
+            stream: known[stream]
+            if stream in known
+            else self.fakes("train_visible", self.data.visible)
+            for stream in streams_of(self.views)
+        }
+
+    def _relations(self) -> list[Relation]:
+        """The two networks on one modality, each learning from the other (Eq. 18, 19)."""
+        if len(self.names) < 2:
+            return []
+        joint, gray = ([view for view in self.views if view[0] == name] for name in self.names)
+        modalities = ("visible", "infrared")
+        pairs = zip(modalities, joint, gray, strict=True)
+        return [Relation(name, one, other, False) for name, one, other in pairs]
+
+    def first_weights(self, name: str) -> str:
+        """Stage 2's, which the pipeline hands over; or those that --start-from names."""
+        source = self.args.start_from
+        if source in HANDED_OVER:
+            return "random"  # replaced before the first epoch
+        return self.args.pretrained if source == "pretrained" else source
+
+
+def _compact(visible: np.ndarray, infrared: np.ndarray) -> Labels:
+    """Labels without gaps; k-means leaves one where more clusters than different images exist."""
+    _, labels = np.unique(np.concatenate([visible, infrared]), return_inverse=True)
+    return labels[: len(visible)], labels[len(visible) :]
+
+
+def _proxies(features: list[torch.Tensor], labels: Labels, kind: str) -> torch.Tensor:
+    """First proxies (C, d): means of modality means, or of all images (cmam.md 12, A20)."""
+    joint = np.concatenate(labels)
+    if kind == "pooled":
+        return centroids(torch.cat(features), joint)
+    return balanced_centroids(*features, joint)
+
+
+def _replaced(rows: torch.Tensor, features: torch.Tensor, labels: np.ndarray) -> torch.Tensor:
+    """``rows`` with the mean of ``features`` wherever a class has any."""
+    present, compact = np.unique(labels, return_inverse=True)
+    replaced = rows.clone()
+    replaced[torch.from_numpy(present)] = centroids(features, compact)
+    return replaced

@@ -1,0 +1,67 @@
+"""ResNet with a global feature and one per horizontal stripe, as PPLR trains it (cmam.md 4.3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from clustercontrast.models.two_stream_resnet import Stem, Trunk
+
+FRESH = ("neck", "part_necks")
+"""Parts that ImageNet knows nothing of."""
+
+
+class PartResNet(nn.Module):
+    """Embeds an image as a whole and in horizontal stripes.
+
+    Args:
+        depth: 50 in the paper; 10, 18 and 34 for tests and quick trials.
+        parts: stripes P of equal height; of a map whose rows they do not divide, neighbouring
+            stripes share a row.  0 leaves the global feature alone.
+    """
+
+    def __init__(self, depth: int = 50, parts: int = 3) -> None:
+        super().__init__()
+        self.parts = parts
+        self.stem = Stem()
+        self.trunk = Trunk(depth, non_local=False)
+        self.neck = _neck(self.width)
+        self.part_necks = nn.ModuleList(_neck(self.width) for _ in range(parts))
+
+    @property
+    def width(self) -> int:
+        """Length d of a feature: 2048 at depth 50, 512 at 10, 18 and 34."""
+        return self.trunk.width
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Average-pooled features behind their BatchNorms, not normalised.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+
+        Returns:
+            g (B, d), and q (P, B, d) from the top stripe to the bottom one.
+        """
+        maps = self.trunk(self.stem(images))
+        g = self.neck(maps.mean((2, 3)))
+        if not self.parts:
+            return g, g.new_empty(0, *g.shape)
+        stripes = F.adaptive_avg_pool2d(maps, (self.parts, 1)).flatten(2).unbind(2)
+        necks = zip(self.part_necks, stripes, strict=True)
+        return g, torch.stack([neck(stripe) for neck, stripe in necks])
+
+
+def from_resnet(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A torchvision ResNet's tensors under the names of this network, its classifier left out."""
+    mapped = {}
+    for name, tensor in state.items():
+        if name.startswith(("conv1.", "bn1.")):
+            mapped[f"stem.{name}"] = tensor
+        elif name.startswith("layer"):
+            mapped[f"trunk.layers.{name}"] = tensor
+    return mapped
+
+
+def _neck(width: int) -> nn.BatchNorm1d:
+    neck = nn.BatchNorm1d(width)
+    neck.bias.requires_grad_(False)
+    return neck

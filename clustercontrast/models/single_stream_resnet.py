@@ -1,0 +1,69 @@
+"""ResNet whose weights all views share: M_joint and M_gray of CMAM-UDA (cmam.md 6.2).
+
+The paper names a ResNet-50 with generalised-mean pooling and no more; the neck and the trained
+exponent are those of the FastReID baseline whose settings it lists (cmam.md 6.1).
+"""
+
+import torch
+from torch import nn
+
+from clustercontrast.models.pooling import clamped_generalised_mean
+from clustercontrast.models.two_stream_resnet import Stem, Trunk
+
+NECKS = ("bnneck", "none", "bnneck-before")
+
+
+class SingleStreamResNet(nn.Module):
+    """Embeds images of any view with the same weights.
+
+    Args:
+        depth: 50 in the paper; 10, 18 and 34 for tests and quick trials.
+        neck: "bnneck" – one feature, behind the BatchNorm neck, serves everything; "none" – the
+            pooled vector serves everything (the paper's words); "bnneck-before" – the triplet loss
+            takes the vector before the neck, all else the one behind it (cmam.md 12, A3).
+        exponent: first exponent p of the pooling.
+        train_exponent: let p learn.
+
+    Attributes:
+        flip_averaged: False – mirror images are not averaged into a feature (cmam.md 8).
+    """
+
+    flip_averaged = False
+
+    def __init__(
+        self,
+        depth: int = 50,
+        neck: str = "bnneck",
+        exponent: float = 3.0,
+        train_exponent: bool = True,
+    ) -> None:
+        super().__init__()
+        self.stem = Stem()
+        self.trunk = Trunk(depth, non_local=False)
+        self.exponent = nn.Parameter(torch.tensor(float(exponent)), requires_grad=train_exponent)
+        self.metric_before_neck = neck == "bnneck-before"
+        self.neck = None if neck == "none" else nn.BatchNorm1d(self.width)
+        if self.neck is not None:
+            self.neck.bias.requires_grad_(False)
+
+    @property
+    def width(self) -> int:
+        """Length d of a feature: 2048 at depth 50, 512 at 10, 18 and 34."""
+        return self.trunk.width
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Features for the triplet loss and features f for all else, the same unless A3 says so.
+
+        Args:
+            images: (B, 3, H, W) normalised.
+
+        Returns:
+            (B, d), (B, d), neither normalised.
+        """
+        pooled = clamped_generalised_mean(self.trunk(self.stem(images)), self.exponent)
+        features = pooled if self.neck is None else self.neck(pooled)
+        return (pooled if self.metric_before_neck else features), features
+
+    def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:  # noqa: ARG002
+        """Retrieval feature, in eval mode, of either modality: (B, d) unit rows."""
+        return nn.functional.normalize(self(images)[1].float())

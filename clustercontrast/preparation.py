@@ -1,0 +1,170 @@
+"""Datasets verified and written as prepared images: by a command, or when first needed."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from clustercontrast.data import folder as image_folder
+from clustercontrast.data import llcm, market, regdb, sysu, sysu02
+from clustercontrast.data.images import Prepared, open_prepared, prepare
+from clustercontrast.data.samples import Listing
+from clustercontrast.data.verify import facts, verify_counts
+from clustercontrast.files import UserError
+from clustercontrast.results import say
+
+READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
+"""Datasets that methods are trained and tested on."""
+
+SOURCES: dict[str, ModuleType] = {"market": market, "folder": image_folder}
+"""Kinds of source images of transfer methods; they have the one list "source"."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """A dataset where it lies, and the folder that its prepared images belong in.
+
+    Attributes:
+        dataset: a key of ``READERS`` or ``SOURCES``.
+        root: the dataset's folder.
+        folder: of the prepared images.
+        size: (height, width) of the prepared images, pixels.
+        reading: reads ``root`` instead of the reader's own ``read``; the keyword arguments of a
+            ``functools.partial`` are stored with the images, which belong to them.
+    """
+
+    dataset: str
+    root: Path
+    folder: Path
+    size: tuple[int, int]
+    reading: Callable[[Path], Listing] | None = None
+
+    @property
+    def reader(self) -> ModuleType:
+        """The module that knows the layout."""
+        return (READERS | SOURCES)[self.dataset]
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What lies in the dataset's folder; read when first asked for.
+
+        Raises:
+            UserError: it is not there, or not in its layout.
+        """
+        return (self.reading or self.reader.read)(self.root)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """What is known of the dataset beforehand, and how it is read if not as usual."""
+        reading = self._reading()
+        return facts(self.root, self.reader) | ({"reading": reading} if reading else {})
+
+    def verify(self, allow_incomplete: bool = False) -> None:
+        """Compare the number of images with what there should be.
+
+        Raises:
+            UserError: images are missing and ``allow_incomplete`` is off.
+        """
+        counts = self.facts["counts"]
+        for warning in verify_counts(self.listing, self.reader, counts, allow_incomplete):
+            say(f"warning: {warning}")
+
+    def listed(self) -> Prepared | None:
+        """The prepared images if they are whole and show what lies in the dataset's folder."""
+        prepared = self._opened()
+        return prepared if prepared and self._shows_listing(prepared) else None
+
+    def known(self) -> Prepared | None:
+        """The prepared images if they are whole and were made from the dataset's folder.
+
+        The folder is listed only if they were made from another one, as when both were moved; what
+        was made from images that are gone is believed.
+        """
+        prepared = self._opened()
+        if prepared is None:
+            return None
+        same = not self.root.is_dir() or prepared.source == str(self.root.resolve())
+        return prepared if same or self._shows_listing(prepared) else None
+
+    def write(self, workers: int) -> None:
+        """Decode and resize the images in ``workers`` threads; an earlier folder is replaced.
+
+        Raises:
+            UserError: see :func:`clustercontrast.data.images.prepare`.
+        """
+        prepare(
+            self.root,
+            self.folder,
+            self.dataset,
+            self.listing,
+            self.reader.RESAMPLING,
+            self.size,
+            workers,
+            self.facts,
+        )
+
+    def _reading(self) -> dict[str, Any]:
+        """Keyword arguments of ``reading``, as they come back from the index."""
+        return json.loads(json.dumps(getattr(self.reading, "keywords", {})))
+
+    def _opened(self) -> Prepared | None:
+        """A whole prepared folder of this dataset, size and way of reading; None for any other."""
+        try:
+            prepared = open_prepared(self.folder, self.dataset)
+        except UserError:  # missing, or damaged: written anew
+            return None
+        alike = (prepared.height, prepared.width) == self.size
+        return prepared if alike and prepared.facts.get("reading", {}) == self._reading() else None
+
+    def _shows_listing(self, prepared: Prepared) -> bool:
+        lists = self.listing.lists
+        return (
+            prepared.keys() == lists.keys()
+            and len(prepared.trials) == len(self.listing.trials)
+            and all(prepared[name].list.paths == images.paths for name, images in lists.items())
+        )
+
+
+def ensure(
+    dataset: str,
+    root: Path,
+    folder: Path,
+    size: tuple[int, int],
+    read: Callable[[Path], Listing] | None = None,
+    workers: int | None = None,
+    allow_incomplete: bool = False,
+    overwrite: bool = False,
+) -> Prepared:
+    """Open prepared images, after verifying and writing them where that has not been done.
+
+    What is there is opened without a look at the dataset, which may be gone.  A folder that is
+    damaged, or of another size, dataset or source, is replaced.
+
+    Args:
+        dataset: a key of ``READERS`` or ``SOURCES``.
+        root: the dataset's folder.
+        folder: of the prepared images.
+        size: (height, width), pixels.
+        read: reads ``root`` instead of the reader's own ``read``, such as a ``functools.partial``
+            of it with JSON-like keyword arguments.
+        workers: threads that decode; all cores by default.
+        allow_incomplete: accept missing images.
+        overwrite: write the images anew in any case.
+
+    Raises:
+        UserError: the images have to be written, and the dataset is missing, incomplete or damaged,
+            or ``folder`` is something else.
+    """
+    wanted = Preparation(dataset, Path(root), Path(folder), size, read)
+    prepared = None if overwrite else wanted.known()
+    if prepared is None:
+        wanted.verify(allow_incomplete)
+        number = sum(map(len, wanted.listing.lists.values()))
+        say(f"{folder}: preparing {number:,} images of {root} at {size[0]}x{size[1]} pixels, once")
+        wanted.write(workers or os.cpu_count() or 1)
+        prepared = open_prepared(wanted.folder, dataset)
+    return prepared

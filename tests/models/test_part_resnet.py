@@ -1,0 +1,91 @@
+"""The network of stage 0 of CMAM-UDA: shapes, stripes, necks, torchvision's weights."""
+
+import pytest
+import torch
+from torchvision.models import resnet18
+
+from clustercontrast.files import UserError
+from clustercontrast.models import weights
+from clustercontrast.models.part_resnet import FRESH, PartResNet, from_resnet
+
+
+def images(count=2, height=96, width=32):
+    return torch.randn(count, 3, height, width, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return PartResNet(10, 3).eval()
+
+
+def maps_of(network, pixels):
+    return network.trunk(network.stem(pixels))
+
+
+def test_global_and_part_features_are_means_behind_their_necks(network):
+    """A map of six rows has stripes of two; scale and shift of every neck tell them apart."""
+    for number, neck in enumerate([network.neck, *network.part_necks]):
+        neck.running_mean.fill_(0.1 * number)
+        neck.running_var.fill_((1 + number) ** 2 - neck.eps)
+    with torch.no_grad():
+        maps, (g, q) = maps_of(network, images()), network(images())
+    assert maps.shape == (2, 512, 6, 2)  # a sixteenth: the last stage keeps its resolution
+    torch.testing.assert_close(g, maps.mean((2, 3)))
+    for part in range(3):
+        mean = maps[:, :, 2 * part : 2 * part + 2].mean((2, 3))
+        torch.testing.assert_close(q[part], (mean - 0.1 * (part + 1)) / (part + 2))
+
+
+def test_no_parts():
+    network = PartResNet(10, 0).eval()
+    g, q = network(images())
+    assert (g.shape, q.shape) == ((2, 512), (0, 2, 512))
+    assert not any(name.startswith("part_necks") for name in network.state_dict())
+
+
+def test_more_parts_than_rows_of_the_map(network):
+    _, q = network(images(height=32, width=16))
+    assert q.shape == (3, 2, 512)
+    assert torch.isfinite(q).all()
+
+
+def test_biases_of_the_necks_stay_zero(network):
+    frozen = [name for name, p in network.named_parameters() if not p.requires_grad]
+    assert frozen == ["neck.bias", *(f"part_necks.{n}.bias" for n in range(3))]
+    assert all(not p.any() for name, p in network.named_parameters() if name in frozen)
+
+
+@pytest.mark.parametrize(("depth", "width"), [(10, 512), (50, 2048)])
+def test_width(depth, width):
+    assert PartResNet(depth, 0).width == width
+
+
+def test_torchvision_weights_fill_everything_but_the_necks():
+    source, network = resnet18(), PartResNet(18, 3)
+    state = from_resnet(source.state_dict())
+    report = weights.load(network, state, "ResNet-18", FRESH)
+    assert report.loaded == len(source.state_dict()) - 2  # fc.weight and fc.bias
+    assert torch.equal(network.stem.conv1.weight, source.conv1.weight)
+    own = network.trunk.layers["layer4"][1].conv2.weight
+    assert torch.equal(own, source.layer4[1].conv2.weight)
+
+
+def test_another_depth_is_refused():
+    with pytest.raises(UserError, match="another architecture"):
+        weights.load(PartResNet(34), from_resnet(resnet18().state_dict()), "ResNet-18", FRESH)
+
+
+def test_a_torchvision_file_is_read(tmp_path):
+    source = resnet18().state_dict()
+    torch.save(source, tmp_path / "resnet18.pth")
+    state = weights.torchvision_resnet(str(tmp_path / "resnet18.pth"), 18)
+    assert state.keys() == source.keys()
+
+
+def test_another_file_is_refused(tmp_path):
+    torch.save({"neck.weight": torch.ones(3)}, tmp_path / "model.pth")
+    with pytest.raises(UserError, match="no torchvision ResNet"):
+        weights.torchvision_resnet(str(tmp_path / "model.pth"), 18)
+    with pytest.raises(UserError, match="does not exist"):
+        weights.torchvision_resnet(str(tmp_path / "none.pth"), 18)

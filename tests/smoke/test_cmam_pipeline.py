@@ -1,0 +1,326 @@
+"""CMAM-UDA's whole pipeline on rendered people: four stages, skipped, shared, killed, resumed.
+
+The commands and networks are the real ones; only sizes are tiny (acceptance test 15).
+"""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import tiny_runs
+import torch
+from PIL import Image
+
+from clustercontrast import cli
+from clustercontrast.data.source_labels import FILE
+from clustercontrast.engine.run import Run
+from clustercontrast.generation.fake_infrared import FakeSet
+from clustercontrast.report import times
+
+STAGES = ("auxiliary", "diffusion", "generation", "pretrain", "selftrain")
+SHARED = STAGES[:3]
+
+
+def arguments(logs, *more, on="sysu"):
+    """A short training of all stages; what ``more`` says wins."""
+    return [
+        *("--method", "cmam", "--source", str(tiny_runs.dataset("market"))),
+        *("--source-splits", "train", "--data-dir", str(tiny_runs.dataset(on))),
+        *("--logs-dir", str(logs), "--height", "32", "--width", "16"),
+        *("--fake-height", "16", "--fake-width", "8", "--depth", "10", "--pretrained", "random"),
+        *("--precision", "fp32", "--device", "cpu", "--epochs", "2", "--phase-one", "1"),
+        *("--iters", "auxiliary=2", "diffusion=4", "generation=0", "pretrain=2", "selftrain=2", "finetune=2"),
+        *("--batch-size", "8", "--num-instances", "2", "--warm-iterations", "1"),
+        *("--flat-iterations", "2", "--clusters", "10", "--test-batch", "64", "--k1", "8"),
+        *("--k2", "3", "--eps", "0.6", "--min-samples", "3", "--unet-width", "16"),
+        *("--unet-multipliers", "1", "2", "--attention-at", "4", "--sampling-steps", "3"),
+        *("--selection-images", "64", "--eval-from", "0", "--eval-step", "1"),
+        *(("--draws", "2") if on == "sysu" else ()),
+        *more,
+    ]
+
+
+def shared(logs, stage):
+    """The one folder of a shared stage."""
+    (folder,) = (logs / "shared").glob(f"{stage}-*")
+    return folder
+
+
+def read(path):
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Logs of a finished run of all stages."""
+    logs = tmp_path_factory.mktemp("cmam")
+    cli.train("sysu", arguments(logs))
+    return logs
+
+
+def run_of(logs, name="seed1", on="sysu"):
+    return tiny_runs.run_folder(logs, "cmam", name, on)
+
+
+# --- what a run leaves ---
+
+
+def test_every_stage_leaves_its_files(finished):
+    labels = np.load(shared(finished, "auxiliary") / "auxiliary" / FILE)
+    assert labels["label"].max() >= 1
+    assert set(labels["split"]) == {"bounding_box_train"}
+    fakes = shared(finished, "generation")
+    assert np.load(fakes / "train_visible.done.npy").all()
+    done, wanted = np.load(fakes / "source.done.npy"), labels["label"] >= 0
+    assert np.array_equal(done, wanted)
+    pixels = np.load(fakes / "train_visible.npy")
+    assert pixels.dtype == np.uint8
+    assert pixels.shape[1:] == (16, 8, 1)
+    assert len(np.unique(pixels)) > 20
+    for name in ("source", "train_visible"):
+        with Image.open(fakes / f"{name}.png") as picture:
+            assert min(picture.size) > 50
+    for stage in ("pretrain", "selftrain"):
+        state = torch.load(run_of(finished) / stage / "last.pth", weights_only=True)
+        assert {"joint", "gray"} <= state["networks"].keys()
+        assert state["epoch"] == 1
+
+
+def test_the_report_is_of_m_joint_and_finite(finished):
+    report = read(run_of(finished) / "report.json")
+    assert report["about"]["method"] == "cmam"
+    assert "rendered" in report["dataset"]
+    for result in report["results"]:
+        assert math.isfinite(result["mAP"]["mean"])
+    last = torch.load(run_of(finished) / "selftrain" / "last.pth", weights_only=True)
+    assert last["retrieval"] == "joint"
+
+
+def test_every_term_of_both_papers_stages_is_logged(finished):
+    events = tiny_runs.events(run_of(finished))
+    by_stage = {stage: [e for e in events if e["stage"] == stage] for stage in STAGES[3:]}
+    views = ("joint_visible", "joint_fake", "gray_fake")
+    own = {f"{kind}_{view}" for kind in ("identity", "triplet") for view in views}
+    one, two = (set(e["loss"]) for e in by_stage["pretrain"])
+    similarities = {"similarity_to_gray", "similarity_to_joint"}
+    pairs = {"pair_cosine", "pair_agreement", "total"}
+    assert one == own | similarities | pairs
+    assert two == one | {"probability_to_gray", "probability_to_joint"}
+    last = by_stage["selftrain"][-1]
+    assert {f"probability_{m}" for m in ("visible", "infrared")} <= last["loss"].keys()
+    assert last["clusters"]["joint"]["clusters"] == 10
+    assert 0 <= last["scores"]["cycle"] <= 1
+
+
+def test_running_times_of_the_run_stand_beside_the_papers(finished):
+    table = read(run_of(finished) / "times.json")
+    amounts = {row["name"]: row["amount"] for row in table["ours"]}
+    made = sum(np.load(shared(finished, "generation") / f"{name}.done.npy").sum()
+               for name in ("source", "train_visible"))  # fmt: skip
+    assert amounts == {
+        "diffusion training": 8,
+        "generation": made,
+        "mutual pretraining": 4,
+        "self-training": 4,
+        "features and k-means": 2,
+        "inference": 195,
+    }
+    assert all(row["seconds"] > 0 for row in table["ours"])
+    assert "1.16 s" in (run_of(finished) / "times.txt").read_text()
+
+
+def test_times_by_hand():
+    steps = {"steps": 10.0, "features": 4.0, "clustering": 2.0}
+    accounts = {
+        name: times.Account(2, steps, []) for name in ("diffusion", "pretrain", "selftrain")
+    }
+    facts = [{"source": {"images": 3, "seconds": 6.0}}, {"x": {"images": 1, "seconds": 2.0}}]
+    accounts["generation"] = times.Account(2, {}, facts)
+    iterations = {"diffusion": 5, "pretrain": 4, "selftrain": 2}
+    found = times.works(accounts, iterations, {"described": 20, "tested": 7})
+    assert [(w.name, w.each, w.amount) for w in found] == [
+        ("diffusion training", 1.0, 10),
+        ("generation", 2.0, 4),
+        ("mutual pretraining", 1.25, 8),
+        ("self-training", 2.5, 4),
+        ("features and k-means", 3.0, 2),
+        ("inference", pytest.approx(0.1), 7),
+    ]
+
+
+# --- skipping and sharing ---
+
+
+def times_of_files(folder):
+    return {
+        p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.suffix in (".pth", ".npy", ".npz")
+    }
+
+
+def test_whole_stages_are_skipped(finished, capsys):
+    before = times_of_files(finished)
+    cli.train("sysu", arguments(finished, "--stages", *SHARED))
+    cli.train("sysu", arguments(finished))
+    assert times_of_files(finished) == before
+    said = capsys.readouterr().out
+    assert said.count("finished before, skipped") == 3
+    assert "trained and tested before, left as it is" in said
+
+
+def test_an_ablation_of_the_last_stages_shares_the_first(finished, capsys):
+    """Table III, UDA2, from the run's own stage 2."""
+    before = times_of_files(finished / "shared")
+    start = str(run_of(finished) / "pretrain" / "last.pth")
+    more = ["--name", "uda2", "--stages", "selftrain", "--start-from", start]
+    cli.train("sysu", arguments(finished, *more, "--pp", "selftrain=off"))
+    assert times_of_files(finished / "shared") == before
+    event, _ = tiny_runs.events(run_of(finished, "uda2"))
+    assert "similarity_visible" in event["loss"]
+    assert "probability_visible" not in event["loss"]
+    assert f"{start}: " in capsys.readouterr().out
+
+
+def test_flags_of_the_generator_make_another_one(finished):
+    before = set((finished / "shared").iterdir())
+    more = ["--edge-norm", "max", "--stages", "diffusion", "--iters", "1", "--epochs", "1"]
+    cli.train("sysu", arguments(finished, *more))
+    (new,) = set((finished / "shared").iterdir()) - before
+    assert new.name.startswith("diffusion-")
+    config = read(new / "config.json")
+    assert config["basis"]["flags"]["edge_norm"] == "max"
+    assert "clusters" not in config["basis"]["flags"]
+    for path in new.rglob("*"):
+        if path.is_file():
+            path.unlink()  # the other tests look for one generator
+    (new / "diffusion").rmdir()
+    new.rmdir()
+
+
+def test_m_gray_is_tested_on_fakes(finished, capsys):
+    """Table III, M_gray: fakes of the test images are made, and only those."""
+    before = times_of_files(finished / "shared")
+    cli.train("sysu", arguments(finished, "--name", "gray", "--models", "gray"))
+    after = times_of_files(finished / "shared")
+    changed = {p.name for p in after if after[p] != before.get(p)}
+    assert changed == {"test_visible.npy", "test_visible.done.npy", "last.pth"}
+    folder = run_of(finished, "gray")
+    last = torch.load(folder / "selftrain" / "last.pth", weights_only=True)
+    assert last["retrieval"] == "gray"
+    report = read(folder / "report.json")["results"]
+    capsys.readouterr()
+    cli.test("sysu", [str(folder), "--device", "cpu", "--draws", "2"])
+    again = read(folder / "report.json")["results"]
+    assert again == report
+
+
+def test_finetuning_with_some_labels_goes_on_from_stage_3(finished):
+    start = str(run_of(finished) / "selftrain" / "last.pth")
+    more = ["--name", "semi", "--stages", "finetune", "--labelled", "0.5", "--start-from", start]
+    cli.train("sysu", arguments(finished, *more))
+    events = tiny_runs.events(run_of(finished, "semi"))
+    assert [event["stage"] for event in events] == ["finetune"] * 2
+    assert events[0]["clusters"]["joint"]["clusters"] == 8  # half of 16 people
+    assert events[0]["clusters"]["joint"]["ari_clean"] == 1.0
+
+
+# --- killed and resumed ---
+
+
+def is_interrupted(logs):
+    """Start the command; whether it was interrupted.  Batches of 60 fakes are soon lost."""
+    try:
+        cli.train("sysu", arguments(logs, "--batch-size", "8", "8", "60", "8", "8", "8"))
+    except SystemExit as leaving:
+        return leaving.code == 130
+    return False
+
+
+@pytest.mark.slow
+def test_every_stage_killed_and_resumed_equals_undisturbed(finished, tmp_path, monkeypatch):
+    """Before every commit of every stage, and after every batch of fakes."""
+    gone_off = set()
+
+    def once(position):
+        if position not in gone_off:
+            gone_off.add(position)
+            raise KeyboardInterrupt
+
+    closing, writing = Run.close_epoch, FakeSet.write
+
+    def close_epoch(run, stage, epoch):
+        once((stage.name, epoch))
+        closing(run, stage, epoch)
+
+    def write(fakes, rows, pixels):
+        writing(fakes, rows, pixels)
+        once((fakes.name, tuple(rows)))
+
+    monkeypatch.setattr(Run, "close_epoch", close_epoch)
+    monkeypatch.setattr(FakeSet, "write", write)
+    while is_interrupted(tmp_path):
+        assert len(gone_off) < 300
+    epochs = {position for position in gone_off if position[0] in STAGES}
+    assert {stage for stage, _ in epochs} == set(STAGES)
+    assert len(gone_off) > 12
+    for name in ("auxiliary", "diffusion", "generation"):
+        ours, theirs = (tiny_runs.saved(shared(logs, name)) for logs in (tmp_path, finished))
+        if name == "generation":
+            for kind in ("source", "train_visible"):
+                a, b = (
+                    np.load(shared(logs, name) / f"{kind}.npy") for logs in (tmp_path, finished)
+                )
+                assert np.array_equal(a, b)
+        else:
+            assert tiny_runs.differences(ours, theirs) == []
+    ours, theirs = (tiny_runs.saved(run_of(logs)) for logs in (tmp_path, finished))
+    assert tiny_runs.differences(ours, theirs) == []
+
+
+# --- RegDB ---
+
+
+@pytest.mark.slow
+def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
+    """A41: infrared training images of one trial are test images of others."""
+    quick = ["--trial", "1", "2", "--epochs", "1", "--iters", "1", "--phase-one", "1"]
+    cli.train("regdb", arguments(tmp_path, *quick, on="regdb"))
+    places = {stage: len(list((tmp_path / "shared").glob(f"{stage}-*"))) for stage in SHARED}
+    assert places == {"auxiliary": 1, "diffusion": 2, "generation": 2}
+    trials = {
+        read(p / "config.json")["basis"]["images"]["target"]["trial"]
+        for p in (tmp_path / "shared").glob("diffusion-*")
+    }
+    assert trials == {1, 2}
+    assert (run_of(tmp_path, on="regdb") / "report.json").exists()
+
+
+# --- mistakes ---
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--source", "nowhere"], "nowhere"),
+        (["--label-method", "import", "--edge-norm", "none"], "--source-labels PATH"),
+        (["--stages", "generation", "--edge-norm", "none"], "run --stages diffusion first"),
+        (["--stages", "pretrain", "--parts", "2", "--name", "x"], "--stages auxiliary"),
+        (["--shard", "0/2"], "2 processes can share --stages generation alone"),
+        (["--cam"], "cmam on sysu does not use --cam"),
+        (["--trial", "1"], "does not use --trial"),
+    ],
+)
+def test_mistakes_are_one_line(finished, capsys, flags, words):
+    with pytest.raises(SystemExit) as leaving:
+        cli.train("sysu", arguments(finished, "--name", "mistake", *flags))
+    assert leaving.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert words in line
+
+
+def test_no_source_is_named(tmp_path, capsys):
+    argv = arguments(tmp_path)
+    at = argv.index("--source")
+    with pytest.raises(SystemExit):
+        cli.train("sysu", argv[:at] + argv[at + 2 :])
+    assert "give --source FOLDER" in capsys.readouterr().err

@@ -1,0 +1,126 @@
+"""SYSU-MM02 and LLCM by their names: prepared, trained and tested with ``-m clustercontrast``."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_runs
+from clustercontrast.rendering.manifests import (
+    LLCM_SIZES,
+    SYSU02_SIZES,
+    render_llcm,
+    render_sysu02,
+)
+
+from clustercontrast.__main__ import main
+from clustercontrast.data.images import open_prepared
+from clustercontrast.evaluation.protocols import DIRECTIONS
+from clustercontrast.preparation import READERS
+from clustercontrast.report.tables import CAVEATS, RENDERED_NOTES
+
+RENDER = {
+    "sysu02": lambda root: render_sysu02(root, SYSU02_SIZES["tiny"], seed=3),
+    "llcm": lambda root: render_llcm(root, LLCM_SIZES["tiny"], seed=3),
+}
+DRAWS = {"sysu02": 1, "llcm": 2}
+NUMBERS = [
+    *tiny_runs.SIZE, *tiny_runs.SCHEDULE, *tiny_runs.CLUSTERING, *tiny_runs.BATCHES,
+    *tiny_runs.START, *tiny_runs.SCORING,
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module", params=["sysu02", "llcm"])
+def trained(request, tmp_path_factory):
+    """Name of a dataset, its folder and that of a run on it."""
+    name = request.param
+    place = tmp_path_factory.mktemp(name)
+    RENDER[name](place / "people")
+    data = ["--data-dir", str(place / "people")]
+    main(["prepare", "--dataset", name, *data, *tiny_runs.SIZE, "-j", "1"])
+    more = ["--draws", "2"] if name == "llcm" else []
+    words = ["--method", "adca", *data, "--logs-dir", str(place / "logs"), *NUMBERS, *more]
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_runs.use_small_encoder(patch)
+        main(["train", f"--dataset={name}", *words])
+    return name, place / "people", tiny_runs.run_folder(place / "logs", "adca", on=name)
+
+
+def test_runs_are_reported_in_both_directions(trained):
+    name, _, folder = trained
+    report = json.loads((folder / "report.json").read_text())
+    last = [row for row in report["results"] if row["selection"] == "last"]
+    assert [row["mode"] for row in last] == list(DIRECTIONS)
+    assert {row["searches"] for row in last} == {DRAWS[name]}
+    text = (folder / "report.txt").read_text()
+    assert RENDERED_NOTES[name] in text
+    assert (CAVEATS["llcm"] in text) == (name == "llcm")
+    assert ("±" in "".join(line for line in text.splitlines() if "last epoch" in line)) == (
+        name == "llcm"
+    )
+
+
+def test_agreement_is_logged_where_training_people_are_known(trained):
+    name, people, folder = trained
+    known = name == "llcm"
+    prepared = open_prepared(people.with_name("people-32x16"), name)
+    identities = prepared["train_visible"].list.identities
+    assert (np.unique(identities).tolist() == [-1]) != known
+    for event in tiny_runs.events(folder):
+        for modality in ("visible", "infrared"):
+            assert {"clusters", "outliers"} <= event["clusters"][modality].keys()
+            assert ("ari" in event["clusters"][modality]) == known
+    assert (folder / "curves.png").exists()
+
+
+def test_a_finished_run_is_tested_again(trained, monkeypatch, capsys):
+    name, _, folder = trained
+    tiny_runs.use_small_encoder(monkeypatch)
+    before = (folder / "report.txt").read_text()
+    more = ["--draws", "2"] if name == "llcm" else []
+    main(["test", str(folder), "--dataset", name, *more, "--device", "cpu"])
+    assert (folder / "report.txt").read_text() == before
+    assert "written to" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["train", "-h"]])
+def test_help_names_every_dataset_and_where_its_images_come_from(words, capsys):
+    main(words)
+    shown = capsys.readouterr().out
+    for name, reader in READERS.items():
+        assert f"  {name} " in shown
+        assert reader.SOURCE in shown
+
+
+@pytest.mark.parametrize("action", ["prepare", "train", "test"])
+@pytest.mark.parametrize("name", READERS)
+def test_help_of_an_action_is_that_of_its_command(action, name, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main([action, "--dataset", name, "--help"])
+    assert leaving.value.code == 0
+    shown = capsys.readouterr().out
+    assert "--data-dir" in shown
+    if action == "test":
+        assert ("--draws" in shown) == (name in ("sysu", "llcm"))
+        assert ("--trial" in shown) == (name == "regdb")
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["train"], "train needs --dataset: sysu, regdb, sysu02, llcm"),
+        (["train", "--dataset", "mars"], "mars"),
+        (["train", "--dataset"], "--dataset"),
+        (["fly", "--dataset", "llcm"], "'fly' is not one of prepare, train, test"),
+        (["--dataset", "llcm"], "'' is not one of"),
+        (["prepare", "--dataset", "sysu02", "--data-dir", "nowhere"], READERS["sysu02"].SOURCE),
+        (["train", "--dataset", "llcm", "--data-dir", "x"], "prepare --dataset llcm --data-dir x"),
+        (["test", "--dataset", "sysu02", "x", "--draws", "2"], "--draws"),
+    ],
+)
+def test_mistakes_are_one_line(words, named, capsys):
+    with pytest.raises(SystemExit) as leaving:
+        main(words)
+    assert leaving.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("error: ")
+    assert named in line

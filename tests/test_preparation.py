@@ -1,0 +1,174 @@
+"""Prepared images on demand: opened when they are whole, written anew when they are others'."""
+
+import functools
+import shutil
+import types
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clustercontrast import preparation
+from clustercontrast.data.images import command_of
+from clustercontrast.data.samples import ImageList, Listing
+from clustercontrast.files import UserError
+from clustercontrast.preparation import ensure
+
+SIZE = (12, 6)
+READS = []
+
+
+def read(root, every=1):
+    """The images of a flat folder, one in ``every``; notes that it has been asked."""
+    READS.append(every)
+    if not root.is_dir():
+        raise UserError(f"no folder {root}")
+    paths = tuple(sorted(path.name for path in root.glob("*.png")))[::every]
+    unknown = np.full(len(paths), -1)
+    return Listing({"source": ImageList("visible", paths, unknown, unknown)})
+
+
+READER = types.SimpleNamespace(
+    TITLE="Flat",
+    COUNTS={"source": 4},
+    NAMES={"source": "source images"},
+    RESAMPLING={"source": "bicubic"},
+    read=read,
+    count=lambda listing: {"source": len(listing.lists["source"])},
+)
+
+
+@pytest.fixture(autouse=True)
+def _reader(monkeypatch):
+    monkeypatch.setitem(preparation.SOURCES, "flat", READER)
+    READS.clear()
+
+
+def draw(root, number, seed=0):
+    root.mkdir()
+    for row in range(number):
+        pixels = np.random.default_rng([seed, row]).integers(0, 256, (20, 10, 3), np.uint8)
+        Image.fromarray(pixels).save(root / f"{row}.png")
+    return root
+
+
+@pytest.fixture
+def root(tmp_path):
+    return draw(tmp_path / "flat", 4)
+
+
+@pytest.fixture
+def prepared(root, tmp_path, capsys):
+    """The folder of prepared images, and their pixels."""
+    array = ensure("flat", root, tmp_path / "prepared", SIZE, workers=1)["source"]
+    READS.clear()
+    capsys.readouterr()
+    return tmp_path / "prepared", array.pixels.copy()
+
+
+def test_missing_images_are_prepared_and_one_line_says_so(root, tmp_path, capsys):
+    array = ensure("flat", root, tmp_path / "prepared", SIZE, workers=1)["source"]
+    assert array.pixels.shape == (4, *SIZE, 3)
+    with Image.open(root / "2.png") as image:
+        expected = np.asarray(image.resize((6, 12), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(array.pixels[2], expected)
+    (line,) = capsys.readouterr().out.splitlines()
+    assert "preparing 4 images" in line
+    assert "12x6" in line
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_whole_images_are_opened_without_a_look_at_the_dataset(root, prepared, gone, capsys):
+    folder, pixels = prepared
+    if gone:
+        shutil.rmtree(root)
+    np.testing.assert_array_equal(ensure("flat", root, folder, SIZE)["source"].pixels, pixels)
+    assert not READS
+    assert not capsys.readouterr().out
+
+
+def test_images_of_another_folder_are_replaced(prepared, tmp_path, capsys):
+    folder, pixels = prepared
+    other = draw(tmp_path / "other", 5, seed=1)
+    array = ensure("flat", other, folder, SIZE, allow_incomplete=True, workers=1)["source"]
+    assert len(array) == 5
+    assert not np.array_equal(array.pixels[:4], pixels)
+    assert "warning: found 5 source images, Flat has 4" in capsys.readouterr().out
+
+
+def test_a_dataset_that_was_moved_keeps_its_images(root, prepared, tmp_path, capsys):
+    folder, _ = prepared
+    moved = root.rename(tmp_path / "moved")
+    ensure("flat", moved, folder, SIZE)
+    assert READS == [1]
+    assert not capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [(14, 6), (12, 8)])
+def test_images_of_another_size_are_replaced(root, prepared, size):
+    folder, _ = prepared
+    assert ensure("flat", root, folder, size, workers=1)["source"].pixels.shape == (4, *size, 3)
+
+
+def test_damaged_images_are_replaced(root, prepared):
+    folder, pixels = prepared
+    (folder / "source.npy").write_bytes(b"no array")
+    np.testing.assert_array_equal(ensure("flat", root, folder, SIZE)["source"].pixels, pixels)
+
+
+def test_images_belong_to_the_way_they_were_read(root, prepared):
+    folder, _ = prepared
+    halved = functools.partial(read, every=2)
+
+    def of(reading):
+        return ensure("flat", root, folder, SIZE, reading, 1, allow_incomplete=True)["source"].list
+
+    assert of(halved).paths == ("0.png", "2.png")
+    READS.clear()
+    assert of(functools.partial(read, every=2)).paths == ("0.png", "2.png")
+    assert not READS
+    assert len(of(None)) == 4
+
+
+def test_overwriting_writes_anew(root, prepared, capsys):
+    folder, _ = prepared
+    Image.new("RGB", (10, 20), "white").save(root / "1.png")
+    array = ensure("flat", root, folder, SIZE, workers=1, overwrite=True)["source"]
+    assert (array.pixels[1] == 255).all()
+    assert "preparing" in capsys.readouterr().out
+
+
+def test_refusals_leave_the_earlier_images_alone(root, prepared, tmp_path):
+    folder, pixels = prepared
+    with pytest.raises(UserError, match="no folder"):
+        ensure("flat", tmp_path / "nowhere", folder, (14, 6))
+    (root / "3.png").unlink()
+    with pytest.raises(UserError, match="found 3 source images, Flat has 4"):
+        ensure("flat", root, folder, SIZE, overwrite=True)
+    np.testing.assert_array_equal(ensure("flat", root, folder, SIZE)["source"].pixels, pixels)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("unfinished")
+    with pytest.raises(UserError, match="not a prepared folder"):
+        ensure("flat", root, tmp_path / "mine", SIZE, allow_incomplete=True)
+
+
+def test_splits_that_are_not_read_are_not_missed(tmp_path, capsys):
+    """Market-1501's training folder alone, wanting images of its own."""
+    known = preparation.SOURCES["market"]
+    for number in range(3):
+        place = tmp_path / "market" / "bounding_box_train" / f"0001_c1s1_{number:06d}_00.jpg"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 8), (0, 0, 90 * number)).save(place)
+    places = tmp_path / "market", tmp_path / "prepared", SIZE
+    train = functools.partial(known.read, splits=("train",))
+    with pytest.raises(UserError, match="found 3 training images, Market-1501 has 12,936: "):
+        ensure("market", *places, train)
+    array = ensure("market", *places, train, workers=1, allow_incomplete=True)["source"]
+    assert len(array) == 3
+    assert "gallery" not in capsys.readouterr().out
+    assert ensure("market", *places, train)["source"].list.paths == array.list.paths
+
+
+def test_commands_name_scripts_where_there_are_scripts():
+    assert command_of("train", "regdb") == "python train_regdb.py"
+    assert command_of("prepare", "llcm") == "python -m clustercontrast prepare --dataset llcm"
