@@ -144,6 +144,7 @@ def basis_of(stage: type[Stage], dataset: str, options: Options) -> dict:
     images = {
         "source": {
             "folder": str(Path(options.source).resolve()) if options.source else None,
+            "format": options.source_format,
             "splits": list(options.source_splits),
             "cameras": options.camera_pattern,
             "size": [options.height, options.width],

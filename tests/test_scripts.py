@@ -64,7 +64,7 @@ def test_help_of_a_method_shows_its_values_and_rows(method, capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert leaving.value.code == 0
     assert f"{method} on sysu" in shown
-    assert "[0.0005; */*]" in shown
+    assert "[10; */*]" in shown
     assert f"; {method}/*]" in shown
     assert ("--ema-decay" in shown) == (method == "pclhd")
 

@@ -6,9 +6,6 @@ from torch import nn
 
 from clustercontrast.models.two_stream_resnet import Stem, Trunk
 
-FRESH = ("neck", "part_necks")
-"""Parts that ImageNet knows nothing of."""
-
 
 class PartResNet(nn.Module):
     """Embeds an image as a whole and in horizontal stripes.
@@ -48,17 +45,6 @@ class PartResNet(nn.Module):
         stripes = F.adaptive_avg_pool2d(maps, (self.parts, 1)).flatten(2).unbind(2)
         necks = zip(self.part_necks, stripes, strict=True)
         return g, torch.stack([neck(stripe) for neck, stripe in necks])
-
-
-def from_resnet(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A torchvision ResNet's tensors under the names of this network, its classifier left out."""
-    mapped = {}
-    for name, tensor in state.items():
-        if name.startswith(("conv1.", "bn1.")):
-            mapped[f"stem.{name}"] = tensor
-        elif name.startswith("layer"):
-            mapped[f"trunk.layers.{name}"] = tensor
-    return mapped
 
 
 def _neck(width: int) -> nn.BatchNorm1d:

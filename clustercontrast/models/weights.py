@@ -16,12 +16,13 @@ from torchvision.models import get_model_weights
 from clustercontrast.files import UserError
 from clustercontrast.models import vit_weights
 from clustercontrast.models.naming import translated
+from clustercontrast.models.part_resnet import PartResNet
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
 State = dict[str, torch.Tensor]
-FRESH = ("neck", "trunk.non_local", "exponent")
+FRESH = ("neck", "trunk.non_local", "exponent", "part_necks")
 """Parts of a ResNet for re-identification that ImageNet knows nothing of."""
 
 # Official name -> ours; what matches no row never runs in the official forward (common.md 7.2).
@@ -225,41 +226,18 @@ def untrained(state: State) -> State:
 
 
 def imagenet(depth: int) -> State:
-    """ImageNet weights for a two-stream network.
+    """ImageNet weights of torchvision's first release (IMAGENET1K_V1), as upstream used.
 
     Raises:
         UserError: they are not in the cache and cannot be fetched.
     """
-    return from_resnet(_fetched(depth))
-
-
-def torchvision_resnet(source: str, depth: int) -> State:
-    """A torchvision ResNet under its own names.
-
-    Args:
-        source: "imagenet" or a file.
-        depth: of the ImageNet weights.
-
-    Raises:
-        UserError: the weights cannot be had, or the file holds no torchvision ResNet.
-    """
-    if source == "imagenet":
-        return _fetched(depth)
-    state = _tensors(read_checkpoint(Path(source)))
-    if "conv1.weight" not in state:
-        raise UserError(f"{source} holds no torchvision ResNet: give --pretrained another PATH")
-    return state
-
-
-def _fetched(depth: int) -> State:
-    """ImageNet weights of torchvision's first release (IMAGENET1K_V1), as upstream used."""
     if depth == 10:
         raise UserError(
             "there are no ImageNet weights of ResNet-10: give --pretrained PATH or random"
         )
     weights = get_model_weights(f"resnet{depth}").IMAGENET1K_V1
     try:
-        return weights.get_state_dict(progress=False, check_hash=True)
+        return from_resnet(weights.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
         raise UserError(
             f"the ImageNet weights of ResNet-{depth} could not be fetched ({error}): download "
@@ -289,17 +267,19 @@ def start(network: nn.Module, pretrained: str) -> LoadReport | None:
         state, source = imagenet(depth), f"ImageNet ResNet-{depth}"
     else:
         state, source = read(Path(pretrained)), pretrained
-    if isinstance(network, SingleStreamResNet) and "exponent" not in state:
-        state = single_stream(state)
+    if isinstance(network, PartResNet) or (
+        isinstance(network, SingleStreamResNet) and "exponent" not in state
+    ):
+        state = one_stream(state)
     return load(network, state, source, () if "neck.weight" in state else FRESH)
 
 
-def single_stream(state: State) -> State:
-    """The visible half of a two-stream network, without its neck, as a single-stream one."""
+def one_stream(state: State) -> State:
+    """Stem and trunk of a network for visible images; of a two-stream one the visible half."""
     return {
         name.replace("visible_stem.", "stem."): tensor
         for name, tensor in state.items()
-        if name.startswith(("visible_stem.", "trunk.layers."))
+        if name.startswith(("visible_stem.", "stem.", "trunk.layers."))
     }
 
 

@@ -53,23 +53,24 @@ class Account:
     Attributes:
         epochs: how many are logged.
         seconds: sums by what took them ("steps", "features", "clustering", ...).
-        facts: of every epoch's labels or images.
+        generated: "images" and "seconds" of every round of generation.
     """
 
     epochs: int
     seconds: Mapping[str, float]
-    facts: Sequence[Mapping]
+    generated: Sequence[Mapping] = ()
 
     @classmethod
     def of(cls, metrics: Path, stage: str) -> "Account":
         """The account of one stage; empty when there is no log."""
         lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-        events = [e for e in map(json.loads, lines) if (e["event"], e["stage"]) == ("epoch", stage)]
+        logged = [event for event in map(json.loads, lines) if event["stage"] == stage]
+        events = [event for event in logged if event["event"] == "epoch"]
         sums: dict[str, float] = {}
         for event in events:
             for name, value in event["seconds"].items():
                 sums[name] = sums.get(name, 0.0) + value
-        return cls(len(events), sums, [event["clusters"] for event in events])
+        return cls(len(events), sums, [e for e in logged if e["event"] == "generated"])
 
 
 def works(
@@ -92,9 +93,9 @@ def works(
         account = accounts[stage]
         amount = account.epochs * iterations[stage]
         found.append(Work(name, account.seconds.get("steps", 0.0), amount))
-    sets = [own for facts in accounts["generation"].facts for own in facts.values()]
-    made = sum(own["images"] for own in sets)
-    found.insert(1, Work("generation", sum(own["seconds"] for own in sets), made))
+    rounds = accounts["generation"].generated
+    seconds, made = (sum(own[key] for own in rounds) for key in ("seconds", "images"))
+    found.insert(1, Work("generation", seconds, made))
     training = accounts["selftrain"]
     features, clustering = (training.seconds.get(n, 0.0) for n in ("features", "clustering"))
     found.append(Work("features and k-means", features + clustering, training.epochs))

@@ -344,8 +344,8 @@ def test_one_cluster_is_refused(make):
         ({"k2": 9}, "--k2 9 is larger than --k1 8"),
         ({"batch_size": 10}, "--batch-size 10 is no multiple of --num-instances 4"),
         ({"depth": 11}, "--depth 11"),
-        ({"label_method": "kmeans", "clusters": 61}, "--clusters 61"),
-        ({"label_method": "kmeans", "clusters": 1}, "--clusters 1"),
+        ({"label_method": "kmeans", "source_clusters": 61}, "--source-clusters 61"),
+        ({"label_method": "kmeans", "source_clusters": 1}, "--source-clusters 1"),
     ],
 )
 def test_flags_that_do_not_fit(make, flags, message):

@@ -1,5 +1,9 @@
 """Stage 1 of CMAM-UDA: the diffusion model and the fake infrared images it makes (cmam.md 5)."""
 
+import ast
+import inspect
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tiny_cmam
@@ -10,8 +14,11 @@ from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
 from clustercontrast.generation.fake_infrared import FakeSet, noise_of, quantised
+from clustercontrast.methods import METHODS
+from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels
 from clustercontrast.methods.cmam.diffusion import Diffusion, build_generator, draw_images, edges_of
 from clustercontrast.methods.cmam.generation import Generation, shard_of
+from clustercontrast.transfer import places
 
 COUNT = tiny_cmam.PEOPLE * tiny_cmam.SHOTS
 
@@ -310,3 +317,59 @@ def test_sizes_that_cannot_be_halved_are_refused():
     args = tiny_cmam.options("--fake-width", "9").at("diffusion")
     with pytest.raises(UserError, match="--fake-height, --fake-width, --unet-multipliers"):
         build_generator(args)
+
+
+# --- what shared files depend on ---
+
+RUNNING = {  # read by the stages, but without a say in what they leave
+    "test_batch", "shard", "only_clustered", "pair", "models", "eval_branch", "batch_size",
+}  # fmt: skip
+
+
+def flags_read(stage):
+    """Names behind ``args.``, ``a.`` and ``self.args.`` in the file of a stage."""
+    tree = ast.parse(Path(inspect.getfile(stage)).read_text(encoding="utf-8"))
+    return {
+        node.attr
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and (
+            (isinstance(node.value, ast.Name) and node.value.id in ("a", "args"))
+            or (isinstance(node.value, ast.Attribute) and node.value.attr == "args")
+        )
+    }
+
+
+@pytest.mark.parametrize(
+    ("stage", "drawing"), [(AuxiliaryLabels, False), (Diffusion, True), (Generation, False)]
+)
+def test_no_flag_is_forgotten_that_shared_files_depend_on(stage, drawing):
+    """Diffusion's file also holds how images are drawn, for its previews alone."""
+    others = set(Generation.reads) if drawing else set()
+    forgotten = flags_read(stage) - set(stage.reads) - RUNNING - others
+    if stage is Generation:
+        forgotten -= {"fake_height", "fake_width", "fake_channels"}  # the generator's
+    assert not forgotten
+    known = vars(tiny_cmam.options().at(stage.name))
+    assert set(stage.reads) <= known.keys()
+
+
+def test_places_follow_what_files_depend_on(tmp_path):
+    def found(*flags):
+        options = tiny_cmam.options("--logs-dir", str(tmp_path), "--source", "x", *flags)
+        return {name: path.name for name, path in places("sysu", options, METHODS["cmam"]).items()}
+
+    before = found()
+    assert before.keys() == {"auxiliary", "diffusion", "generation"}
+
+    def changed(*flags):
+        return {name for name, place in found(*flags).items() if place != before[name]}
+
+    assert changed("--clusters", "7", "--name", "other", "--test-batch", "3") == set()
+    assert changed("--parts", "1") == {"auxiliary"}
+    assert changed("--unet-width", "32") == {"diffusion", "generation"}
+    assert changed("--sampling-steps", "5") == {"generation"}
+    assert changed("--source", "y") == {"auxiliary", "generation"}
+    assert changed("--data-dir", "y") == {"diffusion", "generation"}
+    assert changed("--lr", "auxiliary=1") == {"auxiliary"}
+    assert changed("--lr", "selftrain=1") == set()

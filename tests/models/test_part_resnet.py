@@ -6,7 +6,9 @@ from torchvision.models import resnet18
 
 from clustercontrast.files import UserError
 from clustercontrast.models import weights
-from clustercontrast.models.part_resnet import FRESH, PartResNet, from_resnet
+from clustercontrast.models.part_resnet import PartResNet
+from clustercontrast.models.single_stream_resnet import SingleStreamResNet
+from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 
 
 def images(count=2, height=96, width=32):
@@ -61,31 +63,45 @@ def test_width(depth, width):
     assert PartResNet(depth, 0).width == width
 
 
-def test_torchvision_weights_fill_everything_but_the_necks():
+def test_torchvision_weights_fill_everything_but_the_necks(tmp_path):
     source, network = resnet18(), PartResNet(18, 3)
-    state = from_resnet(source.state_dict())
-    report = weights.load(network, state, "ResNet-18", FRESH)
+    torch.save(source.state_dict(), tmp_path / "resnet18.pth")
+    report = weights.start(network, str(tmp_path / "resnet18.pth"))
     assert report.loaded == len(source.state_dict()) - 2  # fc.weight and fc.bias
     assert torch.equal(network.stem.conv1.weight, source.conv1.weight)
     own = network.trunk.layers["layer4"][1].conv2.weight
     assert torch.equal(own, source.layer4[1].conv2.weight)
 
 
-def test_another_depth_is_refused():
+@pytest.mark.parametrize("make", [lambda: PartResNet(10, 3), lambda: SingleStreamResNet(10)])
+def test_a_two_stream_network_gives_its_visible_half(tmp_path, make):
+    source, network = TwoStreamResNet(10, non_local=False), make()
+    torch.nn.init.zeros_(source.infrared_stem.conv1.weight)
+    torch.save({"weights": source.state_dict()}, tmp_path / "model.pth")
+    weights.start(network, str(tmp_path / "model.pth"))
+    assert torch.equal(network.stem.conv1.weight, source.visible_stem.conv1.weight)
+    own = network.trunk.layers["layer3"][0].conv1.weight
+    assert torch.equal(own, source.trunk.layers["layer3"][0].conv1.weight)
+
+
+def test_a_single_stream_network_is_restored_whole(tmp_path):
+    source, network = SingleStreamResNet(10), SingleStreamResNet(10)
+    source.exponent.data.fill_(2.5)
+    torch.save({"weights": source.state_dict()}, tmp_path / "model.pth")
+    weights.start(network, str(tmp_path / "model.pth"))
+    for ours, theirs in zip(
+        network.state_dict().values(), source.state_dict().values(), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+    images = torch.rand(2, 3, 32, 16, generator=torch.Generator().manual_seed(0))
+    rebuilt = weights.network_for(source.state_dict()).eval()
+    with torch.no_grad():
+        assert torch.equal(
+            rebuilt.embed(images, "visible"), source.eval().embed(images, "infrared")
+        )
+
+
+def test_another_depth_is_refused(tmp_path):
+    torch.save(resnet18().state_dict(), tmp_path / "resnet18.pth")
     with pytest.raises(UserError, match="another architecture"):
-        weights.load(PartResNet(34), from_resnet(resnet18().state_dict()), "ResNet-18", FRESH)
-
-
-def test_a_torchvision_file_is_read(tmp_path):
-    source = resnet18().state_dict()
-    torch.save(source, tmp_path / "resnet18.pth")
-    state = weights.torchvision_resnet(str(tmp_path / "resnet18.pth"), 18)
-    assert state.keys() == source.keys()
-
-
-def test_another_file_is_refused(tmp_path):
-    torch.save({"neck.weight": torch.ones(3)}, tmp_path / "model.pth")
-    with pytest.raises(UserError, match="no torchvision ResNet"):
-        weights.torchvision_resnet(str(tmp_path / "model.pth"), 18)
-    with pytest.raises(UserError, match="does not exist"):
-        weights.torchvision_resnet(str(tmp_path / "none.pth"), 18)
+        weights.start(PartResNet(34), str(tmp_path / "resnet18.pth"))

@@ -30,7 +30,15 @@ def arguments(logs, *more, on="sysu"):
         *("--logs-dir", str(logs), "--height", "32", "--width", "16"),
         *("--fake-height", "16", "--fake-width", "8", "--depth", "10", "--pretrained", "random"),
         *("--precision", "fp32", "--device", "cpu", "--epochs", "2", "--phase-one", "1"),
-        *("--iters", "auxiliary=2", "diffusion=4", "generation=0", "pretrain=2", "selftrain=2", "finetune=2"),
+        *(
+            "--iters",
+            "auxiliary=2",
+            "diffusion=4",
+            "generation=0",
+            "pretrain=2",
+            "selftrain=2",
+            "finetune=2",
+        ),
         *("--batch-size", "8", "--num-instances", "2", "--warm-iterations", "1"),
         *("--flat-iterations", "2", "--clusters", "10", "--test-batch", "64", "--k1", "8"),
         *("--k2", "3", "--eps", "0.6", "--min-samples", "3", "--unet-width", "16"),
@@ -132,11 +140,9 @@ def test_running_times_of_the_run_stand_beside_the_papers(finished):
 
 def test_times_by_hand():
     steps = {"steps": 10.0, "features": 4.0, "clustering": 2.0}
-    accounts = {
-        name: times.Account(2, steps, []) for name in ("diffusion", "pretrain", "selftrain")
-    }
-    facts = [{"source": {"images": 3, "seconds": 6.0}}, {"x": {"images": 1, "seconds": 2.0}}]
-    accounts["generation"] = times.Account(2, {}, facts)
+    accounts = {name: times.Account(2, steps) for name in ("diffusion", "pretrain", "selftrain")}
+    rounds = [{"images": 3, "seconds": 6.0}, {"images": 1, "seconds": 2.0}]
+    accounts["generation"] = times.Account(2, {}, rounds)
     iterations = {"diffusion": 5, "pretrain": 4, "selftrain": 2}
     found = times.works(accounts, iterations, {"described": 20, "tested": 7})
     assert [(w.name, w.each, w.amount) for w in found] == [

@@ -33,7 +33,7 @@ from clustercontrast.losses.part_refinement import (
 )
 from clustercontrast.losses.triplet import soft_margin_triplet
 from clustercontrast.models import weights
-from clustercontrast.models.part_resnet import FRESH, PartResNet, from_resnet
+from clustercontrast.models.part_resnet import PartResNet
 from clustercontrast.models.two_stream_resnet import BODIES
 
 __all__ = ["FILE", "AuxiliaryLabels", "load_labels"]  # what the later stages need
@@ -130,12 +130,9 @@ class AuxiliaryLabels(Stage):
         return self.args.parts if self.args.label_method == "pplr" else 0
 
     def start_weights(self) -> None:
-        """First weights of the network: a torchvision ResNet's, or random ones."""
-        source, report = self.args.pretrained, "random weights, as asked for"
-        if source != "random":
-            state = from_resnet(weights.torchvision_resnet(source, self.args.depth))
-            report = weights.load(self.encoder, state, source, FRESH)
-        self.run.log.say(f"{self.name}: {report}")
+        """First weights of the network: ImageNet's, those of a file, or random ones."""
+        report = weights.start(self.encoder, self.args.pretrained)
+        self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
 
     def optimise_with_adam(self) -> None:
         """One Adam for the network and, as a second group, the classifiers of the epoch."""

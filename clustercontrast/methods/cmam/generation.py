@@ -8,6 +8,7 @@ import os
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -66,8 +67,11 @@ class Generation(Stage):
         return range(first, first + 1)
 
     def is_finished(self) -> bool:
-        """Whether every wanted row is there."""
-        return not any(len(own.fakes.missing(own.rows)) for own in self.wanted())
+        """Whether every wanted row is there, and the pictures for a person to judge by."""
+        return all(
+            self._picture(own).exists() and not len(own.fakes.missing(own.rows))
+            for own in self.wanted()
+        )
 
     def setup(self) -> None:
         place = self.data.places[Diffusion.name] / Diffusion.name
@@ -113,7 +117,7 @@ class Generation(Stage):
             name,
             images.list,
             (a.fake_height, a.fake_width, a.fake_channels),
-            {flag: getattr(a, flag) for flag in (*Diffusion.reads, *self.reads)},
+            self._about(),
             self.is_first,
         )
         rows = np.arange(len(images))
@@ -122,18 +126,28 @@ class Generation(Stage):
             rows = rows[load_labels(labels, images.list) >= 0]
         return Wanted(fakes, images, rows)
 
+    def _about(self) -> dict:
+        """What the fakes depend on, kept beside them."""
+        flags = {name: getattr(self.args, name) for name in self.reads}
+        return {"generator": self.data.places[Diffusion.name].name, "flags": flags}
+
     # --- doing it ---
 
     def _make(self, own: Wanted) -> None:
         number, count = self.shard
         rows = own.fakes.missing(own.rows[number::count])
         started = time.perf_counter()
-        with (
-            tqdm(total=len(rows), desc=f"fakes of {own.fakes.name}", disable=None) as bar,
-            self.run.timed("generation"),
-            torch.no_grad(),
-            self.run.autocast(),
-        ):
+        try:
+            self._fill(own, rows)
+        finally:
+            made = len(rows) - len(own.fakes.missing(rows))
+            self._note(own.fakes.name, made, time.perf_counter() - started)
+        if self.is_first:
+            self._await_others(own)
+
+    def _fill(self, own: Wanted, rows: np.ndarray) -> None:
+        bar = tqdm(total=len(rows), desc=f"fakes of {own.fakes.name}", disable=None)
+        with bar, self.run.timed("generation"), torch.no_grad(), self.run.autocast():
             fill(
                 own.fakes,
                 rows,
@@ -141,16 +155,14 @@ class Generation(Stage):
                 self.args.batch_size,
                 bar.update,
             )
-        seconds = time.perf_counter() - started
-        self.facts[own.fakes.name] = {"images": len(rows), "seconds": round(seconds, 3)}
-        each = (
-            f", {1000 * seconds / len(rows):.0f} ms each{_peak(self.run.device)}"
-            if len(rows)
-            else ""
-        )
-        self.run.log.say(f"fakes of {own.fakes.name}: {len(rows):,} images made{each}")
-        if self.is_first:
-            self._await_others(own)
+
+    def _note(self, name: str, images: int, seconds: float) -> None:
+        """Log how many images were made in which time, of an interrupted process too."""
+        facts = {"images": images, "seconds": round(seconds, 3)}
+        self.facts[name] = facts
+        self.run.log.event(event="generated", stage=self.name, set=name, **facts)
+        each = f", {1000 * seconds / images:.0f} ms each{_peak(self.run.device)}" if images else ""
+        self.run.log.say(f"fakes of {name}: {images:,} images made{each}")
 
     def _draw(self, own: Wanted, rows: np.ndarray) -> torch.Tensor:
         a, device = self.args, self.run.device
@@ -179,7 +191,10 @@ class Generation(Stage):
             picture = preview(
                 f"fakes of {own.fakes.name}", self.generator, pixels, paths, self.args
             )
-        panels.save(picture, self.run.folder / f"{own.fakes.name}.png")
+        panels.save(picture, self._picture(own))
+
+    def _picture(self, own: Wanted) -> Path:
+        return own.fakes.folder / f"{own.fakes.name}.png"
 
 
 def shard_of(args: Namespace) -> tuple[int, int]:
