@@ -68,7 +68,7 @@ def edges_of(pixels: torch.Tensor, args: Namespace) -> torch.Tensor:
 def draw_images(
     generator: nn.ModuleDict, edges: torch.Tensor, noise: torch.Tensor, args: Namespace
 ) -> torch.Tensor:
-    """Fake infrared images (B, c, h, w) in about [-1, 1], from edges (B, 1, h, w) and noise.
+    """Eq. 1: fake infrared images (B, c, h, w) in about [-1, 1], from edges (B, 1, h, w) and noise.
 
     The adapter does not see the noise level: its maps are computed once (cmam.md 5.4).
     """

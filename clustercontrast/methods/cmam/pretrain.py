@@ -66,11 +66,12 @@ class Pretrain(Mutual):
         yield twin_batches([plan], sampler, self.twin_view(), self.run.generator, a.iters)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L_pre^CMAM = λ_PP L_PP^sel + λ_SP L_SP^sel + L_PID of every view (Eq. 15)."""
         self.hold_back(self.step)
         seen = self.see(batch, self.views)
         terms = self.identification(seen, batch)  # Eq. 2, 21
         terms |= self.preservation(seen, self.relations, self.is_second_phase)  # Eq. 11-14
-        yield "both", terms | kinship(seen)  # Eq. 15
+        yield "both", terms | kinship(seen)
         self.step += 1
 
     def cosines(self, view: View, features: torch.Tensor) -> torch.Tensor:

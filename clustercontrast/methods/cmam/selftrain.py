@@ -68,10 +68,11 @@ class SelfTrain(Mutual):
         yield self.batches(labels)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L_uda = λ_BPP L_BPP + λ_BSP L_BSP + L_PID of every view (Eq. 20)."""
         self.hold_back(self.step)
         seen = self.see(batch, self.views)
         terms = self.identification(seen, batch)  # Eq. 17
-        yield "both", terms | self.preservation(seen, self.relations, True)  # Eq. 18, 19, 20
+        yield "both", terms | self.preservation(seen, self.relations, True)  # Eq. 18, 19
         self.step += 1
         for name, bank in self.banks.items():
             own = [view for view in seen if self._bank(view) == name]
