@@ -12,7 +12,8 @@ from clustercontrast.files import UserError
 from clustercontrast.flags import REJECTED, add_flags
 from clustercontrast.methods import METHODS
 from clustercontrast.options import FOLLOWS, RUN_ONLY, parse
-from clustercontrast.recipes import RECIPES, matching, variants
+from clustercontrast.preparation import READERS
+from clustercontrast.recipes import RECIPES, UNUSED, matching, variants
 
 PACKAGE = Path(options_module.__file__).parent
 STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
@@ -70,7 +71,7 @@ def test_flags_that_may_change_on_resuming_exist():
 
 def test_every_method_has_a_recipe_and_a_value_for_every_flag_it_reads():
     for method, stages in METHODS.items():
-        for dataset in ("sysu", "regdb"):
+        for dataset in READERS:
             given = read(method=method, dataset=dataset)
             for stage in stages:
                 assert vars(given.at(stage.name)).keys() == given.values.keys()
@@ -197,6 +198,77 @@ def test_defaults_of_mmm_are_those_of_its_two_programs(dataset):
     assert (final.mimic_weight, final.alignment_weight) == (0.5, 0.05)
     assert (final.association, final.forget_last, final.non_local) == ("mmm", True, True)
     assert read("--variant", "paper", method="mmm").forget_last is False
+
+
+CMAM = {  # cmam.md 16
+    "auxiliary": {
+        "label_method": "pplr", "source_format": "market", "parts": 3, "k1": 30, "k2": 6,
+        "source_splits": ["train", "gallery", "query"], "epochs": 50, "iters": 400,
+        "batch_size": 64, "num_instances": 4, "eps": 0.5, "min_samples": 4, "lr": 3.5e-4,
+        "agreement_neighbours": 20, "refinement": 0.5, "agreement_from": 5, "padding": 10,
+        "source_cameras": False, "source_outliers": "drop", "step_size": 20, "weight_decay": 5e-4,
+    },
+    "diffusion": {
+        "fake_height": 192, "fake_width": 64, "fake_channels": 1, "unet_width": 192,
+        "unet_multipliers": [1, 2, 3, 4], "unet_blocks": 1, "attention_at": [32, 16, 8],
+        "attention_axis": "width", "unet_dropout": 0.1, "batch_size": 32, "lr": 1e-4,
+        "sigma_data": 0.5, "noise_mean": -1.2, "noise_std": 1.2, "ema_ramp": 0.05,
+        "edge_norm": "percentile", "weight_decay": 0, "held_out": 0.02, "fake_flip": False,
+    },
+    "generation": {
+        "sampling_steps": 20, "solver": "heun", "sigma_min": 0.002, "sigma_max": 80, "rho": 7,
+        "batch_size": 256, "noise_seed": 0, "precision": "bf16", "only_clustered": True,
+    },
+    "pretrain": {
+        "phase_one": 15, "batch_size": 64, "num_instances": 16, "lr": 3.5e-4,
+        "warm_iterations": 2000, "first_lr": 3.5e-6, "flat_iterations": 9000, "last_lr": 7.7e-7,
+        "weight_decay": 5e-4, "probability_weight": 0.1, "similarity_weight": 0.5,
+        "pp_reduction": "sum", "sp_reduction": "sum", "relation_logits": "margin",
+        "relation_temperature": 1, "circle_margin": 0.35, "circle_scale": 64, "smooth": 0.1,
+        "neck": "bnneck", "gem_exponent": 3, "train_gem": True, "height": 384, "width": 128,
+        "flip": 0.5, "erasing": 0.5, "jitter_probability": 1, "share_augmentation": True,
+        "joint_forward": True, "relation_mode": "selective", "sp": True, "pp": True,
+        "models": "both", "pair": "rgb-gray", "padding": 0, "freeze_iterations": 0,
+    },
+    "selftrain": {
+        "batch_size": 64, "num_instances": 4, "lr": 1e-4, "warm_iterations": 2000,
+        "first_lr": 1e-6, "flat_iterations": 2000, "clusters": 400, "clusters_infrared": 400,
+        "iters": 200, "matching": "bgm", "match_similarity": "cosine", "concatenation": "each",
+        "bank": "shared", "momentum": 0.2, "proxy_update": "batch_mean", "proxy_init": "balanced",
+        "head": "circle", "temp": 0.05, "probability_weight": 0.01, "similarity_weight": 0.05,
+        "cross_triplet": False, "class_draw": "shared", "start_from": "last",
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("dataset", READERS)
+@pytest.mark.parametrize("stage", CMAM)
+def test_defaults_of_cmam_are_those_of_its_specification(dataset, stage):
+    got = vars(read(method="cmam", dataset=dataset).at(stage))
+    assert {key: got[key] for key in CMAM[stage]} == CMAM[stage]
+
+
+@pytest.mark.parametrize(
+    ("stage", "iterations"),
+    [("diffusion", 50_000), ("pretrain", 30_000), ("selftrain", 12_000), ("finetune", 12_000)],
+)
+def test_cmam_trains_as_long_as_the_paper(stage, iterations):
+    at = read(method="cmam").at(stage)
+    assert at.epochs * at.iters == iterations
+
+
+def test_flags_that_a_method_has_no_use_for_are_refused():
+    for method, names in UNUSED.items():
+        shared = RECIPES["*", "*"].keys()
+        assert set(names) <= shared
+        for name in ("cam", "non_local"):
+            with pytest.raises(UserError, match=f"{method} on sysu does not use"):
+                read("--" + name.replace("_", "-"), method=method)
+
+
+def test_finetuning_is_run_when_asked_for():
+    assert "finetune" not in read(method="cmam").stages
+    assert read("--stages", "finetune", method="cmam").stages == ["finetune"]
 
 
 def test_a_foreign_first_stage_takes_its_place():

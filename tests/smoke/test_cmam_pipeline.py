@@ -180,6 +180,7 @@ def test_whole_stages_are_skipped(finished, capsys):
     assert "trained and tested before, left as it is" in said
 
 
+@pytest.mark.slow
 def test_an_ablation_of_the_last_stages_shares_the_first(finished, capsys):
     """Table III, UDA2, from the run's own stage 2."""
     before = times_of_files(finished / "shared")
@@ -205,6 +206,7 @@ def test_flags_of_the_generator_make_another_one(finished):
     shutil.rmtree(new)  # the other tests look for one generator
 
 
+@pytest.mark.slow
 def test_m_gray_is_tested_on_fakes(finished, capsys):
     """Table III, M_gray: fakes of the test images are made, and only those."""
     before = times_of_files(finished / "shared")
@@ -222,6 +224,7 @@ def test_m_gray_is_tested_on_fakes(finished, capsys):
     assert again == report
 
 
+@pytest.mark.slow
 def test_finetuning_with_some_labels_goes_on_from_stage_3(finished):
     start = str(run_of(finished) / "selftrain" / "last.pth")
     more = ["--name", "semi", "--stages", "finetune", "--labelled", "0.5", "--start-from", start]

@@ -50,6 +50,7 @@ def test_a_saved_model_is_rebuilt_from_its_tensors(trained, method, stage):
     assert tiny_runs.differences(dict(network.state_dict()), dict(state)) == []
 
 
+@pytest.mark.slow
 def test_stochastic_depth_does_not_hinder_a_resume(trained, tmp_path, monkeypatch):
     """Interrupted in every epoch, with branches dropped at random, yet equal bit for bit."""
 
