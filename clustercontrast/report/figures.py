@@ -7,6 +7,7 @@ for "cycle"; shares, ARI and NMI lie in [0, 1].
 
 import itertools
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,6 +31,7 @@ class Panel:
         title: what is shown.
         unit: label of the vertical axis.
         curves: patterns of the dotted keys drawn here.
+        without: patterns of keys among them that another panel draws.
         percent: patterns of the keys among them that are shares, drawn as percent.
         top: fixed upper end of the vertical axis, None = by the data.
     """
@@ -37,12 +39,15 @@ class Panel:
     title: str
     unit: str
     curves: tuple[str, ...]
+    without: tuple[str, ...] = ()
     percent: tuple[str, ...] = ()
     top: float | None = None
 
 
+IDENTIFICATION = ("loss.identity_*", "loss.triplet_*")
+RELATIONS = ("loss.similarity_*", "loss.probability_*")
 PANELS = (
-    Panel("loss terms", "mean of the epoch", ("loss.*",)),
+    Panel("loss terms", "mean of the epoch", ("loss.*",), (*IDENTIFICATION, *RELATIONS)),
     Panel("retrieval", "%", ("scores.*",), percent=("scores.cycle",), top=100),
     Panel("clusters", "number", ("clusters.*.clusters",)),
     Panel("outliers", "% of the images", ("clusters.*.outliers",), percent=("*",)),
@@ -54,6 +59,12 @@ PANELS = (
     ),
     Panel("clusters and identities: NMI", "", ("clusters.*.nmi",), top=1),
 )
+
+MUTUAL = (
+    Panel("identification by view", "mean of the epoch", IDENTIFICATION),
+    Panel("preserved relations", "mean of the epoch", RELATIONS),
+)
+"""Panels of methods whose networks teach each other (CMAM-UDA), behind the first two."""
 
 COLOURS = {
     "visible": "#d55e00",
@@ -70,8 +81,12 @@ COLOURS = {
 LINES = {"joint": (0, (2, 3))}
 """Curves that often cover another one, in a style that lets it show; the others are solid."""
 
-SHALLOW = "_shallow"
-"""End of the name of a curve that is drawn dotted, in the colour of its deep one (SDCL)."""
+COMPANIONS = (
+    (r"(.*)_shallow$", r"\1", ":", "dotted: shallow"),  # SDCL
+    (r"triplet_(.*)", r"identity_\1", "--", "dashed: triplet"),  # CMAM-UDA
+    (r"probability_(.*)", r"similarity_\1", "--", "dashed: probability"),
+)
+"""Curves in the colour of another one: pattern, the other's name, line style, words for it."""
 
 OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00", "#999999", "#882255", "#44aa99")
 
@@ -94,7 +109,8 @@ def curves(metrics_jsonl: Path, png: Path) -> None:
         UserError: the log is missing, damaged or holds no finished epoch; the picture cannot be
             written.
     """
-    figure = draw(read_epochs(metrics_jsonl))
+    epochs = read_epochs(metrics_jsonl)
+    figure = draw(epochs, panels_for(epochs))
     with atomic(png, "wb") as file:
         figure.savefig(file, format="png")
 
@@ -124,6 +140,13 @@ def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
     if not epochs:
         raise UserError(f"{metrics_jsonl} holds no finished epoch yet: nothing to draw")
     return list(epochs.values())
+
+
+def panels_for(epochs: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
+    """The panels that a run has something to show in, or that every run has."""
+    values = [dict(_numbers(record)) for record in epochs]
+    extra = MUTUAL if any(_keys(panel, values) for panel in MUTUAL) else ()
+    return (*PANELS[:2], *extra, *PANELS[2:])
 
 
 def draw(
@@ -168,31 +191,35 @@ def _draw_panel(
 ) -> None:
     """Draw all curves of one panel over the epochs counted from 1."""
     spare, colours = itertools.cycle(OTHER_COLOURS), dict(COLOURS)
-    for key in _keys(panel, values):
-        name = _curve_name(key)
-        of = name.removesuffix(SHALLOW)
+    keys = _keys(panel, values)
+    names, companions = [_curve_name(key) for key in keys], {}
+    for key, name in zip(keys, names, strict=True):
+        of, style, words = _companion(name, names)
+        companions |= {words: None} if words else {}
         if of not in colours:
             colours[of] = next(spare)
-        scale = 100 if any(fnmatchcase(key, pattern) for pattern in panel.percent) else 1
+        scale = 100 if _fits(key, panel.percent) else 1
         epochs, heights = _curve([value.get(key, np.nan) for value in values], starts)
         axes.plot(
             epochs,
             scale * heights,
             color=colours[of],
-            label=_legend(name),
-            linestyle=":" if name != of else LINES.get(name, "-"),
+            label=None if words else NAMES.get(name, name.replace("_", " ").replace(".", ", ")),
+            linestyle=style,
             linewidth=1.6,
             marker="o",
             markersize=2.5,
         )
-    _decorate(axes, panel, len(values))
+    _decorate(axes, panel, len(values), ", ".join(companions))
 
 
-def _legend(name: str) -> str | None:
-    """Words for a curve; none for a shallow one, which its dots explain."""
-    if name.endswith(SHALLOW):
-        return None
-    return NAMES.get(name, name.replace("_", " ").replace(".", ", "))
+def _companion(name: str, names: Sequence[str]) -> tuple[str, str, str]:
+    """Curve whose colour a curve has, its line style, and words for a style that is not its own."""
+    for pattern, other, style, words in COMPANIONS:
+        found = re.match(pattern, name)
+        if found and found.expand(other) in names:
+            return found.expand(other), style, words
+    return name, LINES.get(name, "-"), ""
 
 
 def _curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -205,7 +232,11 @@ def _curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray,
 def _keys(panel: Panel, values: Sequence[Mapping[str, float]]) -> list[str]:
     """Keys of the panel that occur in any epoch, in the order of their first appearance."""
     seen = dict.fromkeys(key for value in values for key in value)
-    return [key for key in seen if any(fnmatchcase(key, curve) for curve in panel.curves)]
+    return [key for key in seen if _fits(key, panel.curves) and not _fits(key, panel.without)]
+
+
+def _fits(key: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(key, pattern) for pattern in patterns)
 
 
 def _curve_name(key: str) -> str:
@@ -215,7 +246,7 @@ def _curve_name(key: str) -> str:
     return ".".join(parts[:-1] if measured else parts)
 
 
-def _decorate(axes: Axes, panel: Panel, epochs: int) -> None:
+def _decorate(axes: Axes, panel: Panel, epochs: int, companions: str) -> None:
     """Title, axes, grid and legend of one panel."""
     axes.set_title(panel.title, loc="left", fontweight="bold", pad=20)
     axes.set_xlabel("epoch, counted over all stages")
@@ -226,12 +257,8 @@ def _decorate(axes: Axes, panel: Panel, epochs: int) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.grid(alpha=0.25)
-        has_shallow = any(line.get_linestyle() == ":" for line in axes.lines)
         axes.legend(
-            frameon=False,
-            fontsize="small",
-            title="dotted: shallow" if has_shallow else None,
-            title_fontsize="small",
+            frameon=False, fontsize="small", title=companions or None, title_fontsize="small"
         )
     else:
         axes.set_yticks([])

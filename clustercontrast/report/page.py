@@ -18,7 +18,7 @@ from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import Search, score
 from clustercontrast.files import atomic
 from clustercontrast.report import pictures
-from clustercontrast.report.figures import PANELS, draw
+from clustercontrast.report.figures import draw, panels_for
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
     card,
@@ -222,7 +222,7 @@ def _curves(content: Content) -> str:
     )
     plots = "".join(
         plot(draw(content.epochs, [panel], 1, PLOT), f"{panel.title} over the epochs")
-        for panel in PANELS
+        for panel in panels_for(content.epochs)
     )
     return f'{explanation(said)}<div class="plots">{plots}</div>\n'
 

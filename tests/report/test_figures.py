@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from clustercontrast.files import UserError
-from clustercontrast.report.figures import PANELS, curves, draw, read_epochs
+from clustercontrast.report.figures import PANELS, curves, draw, panels_for, read_epochs
 
 
 def epoch(stage, number, **more):
@@ -182,3 +182,30 @@ def test_a_shallow_curve_is_its_deep_one_dotted():
     legend = axes.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["visible", "a in b"]
     assert legend.get_title().get_text() == "dotted: shallow"
+
+
+def test_terms_of_mutual_learning_have_panels_of_their_own():
+    loss = {
+        "identity_joint_visible": 1.0,
+        "triplet_joint_visible": 2.0,
+        "identity_gray_fake": 3.0,
+        "probability_to_gray": 4.0,
+        "pair_cosine": 0.5,
+        "total": 9.0,
+    }
+    record = {"event": "epoch", "stage": "pretrain", "epoch": 0, "loss": loss}
+    panels = panels_for([record])
+    assert len(panels) == len(PANELS) + 2
+    shown = {axes.get_title(loc="left"): axes for axes in draw([record], panels).axes}
+    labels = [t.get_text() for t in shown["loss terms"].get_legend().get_texts()]
+    assert labels == ["pair cosine", "total"]
+    own = shown["identification by view"]
+    lines = {line.get_ydata()[-1]: line for line in own.lines}
+    assert lines[1.0].get_color() == lines[2.0].get_color() != lines[3.0].get_color()
+    assert [lines[n].get_linestyle() for n in (1.0, 2.0, 3.0)] == ["-", "--", "-"]
+    assert own.get_legend().get_title().get_text() == "dashed: triplet"
+    relations = shown["preserved relations"]  # without similarities it stands on its own
+    assert [t.get_text() for t in relations.get_legend().get_texts()] == ["probability to gray"]
+    assert relations.lines[0].get_linestyle() == "-"
+    plain = {"event": "epoch", "stage": "intra", "epoch": 0, "loss": {"total": 1.0}}
+    assert panels_for([plain]) == PANELS
