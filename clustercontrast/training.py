@@ -46,8 +46,8 @@ def train_runs(dataset: str, argv: Sequence[str] | None = None) -> Path:
     Runs that are finished and reported are left as they are.
 
     Args:
-        dataset: "sysu" or "regdb".
-        argv: flags of ``train_<dataset>.py``; those of the process by default.
+        dataset: a key of ``READERS``.
+        argv: flags of its training command; those of the process by default.
 
     Returns:
         The folder of the run.
@@ -64,7 +64,7 @@ def train_runs(dataset: str, argv: Sequence[str] | None = None) -> Path:
     for trial in options.trials():
         place = folder if trial is None else results.trial_folder(folder, trial)
         _train_run(dataset, options.of_trial(trial), place, words)
-    if options.trials() != [None]:
+    if options.trials() != [None] and results.trials_of(folder):  # none: shared stages alone
         results.report_trials(folder, dataset)
     return folder
 
@@ -150,7 +150,7 @@ def _train_own(
         about=about,
     )
     _write_config(options, folder, about, words)
-    for array in tested.values():
+    for array in (*parts.values(), *tested.values()):
         place = array.place(run.device)
     run.log.say(
         f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"

@@ -207,6 +207,15 @@ def test_flags_of_the_generator_make_another_one(finished):
 
 
 @pytest.mark.slow
+def test_stage_2_alone_is_reported(finished):
+    """Zero-shot transfer: M_joint before it has labels of the target, and no cycle to rate."""
+    more = ["--name", "two", "--stages", "pretrain"]
+    cli.train("sysu", arguments(finished, *more))
+    found = {r["selection"] for r in read(run_of(finished, "two") / "report.json")["results"]}
+    assert found == {"chance", "untrained", "start", "last", "test"}
+
+
+@pytest.mark.slow
 def test_m_gray_is_tested_on_fakes(finished, capsys):
     """Table III, M_gray: fakes of the test images are made, and only those."""
     before = times_of_files(finished / "shared")
@@ -316,6 +325,8 @@ def test_processes_of_torchrun_share_the_images(finished, tmp_path):
 def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
     """A41: infrared training images of one trial are test images of others."""
     quick = ["--trial", "1", "2", "--epochs", "1", "--iters", "1", "--phase-one", "1"]
+    cli.train("regdb", arguments(tmp_path, *quick, "--stages", "diffusion", on="regdb"))
+    assert not run_of(tmp_path, on="regdb").exists()
     cli.train("regdb", arguments(tmp_path, *quick, on="regdb"))
     places = {stage: len(list((tmp_path / "shared").glob(f"{stage}-*"))) for stage in SHARED}
     assert places == {"auxiliary": 1, "diffusion": 2, "generation": 2}
