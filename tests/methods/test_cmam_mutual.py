@@ -396,6 +396,30 @@ def test_joint_kmeans_with_classes_of_one_modality(selftrain):
         assert all(torch.isfinite(term) for _, term in terms.values())
 
 
+@pytest.mark.parametrize(
+    ("flags", "views", "relations"),
+    [
+        ([], "joint_visible joint_infrared gray_fake gray_infrared", 2),
+        (["--pair", "rgb-rgb"], "joint_visible joint_infrared gray_visible gray_infrared", 2),
+        (["--pair", "gray-gray"], "joint_fake joint_infrared gray_fake gray_infrared", 2),
+        (["--models", "joint"], "joint_visible joint_infrared", 0),
+        (["--models", "gray"], "gray_fake gray_infrared", 0),
+        (["--sp", "off", "--pp", "off"], "joint_visible joint_infrared gray_fake gray_infrared", 2),
+        (["--head", "cosine"], "joint_visible joint_infrared gray_fake gray_infrared", 2),
+    ],
+)
+def test_rows_of_tables_iii_and_iv_in_stage_3(selftrain, flags, views, relations):
+    stage = selftrain(*flags)
+    _, terms = next(stage.iteration(tiny_cmam.first_batch(stage), 0))
+    assert {t for t in terms if t.startswith("identity")} == {
+        f"identity_{v}" for v in views.split()
+    }
+    assert len(stage.relations) == relations
+    preserved = [t for t in terms if t.startswith(("similarity", "probability"))]
+    assert len(preserved) == (0 if "--sp" in flags else 2 * relations)
+    assert all(torch.isfinite(term) for _, term in terms.values())
+
+
 def test_unequal_numbers_of_clusters_leave_fresh_labels(selftrain):
     stage = selftrain("--clusters", "4", "--clusters-infrared", "6")
     tiny_cmam.first_batch(stage)
