@@ -94,11 +94,13 @@ class Mutual(Stage):
         """Both networks, with their first weights."""
         for name in self.names:
             network = self.add(name, build_network(self.args))
-            report = _start(network, name, self.first_weights(name))
-            self.run.log.say(f"{self.name}.{name}: {report or 'random weights, as asked for'}")
+            source = self.first_weights()
+            if source is not None:
+                report = _start(network, name, source) or "random weights, as asked for"
+                self.run.log.say(f"{self.name}.{name}: {report}")
 
-    def first_weights(self, name: str) -> str:
-        """Where a network's first weights come from."""
+    def first_weights(self) -> str | None:
+        """Where first weights come from; None if an earlier stage hands them over."""
         return self.args.pretrained
 
     def optimise_with_adam(self, schedule, *others: nn.Module) -> None:

@@ -199,11 +199,11 @@ class SelfTrain(Mutual):
         pairs = zip(modalities, joint, gray, strict=True)
         return [Relation(name, one, other, False) for name, one, other in pairs]
 
-    def first_weights(self, name: str) -> str:
+    def first_weights(self) -> str | None:
         """Stage 2's, which the pipeline hands over; or those that --start-from names."""
         source = self.args.start_from
         if source in HANDED_OVER:
-            return "random"  # replaced before the first epoch
+            return None
         return self.args.pretrained if source == "pretrained" else source
 
 
