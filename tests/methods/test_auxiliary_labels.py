@@ -17,7 +17,7 @@ from clustercontrast.data.source_labels import FILE, load_labels
 from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
-from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels, graded, with_singletons
+from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels, with_singletons
 
 PEOPLE, SHOTS = 6, 10
 FLAGS = {
@@ -316,16 +316,7 @@ def test_singletons_by_hand():
     assert with_singletons(np.array([0, 0])).tolist() == [0, 0]
 
 
-def test_images_without_identity_are_not_graded():
-    """The third image has no identity, the fourth no label; the first two agree."""
-    labels, identities = np.array([0, 1, 1, -1]), np.array([5, 6, -1, -1])
-    facts = graded(labels, identities)
-    assert (facts["clusters"], facts["outliers"], facts["ari"]) == (2, 0.25, 1.0)
-    assert graded(labels, np.full(4, -1)) == {"clusters": 2, "outliers": 0.25}
-
-
 def test_every_flag_that_is_read_is_named():
-    """All but k of k-means, which is the last stage's and may be swept there."""
     assert sorted(AuxiliaryLabels.reads) == sorted(FLAGS.keys() - {"test_batch"})
 
 

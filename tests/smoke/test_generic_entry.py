@@ -5,17 +5,17 @@ import json
 import numpy as np
 import pytest
 import tiny_runs
+
+from clustercontrast.__main__ import main
+from clustercontrast.data.images import open_prepared
+from clustercontrast.evaluation.protocols import DIRECTIONS
+from clustercontrast.preparation import READERS
 from clustercontrast.rendering.manifests import (
     LLCM_SIZES,
     SYSU02_SIZES,
     render_llcm,
     render_sysu02,
 )
-
-from clustercontrast.__main__ import main
-from clustercontrast.data.images import open_prepared
-from clustercontrast.evaluation.protocols import DIRECTIONS
-from clustercontrast.preparation import READERS
 from clustercontrast.report.tables import CAVEATS, RENDERED_NOTES
 
 RENDER = {

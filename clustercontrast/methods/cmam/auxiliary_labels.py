@@ -260,7 +260,7 @@ class AuxiliaryLabels(Stage):
         The last epoch's are those that the stage leaves.
         """
         self.labels = {"source": labels}
-        self.facts = {"source": graded(labels, self.data.source.list.identities)}
+        self.facts = {"source": clustering_quality(labels, self.data.source.list.identities)}
 
     def _check_flags(self) -> None:
         a = self.args
@@ -289,11 +289,3 @@ def with_singletons(labels: np.ndarray) -> np.ndarray:
     outliers = labels < 0
     own = labels.max(initial=-1) + np.cumsum(outliers)
     return np.where(outliers, own, labels)
-
-
-def graded(labels: np.ndarray, identities: np.ndarray) -> dict[str, float]:
-    """``clustering_quality``, its agreement with identities for the images that have one (≥ 0)."""
-    known, clean = identities >= 0, labels >= 0
-    quality = clustering_quality(labels[known], identities[known]) if known.any() else {}
-    counts = {"clusters": len(np.unique(labels[clean])), "outliers": float(1 - clean.mean())}
-    return quality | counts
