@@ -175,15 +175,19 @@ def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:
     return [results.trial_folder(run, trial) for trial in args.trial or trials]
 
 
-def open_evaluation(dataset: str, args: Namespace, folder: Path | None = None) -> Evaluation:
+def open_evaluation(
+    dataset: str, args: Namespace, folder: Path | None = None, about: dict | None = None
+) -> Evaluation:
     """The test people that flags ask for, and else the config of a run's folder.
 
     Args:
         dataset: a key of ``READERS``.
         args: those of :func:`add_evaluation_flags`, and ``draws`` or ``trial`` and ``allow_leak``.
         folder: of the run, or of one trial of it; None for a bare checkpoint.
+        about: what a bare checkpoint says of itself.
     """
-    config = read_json(folder / "config.json") if folder else {"values": {}, "about": {}}
+    said = about or {}
+    config = read_json(folder / "config.json") if folder else {"values": said, "about": said}
     values = config["values"]
     recipe = RECIPES["*", "*"] | RECIPES["*", dataset]
     own = Namespace(**vars(args))
@@ -203,7 +207,7 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
         if "trial" not in about:
             raise UserError(f"{file} does not say which trial it was trained on: add --trial N")
         args.trial = [about["trial"]]
-    evaluation = open_evaluation(dataset, args)
+    evaluation = open_evaluation(dataset, args, about=about)
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
     described = results.describe(file.name, found, evaluation)

@@ -231,6 +231,11 @@ def test_m_gray_is_tested_on_fakes(finished, capsys):
     cli.test("sysu", [str(folder), "--device", "cpu", "--draws", "2"])
     again = read(folder / "report.json")["results"]
     assert again == report
+    capsys.readouterr()
+    place = ["--data-dir", str(tiny_runs.dataset()), "--device", "cpu", "--draws", "2"]
+    cli.test("sysu", [str(folder / "selftrain" / "last.pth"), *place])  # its size, its fakes
+    (last,) = [r for r in report if (r["selection"], r["mode"]) == ("last", "all")]
+    assert f"{last['mAP']['mean']:.2f} ± {last['mAP']['std']:.2f}" in capsys.readouterr().out
 
 
 @pytest.mark.slow
