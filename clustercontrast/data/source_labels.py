@@ -84,6 +84,8 @@ def import_labels(path: Path, images: ImageList) -> np.ndarray:
         UserError: the file is missing or damaged, or knows none of the images.
     """
     path = Path(path)
+    if not path.exists():
+        raise UserError(f"--source-labels {path}: there is no such file, correct the path")
     content = _read_csv(path) if path.suffix == ".csv" else _read_npz(path)
     rows, labels = _joined(path, content, images)
     if (rows < 0).all():
@@ -118,7 +120,7 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
         with np.load(path) as content:
             return content["relpath"], content["label"]
     except FileNotFoundError as error:
-        raise _missing(path) from error
+        raise UserError(f"there are no labels {path}: run --stages auxiliary first") from error
     except (OSError, ValueError, KeyError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise UserError(
             f"cannot read the labels {path} ({error}): it needs the arrays relpath and label; make "
@@ -130,18 +132,12 @@ def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             pairs = [(row["relpath"], int(row["label"])) for row in csv.DictReader(file)]
-    except FileNotFoundError as error:
-        raise _missing(path) from error
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise UserError(
             f"cannot read the labels {path} ({error}): it needs a first line 'relpath,label' and "
             "whole numbers as labels"
         ) from error
     return np.array([name for name, _ in pairs]), np.array([y for _, y in pairs], dtype=np.int64)
-
-
-def _missing(path: Path) -> UserError:
-    return UserError(f"there are no labels {path}: run --stages auxiliary first")
 
 
 def _joined(

@@ -351,6 +351,10 @@ def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
     [
         (["--source", "nowhere"], "nowhere"),
         (["--label-method", "import", "--edge-norm", "none"], "--source-labels PATH"),
+        (
+            ["--label-method", "import", "--source-labels", "no.csv"],
+            "no.csv: there is no such file",
+        ),
         (["--stages", "generation", "--edge-norm", "none"], "run --stages diffusion first"),
         (["--stages", "pretrain", "--parts", "2", "--name", "x"], "--stages auxiliary"),
         (["--shard", "0/2"], "2 processes can share --stages generation alone"),
