@@ -366,7 +366,7 @@ def test_csv_that_cannot_be_imported(make, tmp_path, text, message):
 
 
 def test_npz_that_cannot_be_imported(make, tmp_path):
-    with pytest.raises(UserError, match="there are no labels"):
+    with pytest.raises(UserError, match="there is no such file"):
         imported(make, tmp_path / "none.npz")
     (tmp_path / "text.npz").write_text("no archive")
     with pytest.raises(UserError, match="cannot read the labels"):
