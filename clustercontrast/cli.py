@@ -16,7 +16,7 @@ from clustercontrast.data.images import cache_folder, open_sized
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import images_per_camera
 from clustercontrast.engine.run import choose_device
-from clustercontrast.files import UserError, read_json, write_error
+from clustercontrast.files import UserError, alone, read_json, write_error
 from clustercontrast.flags import OneLineParser, count, draws, number
 from clustercontrast.models import weights
 from clustercontrast.preparation import READERS, Preparation
@@ -88,7 +88,8 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     if not args.overwrite and wanted.listed():
         say(f"{wanted.folder} is prepared already")
         return
-    wanted.write(args.workers)
+    with alone(wanted.folder, say):
+        wanted.write(args.workers)
     say(f"wrote {wanted.folder}")
 
 

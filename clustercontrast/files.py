@@ -8,9 +8,11 @@ import contextlib
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
+
+from filelock import FileLock, Timeout
 
 
 class UserError(Exception):
@@ -46,6 +48,35 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
         if isinstance(error, OSError) and not isinstance(error, InterruptedError):
             raise write_error(path, error) from error
         raise
+
+
+@contextlib.contextmanager
+def alone(folder: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+    """Let one process at a time work on a folder; the others wait, and say so.
+
+    The lock is a hidden file beside the folder, which stays; it is free again when its process
+    ends, in whatever way.
+
+    Args:
+        folder: need not exist.
+        say: what to tell a person with.
+
+    Raises:
+        UserError: the place cannot be written.
+    """
+    lock = FileLock(folder.with_name(f".{folder.name}.lock"))
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout:
+        say(f"{folder}: another process is at work on it; waiting for its end")
+        lock.acquire()
+    except OSError as error:
+        raise write_error(folder, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_error(path: Path, error: OSError) -> UserError:

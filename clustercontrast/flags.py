@@ -61,7 +61,7 @@ def shard(text: str) -> str:
 
 
 count, natural = number(int, 1), number(int, 0)
-positive, share = number(float, 0), number(float, 0, 1)
+positive, share, rate = number(float, 0), number(float, 0, 1), number(float, 1e-12)
 radius, draws = number(float, 1e-6, 1), number(int, 1, 10)
 
 
@@ -141,8 +141,8 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
     plain, staged, switch = group("schedule")
     staged("--epochs", count, "label refreshes per stage")
     staged("--first-epoch", natural, "number of a stage's first epoch, from which schedules count")
-    staged("--iters", natural, "iterations per epoch; 0: one pass over the images (MMM)")
-    staged("--lr", positive, "base learning rate (Adam; SDCL and MMM's last stage SGD)")
+    staged("--iters", natural, "iterations per epoch; 0: one pass over the images")
+    staged("--lr", rate, "base learning rate (Adam; SDCL and MMM's last stage SGD)")
     staged("--weight-decay", positive, "L2 added to the gradient")
     staged("--step-size", count, "epochs after which the learning rate falls to a tenth")
 
@@ -202,7 +202,11 @@ def add_flags(parser: argparse.ArgumentParser, stages: Sequence[str]) -> None:
         help="rows a gradient is formed with when a memory is called twice: as upstream (already "
         "rewritten by the later call), or those of the forward pass",
     )
-    staged("--smooth", share, "label smoothing of memory losses (upstream: 0.1 if above 0)")
+    staged(
+        "--smooth",
+        share,
+        "label smoothing of memory losses (upstream: 0.1 if above 0), or of CMAM-UDA's classifiers",
+    )
 
     plain, staged, switch = group("PCLHD")
     staged("--hard-weight", share, "weight of hard prototypes (paper: λ of Eq. 23)")

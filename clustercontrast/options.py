@@ -28,6 +28,9 @@ FOLLOWS = {
 DEPTHS = {"resnet": 50, "vit": 12}
 """Depth of an architecture unless --depth says another."""
 
+RESNETS = (10, 18, 34, 50)
+"""Depths of a ResNet."""
+
 RUN_ONLY = {  # where and how to run: may change when a run is resumed
     "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
     "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard",
@@ -198,6 +201,11 @@ def _merge(
         values[name] = _spread(name, value, values[name], stages) if per_stage else value
         origins[name] = "command line"
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+    if values.get("arch", "resnet") == "resnet" and values["depth"] not in (None, *RESNETS):
+        raise UserError(
+            f"--depth {values['depth']} is no ResNet of this project: choose from "
+            f"{', '.join(map(str, RESNETS))}"
+        )
     if values.get("stage1"):
         values |= {"start_from": values["stage1"], "stages": values["stages"] or list(stages[1:])}
     return Options(values, origins)

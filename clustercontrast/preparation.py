@@ -14,7 +14,7 @@ from clustercontrast.data import llcm, market, regdb, sysu, sysu02
 from clustercontrast.data.images import Prepared, open_prepared, prepare
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, verify_counts
-from clustercontrast.files import UserError
+from clustercontrast.files import UserError, alone
 from clustercontrast.results import say
 
 READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
@@ -161,10 +161,15 @@ def ensure(
     """
     wanted = Preparation(dataset, Path(root), Path(folder), size, read)
     prepared = None if overwrite else wanted.known()
-    if prepared is None:
-        wanted.verify(allow_incomplete)
-        number = sum(map(len, wanted.listing.lists.values()))
-        say(f"{folder}: preparing {number:,} images of {root} at {size[0]}x{size[1]} pixels, once")
-        wanted.write(workers or os.cpu_count() or 1)
-        prepared = open_prepared(wanted.folder, dataset)
+    if prepared is not None:
+        return prepared
+    wanted.verify(allow_incomplete)
+    with alone(wanted.folder, say):
+        prepared = None if overwrite else wanted.known()  # another process may have, by now
+        if prepared is None:
+            number = sum(map(len, wanted.listing.lists.values()))
+            shape = f"{size[0]}x{size[1]} pixels"
+            say(f"{folder}: preparing {number:,} images of {root} at {shape}, once")
+            wanted.write(workers or os.cpu_count() or 1)
+            prepared = open_prepared(wanted.folder, dataset)
     return prepared

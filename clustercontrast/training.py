@@ -1,5 +1,6 @@
 """One command line, trained: run folders, refusals, configuration, stages, report."""
 
+import contextlib
 import platform
 import shlex
 import subprocess
@@ -16,12 +17,12 @@ from clustercontrast import results
 from clustercontrast.data.images import ImageArray, command_of, open_sized
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine import checkpoint
-from clustercontrast.engine.pipeline import run_pipeline
+from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.stage import Stage
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
 from clustercontrast.evaluation.scoring import retrieve, training_cycle
-from clustercontrast.files import UserError, read_json, write_json
+from clustercontrast.files import UserError, alone, read_json, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.generation import Generation, shard_of
 from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
@@ -81,6 +82,19 @@ def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None
     """Train and report one model, of a dataset or of one trial of it."""
     stages = _stages(options)
     own = [stage for stage in stages if not stage.reads]
+    with alone(folder, results.say) if own else contextlib.nullcontext():
+        _train_stages(stages, own, dataset, options, folder, words)
+
+
+def _train_stages(
+    stages: Sequence[type[Stage]],
+    own: Sequence[type[Stage]],
+    dataset: str,
+    options: Options,
+    folder: Path,
+    words: str,
+) -> None:
+    """First the stages whose files several runs share, then the run's own."""
     if own:
         _check_config(options, folder, own)
         if _is_finished(options, folder, own):
@@ -116,11 +130,12 @@ def _make_shared(stages: Sequence[type[Stage]], data: TransferData, words: str) 
         )
     for stage in stages:
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
-        run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
-        basis = basis_of(stage, data.dataset, options)
-        write_json(folder / "config.json", {"command": words, "basis": basis})
-        run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
-        _run_stages([stage], options, data, run)
+        with alone(folder, results.say):  # another command may want the same files just now
+            run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
+            basis = basis_of(stage, data.dataset, options)
+            write_json(folder / "config.json", {"command": words, "basis": basis})
+            run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
+            _run_stages([stage], options, data, run)
 
 
 def _train_own(
@@ -176,12 +191,8 @@ def _report_times(options: Options, folder: Path, data: TransferData) -> None:
         for part in ("train", "test")
     )
     networks = 2 if options.models == "both" else 1
-    iterations = {
-        name: options.at(name).iters or -(-trained // (2 * options.at(name).batch_size))
-        for name in names
-    }
     counts = {"described": trained * networks, "tested": tested}
-    done = times.works(accounts, iterations, counts)
+    done = times.works(accounts, counts)
     times.write(done, folder)
     results.say(times.text(done))
 
@@ -216,7 +227,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
     if not report.exists():
         return False
     reached = [checkpoint.last(end.parent)["epoch"] for end in ends]
-    wanted = [stage(options.at(stage.name), None, None).epochs[-1] for stage in stages]
+    wanted = [last_epoch(stage, options) for stage in stages]
     return reached == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
 
 

@@ -91,7 +91,7 @@ class TransferData:
                 "with --source-format folder, in any"
             )
         chosen = "" if self._all_splits else "-" + "-".join(o.source_splits)
-        place = _beside(o.source + chosen, size)
+        place = _beside(o.source, size, chosen)
         root, incomplete = Path(o.source), o.allow_incomplete
         prepared = ensure(
             o.source_format, root, place, size, self._reader, allow_incomplete=incomplete
@@ -117,8 +117,8 @@ class TransferData:
         return arrays
 
 
-def _beside(root: str, size: tuple[int, int]) -> Path:
-    return Path(f"{root.rstrip('/')}-{size[0]}x{size[1]}")
+def _beside(root: str, size: tuple[int, int], chosen: str = "") -> Path:
+    return Path(f"{root.rstrip('/')}{chosen}-{size[0]}x{size[1]}")
 
 
 def places(dataset: str, options: Options, stages: list[type[Stage]]) -> dict[str, Path]:

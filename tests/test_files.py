@@ -1,11 +1,14 @@
-"""A file is written whole or not at all."""
+"""A file is written whole or not at all, a folder by one process at a time."""
 
 import errno
 import os
+import subprocess
+import sys
+import threading
 
 import pytest
 
-from clustercontrast.files import UserError, atomic, read_json, write_error, write_json
+from clustercontrast.files import UserError, alone, atomic, read_json, write_error, write_json
 
 
 @pytest.fixture
@@ -122,3 +125,41 @@ def test_write_errors_name_the_remedy(path, number, remedy):
     message = str(write_error(path, OSError(number, os.strerror(number))))
     assert remedy in message
     assert str(path) in message
+
+
+HOLDING = """
+import sys, time
+from pathlib import Path
+from clustercontrast.files import alone
+with alone(Path(sys.argv[1])):
+    print("in", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_a_folder_waits_for_the_process_that_works_on_it(tmp_path):
+    """And for no longer: a lock goes with its process, killed or not."""
+    folder, said = tmp_path / "new" / "images", []
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDING, str(folder)], stdout=subprocess.PIPE, text=True
+    )
+    assert other.stdout.readline() == "in\n"
+    threading.Timer(0.5, other.kill).start()
+    with alone(folder, said.append):
+        assert other.wait() != 0
+    (line,) = said
+    assert line.startswith(f"{folder}: another process is at work")
+    with alone(folder, said.append):
+        assert len(said) == 1
+    assert not folder.exists()
+
+
+def test_a_place_that_cannot_be_locked_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+
+    def lock():
+        with alone(tmp_path / "file" / "images"):
+            raise AssertionError
+
+    with pytest.raises(UserError, match="cannot write"):
+        lock()

@@ -11,7 +11,8 @@ from clustercontrast import recipes
 from clustercontrast.files import UserError
 from clustercontrast.flags import REJECTED, add_flags
 from clustercontrast.methods import METHODS
-from clustercontrast.options import FOLLOWS, RUN_ONLY, parse
+from clustercontrast.models.two_stream_resnet import BODIES
+from clustercontrast.options import FOLLOWS, RESNETS, RUN_ONLY, parse
 from clustercontrast.preparation import READERS
 from clustercontrast.recipes import RECIPES, UNUSED, matching, variants
 
@@ -456,6 +457,7 @@ def test_unknown_words_and_abbreviations_are_refused(argv):
         (["--seed", "-1"], "of at least 0"),
         (["--seed", "1.5"], "a whole number"),
         (["--lr", "nan"], "a number"),
+        (["--lr", "0"], "a number of at least"),
         (["--lr", "inf"], "a number"),
         (["--lr", "fast"], "'fast' is not a number"),
         (["--draws", "11"], "from 1 to 10"),
@@ -466,6 +468,13 @@ def test_values_out_of_range_are_refused(argv, bound):
         read(*argv)
     assert bound in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("method", ["pclhd", "cmam"])
+def test_depths_that_there_are_not_are_refused(method):
+    with pytest.raises(UserError, match=r"--depth 101 is no ResNet .* choose from 10, 18, 34, 50"):
+        read("--depth", "101", method=method)
+    assert tuple(BODIES) == RESNETS
 
 
 def test_values_at_the_bounds_are_accepted():

@@ -2,7 +2,9 @@
 
 import functools
 import shutil
+import threading
 import types
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -150,6 +152,20 @@ def test_refusals_leave_the_earlier_images_alone(root, prepared, tmp_path):
     (tmp_path / "mine" / "thesis.tex").write_text("unfinished")
     with pytest.raises(UserError, match="not a prepared folder"):
         ensure("flat", root, tmp_path / "mine", SIZE, allow_incomplete=True)
+
+
+def test_several_processes_prepare_once(root, tmp_path, capsys):
+    """Shards of one generation ask at the same time."""
+    asking = threading.Barrier(4)
+
+    def ask(_):
+        asking.wait()
+        return ensure("flat", root, tmp_path / "prepared", SIZE, workers=1)["source"].pixels
+
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(ask, range(4))
+    assert all(np.array_equal(first, pixels) for pixels in others)
+    assert capsys.readouterr().out.count("preparing 4 images") == 1
 
 
 def test_splits_that_are_not_read_are_not_missed(tmp_path, capsys):

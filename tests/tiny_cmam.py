@@ -49,6 +49,7 @@ def world(folder: Path) -> SimpleNamespace:
     """What the stages see: source and target, small and large, labels and fakes in their places."""
     places = {name: folder / name for name in ("auxiliary", "diffusion", "generation")}
     data = SimpleNamespace(
+        options=options(),
         source=patterns("visible", 1),
         visible=patterns("visible", 2),
         infrared=patterns("infrared", 3),

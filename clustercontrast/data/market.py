@@ -39,8 +39,8 @@ def read(root: Path, splits: Sequence[str] = tuple(SPLITS)) -> Listing:
         splits: keys of ``SPLITS``, each once; the folders of the others need not be there.
 
     Returns:
-        The one list "source" of visible images; identities, with -1 for junk and 0 for
-        distractors, and cameras are those of the file names.
+        The one list "source" of visible images; identities and cameras are those of the file
+        names, with identity -1 for distractors too, who are many people.
 
     Raises:
         UserError: an unknown split, or the folder is not in the layout above.
@@ -100,4 +100,4 @@ def _numbers(root: Path, path: str) -> tuple[int, int]:
             f"{root / path} is not called like 0002_c1s1_000451_03.jpg (identity, camera, "
             "sequence, frame, box): remove it, or read the images as a plain folder"
         )
-    return int(parsed[1]), int(parsed[2])
+    return int(parsed[1]) or -1, int(parsed[2])

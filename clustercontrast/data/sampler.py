@@ -8,6 +8,16 @@ import torch
 from clustercontrast.files import UserError
 
 
+def check_batch_size(size: int, num_instances: int, flag: str = "--batch-size") -> None:
+    """A batch is made of whole clusters' shares.
+
+    Raises:
+        UserError: K does not divide the images of a batch.
+    """
+    if size % num_instances:
+        raise UserError(f"{flag} {size} is no multiple of --num-instances {num_instances}")
+
+
 def draw_pass(
     labels: np.ndarray,
     cameras: np.ndarray | None,

@@ -59,15 +59,23 @@ def _after(line: str, stage: str, first_epoch: int) -> bool:
 
 
 class Meter:
-    """Running means of loss terms, kept on the device so that no step waits for a number."""
+    """Running means of loss terms, kept on the device so that no step waits for a number.
+
+    Attributes:
+        sums: of every unweighted term, and of "total".
+        weights: of every term, as last given.
+        iterations: that the sums run over.
+    """
 
     def __init__(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
+        self.weights: dict[str, float] = {}
         self.iterations = 0
 
     def add(self, terms: Terms) -> None:
         """Take the unweighted terms of one optimiser step, and their weighted sum."""
         total = sum(weight * term.detach().float() for weight, term in terms.values())
+        self.weights |= {name: weight for name, (weight, _) in terms.items()}
         for name, value in (*((n, t) for n, (_, t) in terms.items()), ("total", total)):
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
 

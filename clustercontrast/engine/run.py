@@ -49,8 +49,9 @@ class Run:
         self.best: dict[str, dict] = {}
         self._meter, self._seconds, self._bar = Meter(), {}, None
         self.position = "before the first epoch"
-        torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
-        torch.backends.cudnn.allow_tf32 = precision != "fp32"
+        # Not under bf16: what is left in float32 there is left so on purpose.
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
         torch.backends.cudnn.benchmark = True
 
     def autocast(self) -> torch.autocast:
@@ -84,7 +85,7 @@ class Run:
             source: "test" or "cycle" (the best model under that rule) or "last".
 
         Raises:
-            UserError: the earlier stage has not finished in this run.
+            UserError: the earlier stage has saved no epoch in this run.
         """
         read = functools.cache(lambda earlier: saved_model(self.folder / earlier, source))
         for name, origin in stage.starts_from.items():
@@ -150,7 +151,7 @@ class Run:
     def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterable:
         """The batches, behind a bar with loss, images per second and remaining time."""
         title = f"{stage.name} {epoch + 1}/{stage.epochs.stop}"
-        with tqdm(batches, title, stage.args.iters, leave=False, disable=None) as self._bar:
+        with tqdm(batches, title, stage.iterations, leave=False, disable=None) as self._bar:
             self._images, self._bar_started = 0, time.perf_counter()
             yield from self._bar
 
@@ -168,8 +169,20 @@ class Run:
         rate = self._images / (time.perf_counter() - self._bar_started)
         self._bar.set_postfix_str(f"loss {means['total']:.3f}, {rate:.0f} images/s")
         shown = "  ".join(f"{name} {value:.3f}" for name, value in means.items())
-        line = f"{stage.name} [{epoch}][{iteration + 1}/{stage.args.iters}]  {shown}"
+        line = f"{stage.name} [{epoch}][{iteration + 1}/{stage.iterations}]  {shown}"
         self.log.say(f"{line}  {rate:.0f} images/s", console=False)
+        optimisers = stage.optimisers.items()
+        self.log.event(
+            event="progress",
+            stage=stage.name,
+            epoch=epoch,
+            iteration=iteration + 1,
+            loss=means,
+            weights=self._meter.weights,
+            learning_rates={name: own.learning_rates() for name, own in optimisers},
+            gradient_norms={name: own.gradient_norm() for name, own in optimisers},
+            images_per_second=round(rate, 1),
+        )
 
     def close_epoch(self, stage: Stage, epoch: int) -> None:
         """Evaluate if due, keep the best models, commit the epoch, log it."""
@@ -183,6 +196,7 @@ class Run:
             event="epoch",
             stage=stage.name,
             epoch=epoch,
+            iterations=self._meter.iterations,
             loss=loss,
             clusters=stage.facts,
             scores=scores,
@@ -234,6 +248,7 @@ class Run:
         return {
             "stage": stage.name,
             "epoch": epoch,
+            "retrieval": stage.retrieval,
             "weights": stage.networks[stage.retrieval].state_dict(),
             "companions": {name: stage.networks[name].state_dict() for name in stage.companions},
             "about": self.about,
@@ -263,8 +278,8 @@ def saved_model(folder: Path, which: str) -> dict:
     """A stage's model: "last" epoch, "start", or the best under a rule ("test", "cycle").
 
     Returns:
-        ``weights`` (state dict of the retrieval network), ``companions`` (name -> state dict of
-        other networks saved with it), ``epoch``, ``stage`` and ``about``.
+        ``weights`` (state dict of the network that ``retrieval`` names), ``companions`` (name ->
+        state dict of other networks saved with it), ``epoch``, ``stage`` and ``about``.
 
     Raises:
         UserError: the stage has not been trained in that folder.
@@ -280,7 +295,7 @@ def saved_model(folder: Path, which: str) -> dict:
         return checkpoint.load(file)
     others = dict(state["networks"])
     weights = others.pop(state["retrieval"])
-    return {key: state[key] for key in ("stage", "epoch", "about")} | {
+    return {key: state[key] for key in ("stage", "epoch", "retrieval", "about")} | {
         "weights": weights,
         "companions": others,
     }

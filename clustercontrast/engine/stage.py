@@ -70,6 +70,11 @@ class Stage:
         first = self.args.first_epoch
         return range(first, first + self.args.epochs)
 
+    @property
+    def iterations(self) -> int:
+        """Batches of an epoch: ``--iters``; what 0 stands for is the stage's to say."""
+        return self.args.iters
+
     def is_finished(self) -> bool:
         """Whether the run holds all that the stage makes."""
         return self.run.reached(self.name) == self.epochs[-1]
@@ -106,3 +111,13 @@ class ScheduledOptimiser:
         """Base learning rate times the schedule's factor."""
         for group, base in zip(self.optimiser.param_groups, self.base, strict=True):
             group["lr"] = base * self.schedule(epoch, iteration)
+
+    def learning_rates(self) -> list[float]:
+        """Of the parameter groups, as the last step used them."""
+        return [group["lr"] for group in self.optimiser.param_groups]
+
+    def gradient_norm(self) -> float:
+        """Euclidean norm of all gradients that the last step left."""
+        groups = self.optimiser.param_groups
+        norms = [p.grad.norm() for g in groups for p in g["params"] if p.grad is not None]
+        return float(torch.stack(norms).norm()) if norms else 0.0

@@ -28,6 +28,7 @@ from clustercontrast.clustering.jaccard import balanced_jaccard, jaccard
 from clustercontrast.data import pseudo_labels
 from clustercontrast.data.augment import View
 from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
+from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.evaluation.diagnostics import (
@@ -40,7 +41,7 @@ from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.memory import ClusterMemory, HybridMemory
 from clustercontrast.models import weights
-from clustercontrast.models.two_stream_resnet import BODIES, TwoStreamResNet
+from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -64,9 +65,6 @@ def build_encoder(args: Namespace, shallow: bool = False) -> TwoStreamResNet | T
 def _resnet(a: Namespace, shallow: bool) -> TwoStreamResNet:
     if shallow:
         raise UserError("a ResNet has no shallow feature, which this method needs: say --arch vit")
-    if a.depth not in BODIES:
-        known = ", ".join(map(str, BODIES))
-        raise UserError(f"--depth {a.depth} is no ResNet of this project: choose from {known}")
     return TwoStreamResNet(a.depth, a.non_local, a.bn_groups, a.checkpoint_groups)
 
 
@@ -240,7 +238,12 @@ class Intra(Stage):
 
     def batches(self) -> Iterator[Batch]:
         """The epoch's batches, drawn by the labels noted for it."""
-        return labelled_batches(self.plans(), self.run.generator, self.args.iters)
+        return labelled_batches(self.plans(), self.run.generator, self.iterations)
+
+    @property
+    def iterations(self) -> int:
+        """Batches of an epoch; with --iters 0 one pass over the infrared images."""
+        return self.args.iters or -(-len(self.data.infrared) // self.args.batch_size)
 
     def plans(self) -> dict[str, StreamPlan]:
         """How to make a stream of batches of every list of labels noted for the epoch."""
@@ -271,10 +274,7 @@ class Intra(Stage):
             ("--batch-size", a.batch_size, a.batch_size),
             ("--batch-visible", a.batch_visible, 2 * a.batch_visible),
         ):
-            if size % a.num_instances:
-                raise UserError(
-                    f"{flag} {size} is no multiple of --num-instances {a.num_instances}"
-                )
+            check_batch_size(size, a.num_instances, flag)
             if images % a.bn_groups:
                 raise UserError(f"{flag} {size} does not divide by --bn-groups {a.bn_groups}")
 

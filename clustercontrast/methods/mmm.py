@@ -71,8 +71,6 @@ class Final(dcl.Intra):
         self.args.bn_groups = 1  # upstream trains this part on one GPU
         self._check_flags()
         self.y_v, self.y_r, classes = self.matched_labels()
-        images = max(np.count_nonzero(y >= 0) for y in (self.y_v, self.y_r))
-        self.args.iters = self.args.iters or images // self.args.batch_size + 1
         self.encoder = self.add("encoder", dcl.build_encoder(self.args))
         self.start_weights()
         self.classifier = self.add("classifier", nn.Linear(self.encoder.width, classes, bias=False))
@@ -199,6 +197,12 @@ class Final(dcl.Intra):
 
     # --- batches ---
 
+    @property
+    def iterations(self) -> int:
+        """Batches of an epoch; with --iters 0 one pass over the larger modality (mmm.md 3.6)."""
+        images = max(np.count_nonzero(y >= 0) for y in (self.y_v, self.y_r))
+        return self.args.iters or images // self.args.batch_size + 1
+
     def permuted_batches(self) -> Iterator[Batch]:
         """Every labelled image at least once, the modalities unrelated (mmm.md 3.4)."""
         rows = permuted_rows((self.y_v, self.y_r), self.args.batch_size, self.run.generator)
@@ -207,7 +211,7 @@ class Final(dcl.Intra):
     def paired_rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of P classes with K images of either modality, in the same order (mmm.md 3.6)."""
         people = self.args.batch_size // self.args.num_instances
-        shape = people, self.args.num_instances, self.args.iters
+        shape = people, self.args.num_instances, self.iterations
         return paired_rows((self.y_v, self.y_r), *shape, self.run.generator)
 
     def optimise_with_sgd(self) -> None:

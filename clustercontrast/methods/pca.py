@@ -108,7 +108,7 @@ class Invariant(Adversarial):
 
     def start_classifier(self, path: Path) -> None:
         """Weights of the classifier from the file that the encoder starts from, if it has any."""
-        state = weights.companion(path, "modality_classifier")
+        state = weights.networks(path).get("modality_classifier")
         if state is not None:
             weights.load(self.modality_classifier, state, str(path))
         origin = "random weights: there are none in" if state is None else "from"

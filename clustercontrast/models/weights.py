@@ -85,6 +85,11 @@ def read(path: Path) -> State:
 
 def _named(content: dict, path: Path) -> State:
     """The network in the content of a file, under our names."""
+    if "networks" in content and content["retrieval"] is None:
+        raise UserError(
+            f"{path} is of stage {content['stage']}, which leaves no network that tells people "
+            "apart: give a checkpoint of another stage"
+        )
     state = _tensors(content)
     if vit_weights.is_official(state):
         return vit_weights.from_official(state)
@@ -111,10 +116,13 @@ def _tensors(content: dict) -> State:
     return {name.removeprefix("module."): t for name, t in content.items() if torch.is_tensor(t)}
 
 
-def companion(path: Path, name: str) -> State | None:
-    """A further network in a checkpoint of this project; None in files that do not have it."""
+def networks(path: Path) -> dict[str, State]:
+    """Networks that a checkpoint of this project holds, by name; none in any other file."""
     content = read_checkpoint(path)
-    return content.get("companions", content.get("networks", {})).get(name)
+    if "retrieval" not in content:
+        return {}
+    own = {content["retrieval"]: content.get("weights")}  # of a best model, beside its companions
+    return content.get("networks") or own | content["companions"]
 
 
 def about(path: Path) -> dict:

@@ -52,11 +52,13 @@ class Account:
 
     Attributes:
         epochs: how many are logged.
+        iterations: of all of them.
         seconds: sums by what took them ("steps", "features", "clustering", ...).
         generated: "images" and "seconds" of every round of generation.
     """
 
     epochs: int
+    iterations: int
     seconds: Mapping[str, float]
     generated: Sequence[Mapping] = ()
 
@@ -70,17 +72,16 @@ class Account:
         for event in events:
             for name, value in event["seconds"].items():
                 sums[name] = sums.get(name, 0.0) + value
-        return cls(len(events), sums, [e for e in logged if e["event"] == "generated"])
+        iterations = sum(event["iterations"] for event in events)
+        generated = [event for event in logged if event["event"] == "generated"]
+        return cls(len(events), iterations, sums, generated)
 
 
-def works(
-    accounts: Mapping[str, Account], iterations: Mapping[str, int], images: Mapping[str, int]
-) -> list[Work]:
+def works(accounts: Mapping[str, Account], images: Mapping[str, int]) -> list[Work]:
     """What was done, in the order of the paper's table; what no log knows of is left out.
 
     Args:
         accounts: by stage: "diffusion", "generation", "pretrain", "selftrain".
-        iterations: per epoch, by stage.
         images: "described" – images times networks whose features a refresh extracts – and
             "tested" – test images.
     """
@@ -91,8 +92,7 @@ def works(
         ("self-training", "selftrain"),
     ):
         account = accounts[stage]
-        amount = account.epochs * iterations[stage]
-        found.append(Work(name, account.seconds.get("steps", 0.0), amount))
+        found.append(Work(name, account.seconds.get("steps", 0.0), account.iterations))
     rounds = accounts["generation"].generated
     seconds, made = (sum(own[key] for own in rounds) for key in ("seconds", "images"))
     found.insert(1, Work("generation", seconds, made))

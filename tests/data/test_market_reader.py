@@ -47,7 +47,7 @@ def test_splits_follow_one_another_and_files_are_ascending(root):
         "bounding_box_test/1501_c6s2_000002_00.jpg",
         "query/1501_c5s2_000003_00.JPG",
     )
-    assert source.identities.tolist() == [2, 7, -1, 0, 1501, 1501]
+    assert source.identities.tolist() == [2, 7, -1, -1, 1501, 1501]
     assert source.cameras.tolist() == [1, 3, 4, 2, 6, 5]
     assert source.modality == "visible"
     assert listing.lists.keys() == market.RESAMPLING.keys() == {"source"}

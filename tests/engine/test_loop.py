@@ -1,5 +1,7 @@
 """When things happen: hooks, steps, precision and learning rates, with stages of one weight."""
 
+import json
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -258,6 +260,24 @@ def test_hand_over_takes_the_named_model(tmp_path):
 def test_hand_over_without_a_finished_stage_is_refused(tmp_path):
     with pytest.raises(UserError, match="train stage 'toy' first"):
         go(tmp_path, stages=[Second])
+
+
+def test_hand_over_from_half_a_stage_is_refused(tmp_path):
+    go(tmp_path, epochs=2)
+    with pytest.raises(UserError, match="holds epoch 1 of 2, and second starts from its end"):
+        go(tmp_path, stages=[Second], epochs=3)
+
+
+def test_progress_is_logged_for_programs(tmp_path):
+    go(tmp_path, epochs=1, iters=2)
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    first, second = (line for line in lines if line["event"] == "progress")
+    assert (first["iteration"], second["iteration"]) == (1, 2)
+    assert first["weights"] == {"pull": 1.0}
+    assert first["learning_rates"] == {"net": [0.1]}
+    # One weight and one bias see the same gradient, twice the distance to the target.
+    distance = math.sqrt(first["loss"]["pull"])
+    assert first["gradient_norms"]["net"] == pytest.approx(math.sqrt(2) * 2 * distance, rel=1e-5)
 
 
 def test_evaluations_are_due_from_an_epoch_in_steps_and_at_the_end(tmp_path):

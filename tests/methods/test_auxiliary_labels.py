@@ -29,6 +29,7 @@ FLAGS = {
     "refinement": 0.5,
     "agreement_neighbours": 5,
     "agreement_from": 1,
+    "smooth": 0.1,
     "source_clusters": 4,
     "depth": 10,
     "pretrained": "random",
@@ -150,6 +151,23 @@ def test_terms_of_an_iteration(make):
     [(_, later)] = stage.iteration(batch, FLAGS["agreement_from"])
     torch.testing.assert_close(later["global"], (1.0, whole))
     assert not torch.allclose(later["part"][1], terms["part"][1])
+
+
+def test_losses_are_formed_in_float32_under_autocast(make):
+    """cmam.md 6.5 for all stages: bf16 ends with the features."""
+    stage = make()
+    batch = next(next(stage.refresh(0)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        [(_, terms)] = stage.iteration(batch, 0)
+        g, q = stage.encoder(batch.source.images)
+    assert q.dtype == torch.bfloat16
+    for name, (_, expected) in stage.terms(g.float(), q.float(), batch.source, 0).items():
+        assert torch.equal(terms[name][1], expected), name
+
+
+def test_an_epoch_may_be_one_pass(make):
+    stage = make(iters=0)
+    assert len(list(next(stage.refresh(0)))) == stage.iterations == -(-60 // 8)
 
 
 def test_the_baseline_has_no_parts_and_plain_labels(make):
@@ -303,6 +321,15 @@ def test_what_one_run_leaves_another_imports(make, tmp_path):
     assert content_of(taken)["label"].tolist() == content_of(given)["label"].tolist()
 
 
+def test_a_cluster_of_one_image_is_none(make):
+    """DBSCAN leaves one when another cluster has taken a core point's border (cmam.md 4.5)."""
+    stage, labels = make(), np.arange(60) // 10
+    labels[:10] = -1
+    labels[3] = 0
+    stage.leave(labels)
+    assert content_of(stage)["label"].tolist() == [-1] * 10 + (np.arange(50) // 10).tolist()
+
+
 def test_outliers_as_classes_of_their_own(make, tmp_path):
     names = source_images().list.paths
     path = csv_of(tmp_path / "labels.csv", [(name, row // 2) for row, name in enumerate(names[:4])])
@@ -334,7 +361,6 @@ def test_one_cluster_is_refused(make):
         ({"label_method": "import"}, "--source-labels PATH"),
         ({"k2": 9}, "--k2 9 is larger than --k1 8"),
         ({"batch_size": 10}, "--batch-size 10 is no multiple of --num-instances 4"),
-        ({"depth": 11}, "--depth 11"),
         ({"label_method": "kmeans", "source_clusters": 61}, "--source-clusters 61"),
         ({"label_method": "kmeans", "source_clusters": 1}, "--source-clusters 1"),
     ],

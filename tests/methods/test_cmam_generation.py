@@ -2,11 +2,14 @@
 
 import ast
 import inspect
+import itertools
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import tiny_cmam
+import tiny_runs
 import torch
 from PIL import Image
 
@@ -118,6 +121,46 @@ def test_gradients_that_are_not_finite_count_as_zero(tmp_path):
     parameter = next(stage.generator.parameters())
     (parameter.sum() * torch.tensor(float("nan"))).backward()
     assert torch.equal(parameter.grad, torch.zeros_like(parameter))
+
+
+def lose(stage, *lost):
+    """Make the loss of some batches infinite or undefined."""
+    numbers, compute = itertools.count(), stage._loss
+
+    def loss(network, pixels, generator):
+        found = compute(network, pixels, generator)
+        broken = network is stage.generator and next(numbers) in lost
+        return (found * float("inf") - found * float("inf")) if broken else found
+
+    stage._loss = loss
+
+
+def test_a_batch_that_is_lost_ends_nothing(tmp_path):
+    """cmam.md 5.6: its gradients count as zero; the log tells how many there were."""
+    stage = diffusion(tmp_path, tiny_cmam.world(tmp_path), "--iters", "4")
+    lose(stage, 1)
+    train(stage, stage.run)
+    assert all(p.isfinite().all() for p in stage.generator.parameters())
+    first, second = tiny_runs.events(stage.run.folder)
+    assert (first["loss"]["lost_batches"], second["loss"]["lost_batches"]) == (0.25, 0)
+
+
+def test_an_epoch_that_is_lost_is_named(tmp_path):
+    stage = diffusion(tmp_path, tiny_cmam.world(tmp_path), "--iters", "4")
+    lose(stage, 4, 5, 7)
+    with pytest.raises(UserError, match="loss of 3 of 4 batches is not finite in epoch 1 of"):
+        train(stage, stage.run)
+    assert stage.run.reached("diffusion") == 0
+
+
+def test_an_epoch_may_be_one_pass(tmp_path):
+    stage = diffusion(tmp_path, tiny_cmam.world(tmp_path), "--iters", "0", "--held-out", "0")
+    assert len(list(next(stage.refresh(0)))) == stage.iterations == -(-COUNT // 8)
+
+
+def test_two_steps_need_two_epochs(tmp_path):
+    with pytest.raises(UserError, match="--no-joint-adapter needs two epochs"):
+        diffusion(tmp_path, tiny_cmam.world(tmp_path), "--no-joint-adapter", "--epochs", "1")
 
 
 def test_resumed_diffusion_equals_undisturbed(trained, tmp_path):
@@ -283,8 +326,16 @@ def test_fakes_of_other_images_are_refused(trained, tmp_path):
 
 def test_no_generator_is_named(tmp_path):
     stage = generation(tiny_cmam.world(tmp_path), tmp_path / "fakes")
-    with pytest.raises(UserError, match="holds no generator: run --stages diffusion first"):
+    with pytest.raises(UserError, match="holds no generator: run --stages diffusion to its end"):
         stage.setup()
+
+
+def test_half_a_generator_draws_nothing(trained, tmp_path):
+    """Fakes of it would be kept as if they were the whole one's."""
+    _, data, _ = trained
+    later = SimpleNamespace(**vars(data) | {"options": tiny_cmam.options("--epochs", "3")})
+    with pytest.raises(UserError, match=r"holds epoch 1 of 2: run --stages diffusion to its end"):
+        generation(later, tmp_path / "fakes").setup()
 
 
 def test_fakes_for_training_are_enlarged_and_gray(tmp_path):

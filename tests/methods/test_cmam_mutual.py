@@ -287,6 +287,46 @@ def test_trunks_rest_for_the_first_iterations(pretrain):
     assert any(name.startswith("trunk") for name in moved)
 
 
+def test_an_epoch_may_be_one_pass(pretrain):
+    stage = pretrain("--iters", "0")
+    assert len(list(next(stage.refresh(0)))) == stage.iterations == -(-30 // 8)
+
+
+def test_a_batch_is_whole_shares_of_classes(pretrain):
+    for k in ("3", "16"):
+        with pytest.raises(
+            UserError, match=f"--batch-size 8 is no multiple of --num-instances {k}"
+        ):
+            pretrain("--num-instances", k)
+
+
+def saved_by(stage, path):
+    """A checkpoint of a stage, as its last.pth and as its best model."""
+    networks = {name: network.state_dict() for name, network in stage.networks.items()}
+    last = {"networks": networks, "retrieval": stage.retrieval, "about": {}}
+    others = {name: state for name, state in networks.items() if name != stage.retrieval}
+    best = {"weights": networks[stage.retrieval], "companions": others, "about": {}}
+    for name, content in (("last", last), ("best", best | {"retrieval": stage.retrieval})):
+        torch.save(content, path / f"{name}.pth")
+        yield str(path / f"{name}.pth")
+
+
+def test_both_networks_start_from_a_file_of_both(tmp_path, pretrain):
+    before = pretrain()
+    for file in saved_by(before, tmp_path):
+        stage = tiny_cmam.make_stage(Pretrain, tmp_path / "other", "--pretrained", file)
+        for name, network in before.networks.items():
+            state = stage.networks[name].state_dict()
+            assert all(torch.equal(state[n], t) for n, t in network.state_dict().items())
+
+
+@pytest.mark.parametrize(("held", "missing"), [("joint", "gray"), ("gray", "joint")])
+def test_one_network_does_not_fill_both(tmp_path, pretrain, held, missing):
+    for file in saved_by(pretrain("--models", held), tmp_path):
+        with pytest.raises(UserError, match=f"holds M_{held} alone, .* asks for M_{missing}"):
+            tiny_cmam.make_stage(Pretrain, tmp_path / "other", "--pretrained", file)
+
+
 # --- stage 3 ---
 
 
@@ -440,6 +480,26 @@ def test_one_pass_over_the_images_between_refreshes(selftrain):
     assert len(list(next(stage.refresh(0)))) == 5
 
 
+def test_the_schedule_counts_from_the_first_epoch(selftrain):
+    early, late = (selftrain("--first-epoch", f"selftrain={first}") for first in (0, 5))
+    for epoch in range(2):
+        rates = []
+        for stage, first in ((early, 0), (late, 5)):
+            stage.optimisers["both"].set_learning_rate(first + epoch, 1)
+            rates += stage.optimisers["both"].learning_rates()
+        assert rates[0] == rates[1]
+
+
+def test_the_cosine_head_is_stage_3s(selftrain, pretrain):
+    """A27 is about the proxies; the classifiers before keep the circle head."""
+    flags = ["--head", "cosine", "--temp", "0.5"]
+    cosines, labels = torch.tensor([[0.2, 0.4]]), torch.tensor([1])
+    assert torch.equal(selftrain(*flags).classify(cosines, labels), cosines / 0.5)
+    assert torch.equal(
+        pretrain(*flags).classify(cosines, labels), pretrain().classify(cosines, labels)
+    )
+
+
 def test_more_clusters_than_images_is_refused(selftrain):
     with pytest.raises(UserError, match="--clusters 37 is more than the 36 images"):
         tiny_cmam.first_batch(selftrain("--clusters", "37"))
@@ -471,6 +531,15 @@ def test_labelled_people_are_nested_and_rounded_half_up():
     assert all(small < large for small, large in itertools.pairwise(sets))
     with pytest.raises(UserError, match="two are needed"):
         labelled((people[:4], people[:4]), 0.3, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("stages", "source"), [(["finetune"], "some.pth"), (["selftrain", "finetune"], "last")]
+)
+def test_finetuning_goes_on_from_stage_3_of_its_command(stages, source):
+    values = tiny_cmam.options("--start-from", "some.pth", "--stages", *stages)
+    assert Finetune(values.at("finetune"), None, None).args.start_from == source
+    assert SelfTrain(values.at("selftrain"), None, None).args.start_from == "some.pth"
 
 
 def test_finetuning_reads_true_labels_of_some_and_keeps_its_proxies(tmp_path):

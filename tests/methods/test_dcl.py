@@ -118,6 +118,12 @@ def test_a_collapse_says_what_to_change(make, distances, eps, advice):
         assert flag in str(error.value)
 
 
+def test_an_epoch_may_be_one_pass(make):
+    stage = make("--iters", "0")
+    images = len(stage.data.infrared)
+    assert len(list(tiny_runs.open_epoch(stage))) == stage.iterations == -(-images // 16)
+
+
 def test_two_clusters_are_enough(make):
     y = make("--min-samples", "4").cluster("visible", explicit(DISTANCES), 0.6)
     assert y.tolist() == [0] * 4 + [1] * 4

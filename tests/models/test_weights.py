@@ -148,6 +148,13 @@ def test_files_without_a_network_are_named(tmp_path, content):
         weights.read(save(tmp_path / "other.pth", content))
 
 
+def test_stages_without_a_network_for_matching_are_named(tmp_path):
+    content = {"stage": "diffusion", "retrieval": None, "networks": {"average": {}}}
+    torch.save(content, tmp_path / "last.pth")
+    with pytest.raises(UserError, match="of stage diffusion, which leaves no network"):
+        weights.read(tmp_path / "last.pth")
+
+
 def test_a_single_tensor_is_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match="holds a Tensor"):
         weights.read(save(tmp_path / "tensor.pth", torch.ones(2)))

@@ -61,6 +61,10 @@ def shared(logs, stage):
     return folder
 
 
+def shared_folders(logs):
+    return {folder for folder in (logs / "shared").iterdir() if folder.is_dir()}
+
+
 def read(path):
     return json.loads(path.read_text())
 
@@ -118,7 +122,7 @@ def test_every_term_of_both_papers_stages_is_logged(finished):
     own = {f"{kind}_{view}" for kind in ("identity", "triplet") for view in views}
     one, two = (set(e["loss"]) for e in by_stage["pretrain"])
     similarities = {"similarity_to_gray", "similarity_to_joint"}
-    pairs = {"pair_cosine", "pair_agreement", "total"}
+    pairs = {"pair_cosine", "pair_agreement", "gem_joint", "gem_gray", "total"}
     assert one == own | similarities | pairs
     assert two == one | {"probability_to_gray", "probability_to_joint"}
     last = by_stage["selftrain"][-1]
@@ -146,11 +150,11 @@ def test_running_times_of_the_run_stand_beside_the_papers(finished):
 
 def test_times_by_hand():
     steps = {"steps": 10.0, "features": 4.0, "clustering": 2.0}
-    accounts = {name: times.Account(2, steps) for name in ("diffusion", "pretrain", "selftrain")}
+    iterations = {"diffusion": 10, "pretrain": 8, "selftrain": 4}
+    accounts = {name: times.Account(2, number, steps) for name, number in iterations.items()}
     rounds = [{"images": 3, "seconds": 6.0}, {"images": 1, "seconds": 2.0}]
-    accounts["generation"] = times.Account(2, {}, rounds)
-    iterations = {"diffusion": 5, "pretrain": 4, "selftrain": 2}
-    found = times.works(accounts, iterations, {"described": 20, "tested": 7})
+    accounts["generation"] = times.Account(2, 0, {}, rounds)
+    found = times.works(accounts, {"described": 20, "tested": 7})
     assert [(w.name, w.each, w.amount) for w in found] == [
         ("diffusion training", 1.0, 10),
         ("generation", 2.0, 4),
@@ -195,10 +199,10 @@ def test_an_ablation_of_the_last_stages_shares_the_first(finished, capsys):
 
 
 def test_flags_of_the_generator_make_another_one(finished):
-    before = set((finished / "shared").iterdir())
+    before = shared_folders(finished)
     more = ["--edge-norm", "max", "--stages", "diffusion", "--iters", "1", "--epochs", "1"]
     cli.train("sysu", arguments(finished, *more))
-    (new,) = set((finished / "shared").iterdir()) - before
+    (new,) = shared_folders(finished) - before
     assert new.name.startswith("diffusion-")
     config = read(new / "config.json")
     assert config["basis"]["flags"]["edge_norm"] == "max"
@@ -305,7 +309,7 @@ def test_every_stage_killed_and_resumed_equals_undisturbed(finished, tmp_path, m
 @pytest.mark.slow
 def test_processes_of_torchrun_share_the_images(finished, tmp_path):
     flags = arguments(finished, "--stages", "generation", "--sampling-steps", "2")
-    before = set((finished / "shared").iterdir())
+    before = shared_folders(finished)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
@@ -313,7 +317,7 @@ def test_processes_of_torchrun_share_the_images(finished, tmp_path):
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    (place,) = set((finished / "shared").iterdir()) - before
+    (place,) = shared_folders(finished) - before
     assert (place / "shard1" / "log.txt").exists()
     together = {path.name: np.load(path) for path in place.glob("*.npy")}
     place.rename(tmp_path / "together")
@@ -355,7 +359,10 @@ def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
             ["--label-method", "import", "--source-labels", "no.csv"],
             "no.csv: there is no such file",
         ),
-        (["--stages", "generation", "--edge-norm", "none"], "run --stages diffusion first"),
+        (
+            ["--stages", "generation", "--edge-norm", "none"],
+            "run --stages diffusion to its end first",
+        ),
         (["--stages", "pretrain", "--parts", "2", "--name", "x"], "--stages auxiliary"),
         (["--shard", "0/2"], "2 processes can share --stages generation alone"),
         (["--cam"], "cmam on sysu does not use --cam"),

@@ -20,8 +20,15 @@ from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import jaccard
 from clustercontrast.clustering.kmeans import kmeans
 from clustercontrast.data.augment import View, normalise
-from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
-from clustercontrast.data.source_labels import FILE, import_labels, load_labels, save_labels
+from clustercontrast.data.batches import Batch, Stream, StreamPlan, labelled_batches
+from clustercontrast.data.sampler import check_batch_size
+from clustercontrast.data.source_labels import (
+    FILE,
+    compacted,
+    import_labels,
+    load_labels,
+    save_labels,
+)
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
@@ -32,15 +39,14 @@ from clustercontrast.losses.part_refinement import (
     refined_targets,
 )
 from clustercontrast.losses.triplet import soft_margin_triplet
+from clustercontrast.methods.cmam import readings
 from clustercontrast.models import weights
 from clustercontrast.models.part_resnet import PartResNet
-from clustercontrast.models.two_stream_resnet import BODIES
 
 __all__ = ["FILE", "AuxiliaryLabels", "load_labels"]  # what the later stages need
 
 TRAINED = ("pplr", "baseline")
 """Label methods that train and cluster in turn; the others make their labels at once."""
-SMOOTHING = 0.1  # of the parts' labels, before their agreement counts
 
 
 class AuxiliaryLabels(Stage):
@@ -62,6 +68,7 @@ class AuxiliaryLabels(Stage):
         "refinement",
         "agreement_neighbours",
         "agreement_from",
+        "smooth",
         "depth",
         "pretrained",
         "k1",
@@ -85,6 +92,7 @@ class AuxiliaryLabels(Stage):
     )
 
     def setup(self) -> None:
+        self.run.log.say(readings.said(self.name, self.args))
         self._check_flags()
         if self.args.label_method == "import":
             return
@@ -105,8 +113,14 @@ class AuxiliaryLabels(Stage):
             self.leave(self.final_labels())
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
-        labels, agreement = batch.source.labels, self.agreement[batch.source.rows]
         g, q = (features.float() for features in self.encoder(batch.source.images))
+        with torch.autocast(g.device.type, enabled=False):  # logits and targets in float32
+            terms = self.terms(g, q, batch.source, epoch)
+        yield "encoder", terms
+
+    def terms(self, g: torch.Tensor, q: torch.Tensor, source: Stream, epoch: int) -> Terms:
+        """PPLR's losses of g (B, d) and q (P, B, d) (cmam.md 4.3, step 6)."""
+        labels, agreement = source.labels, self.agreement[source.rows]
         part_logits = q @ self.classifiers[1:].mT  # (P, B, C)
         beta = self.args.refinement if self.parts else 1.0
         targets = refined_targets(labels, part_logits, agreement, beta)
@@ -116,13 +130,18 @@ class AuxiliaryLabels(Stage):
         }
         if self.parts:
             terms["part"] = (1.0, self.part_loss(part_logits, labels, agreement, epoch))
-        yield "encoder", terms
+        return terms
 
     @property
     def epochs(self) -> range:
         """Epochs of the stage; a single one when nothing is trained."""
         epochs = super().epochs
         return epochs if self.args.label_method in TRAINED else epochs[:1]
+
+    @property
+    def iterations(self) -> int:
+        """Batches of an epoch; with --iters 0 one pass over the source images."""
+        return self.args.iters or -(-len(self.data.source) // self.args.batch_size)
 
     @property
     def parts(self) -> int:
@@ -211,7 +230,7 @@ class AuxiliaryLabels(Stage):
         if epoch >= self.args.agreement_from:
             return agreement_aware_smoothing(logits, labels, agreement)
         repeated = labels.repeat(self.parts)
-        return F.cross_entropy(logits.flatten(0, 1), repeated, label_smoothing=SMOOTHING)
+        return F.cross_entropy(logits.flatten(0, 1), repeated, label_smoothing=self.args.smooth)
 
     def batches(self, labels: np.ndarray) -> Iterator[Batch]:
         """The epoch's batches, drawn by labels (N,)."""
@@ -219,7 +238,7 @@ class AuxiliaryLabels(Stage):
         view = View(erasing=a.erasing, padding=a.padding, flip=a.flip)
         sizes = a.batch_size, a.num_instances
         plan = StreamPlan(self.data.source, labels, (view,), *sizes, a.source_cameras)
-        return labelled_batches({"source": plan}, self.run.generator, a.iters)
+        return labelled_batches({"source": plan}, self.run.generator, self.iterations)
 
     # --- what the stage leaves ---
 
@@ -240,6 +259,7 @@ class AuxiliaryLabels(Stage):
         Raises:
             UserError: fewer than two classes.
         """
+        labels = compacted(labels, smallest=2)
         if self.args.source_outliers == "singleton":
             labels = with_singletons(labels)
         if labels.max(initial=-1) < 1:
@@ -268,9 +288,6 @@ class AuxiliaryLabels(Stage):
             if not a.source_labels:
                 raise UserError("--label-method import needs --source-labels PATH (.npz or .csv)")
             return
-        if a.depth not in BODIES:
-            known = ", ".join(map(str, BODIES))
-            raise UserError(f"--depth {a.depth} is no ResNet of this project: choose from {known}")
         if a.label_method == "kmeans" and not 2 <= a.source_clusters <= len(self.data.source):
             raise UserError(
                 f"--source-clusters {a.source_clusters} is no number of clusters of "
@@ -278,10 +295,8 @@ class AuxiliaryLabels(Stage):
             )
         if a.label_method in TRAINED and a.k2 > a.k1:
             raise UserError(f"--k2 {a.k2} is larger than --k1 {a.k1}: the expansion is part of it")
-        if a.label_method in TRAINED and a.batch_size % a.num_instances:
-            raise UserError(
-                f"--batch-size {a.batch_size} is no multiple of --num-instances {a.num_instances}"
-            )
+        if a.label_method in TRAINED:
+            check_batch_size(a.batch_size, a.num_instances)
 
 
 def with_singletons(labels: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from clustercontrast.generation.edm import (
 )
 from clustercontrast.generation.fake_infrared import noise_of, quantised, scaled
 from clustercontrast.losses.denoising import denoising_loss
+from clustercontrast.methods.cmam import readings
 from clustercontrast.models.denoiser import Denoiser
 from clustercontrast.models.edge_adapter import EdgeAdapter
 from clustercontrast.models.momentum import MomentumEncoder
@@ -118,6 +119,9 @@ class Diffusion(Stage):
     )
 
     def setup(self) -> None:
+        self.run.log.say(readings.said(self.name, self.args))
+        if not self.args.joint_adapter and self.args.epochs < 2:
+            raise UserError("--no-joint-adapter needs two epochs: U-Net first, then the adapter")
         self.images = self.data.small["train_infrared"]
         self.generator = self.add("generator", build_generator(self.args))
         for parameter in self.generator.parameters():  # a bad batch must not end 50,000 iterations
@@ -132,14 +136,21 @@ class Diffusion(Stage):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         a = self.args
-        self.step = (epoch - self.epochs[0]) * a.iters
+        self.step = (epoch - self.epochs[0]) * self.iterations
         self.is_conditional = a.joint_adapter or epoch >= self.epochs[0] + a.epochs // 2
         for parameter in self.generator["denoiser"].parameters():
             parameter.requires_grad_(a.joint_adapter or not self.is_conditional)
+        self.lost = torch.zeros((), dtype=torch.int64, device=self.run.device)
         rows = shuffled_rows(self.training, a.batch_size, self.run.generator)
-        yield plain_batches(self.images, (next(rows) for _ in range(a.iters)))
+        yield plain_batches(self.images, (next(rows) for _ in range(self.iterations)))
+        self._check_lost()
         self.facts = {"held_out_loss": self._held_out_loss()} if len(self.held_out) else {}
         self._preview(epoch)
+
+    @property
+    def iterations(self) -> int:
+        """Batches of an epoch; with --iters 0 one pass over the images that are trained on."""
+        return self.args.iters or -(-len(self.training) // self.args.batch_size)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         pixels = batch.images.images
@@ -149,7 +160,15 @@ class Diffusion(Stage):
                 flips.to(pixels.device)[:, None, None, None], pixels.flip(2), pixels
             )
         loss = self._loss(self.generator, pixels, self.run.generator)
-        yield "generator", {"denoising": (1.0, loss)}
+        is_lost = ~loss.detach().isfinite()
+        self.lost += is_lost
+        yield (
+            "generator",
+            {
+                "denoising": (1.0, loss.nan_to_num(0.0, 0.0, 0.0)),
+                "lost_batches": (0.0, is_lost.float()),
+            },
+        )
         self.step += 1
         self._follow()
 
@@ -180,6 +199,20 @@ class Diffusion(Stage):
         half_life = min(LONGEST_HALF_LIFE, a.ema_ramp * self.step * a.batch_size)
         self.average.decay = 0.5 ** (a.batch_size / max(half_life, 1e-8)) if a.ema else 0.0
         self.average.update(self.generator)
+
+    def _check_lost(self) -> None:
+        """Go on after a bad batch (cmam.md 5.6), but not when most of an epoch's are.
+
+        Raises:
+            UserError: the generator no longer learns.
+        """
+        lost = int(self.lost)
+        if 2 * lost > self.iterations:
+            raise UserError(
+                f"the loss of {lost} of {self.iterations} batches is not finite "
+                f"{self.run.position}: lower --lr diffusion=, or use --precision fp32; the epochs "
+                f"before are saved in {self.run.folder / self.name}"
+            )
 
     def _held_out_loss(self) -> float:
         """The loss on images that are not trained on, with the same noise every time."""

@@ -4,6 +4,7 @@ The losses and the schedule are those of stage 3; the images are those of a shar
 of the target, with their true labels in place of pseudo labels.  The only stage that reads them.
 """
 
+from argparse import Namespace
 from collections.abc import Iterator
 
 import numpy as np
@@ -12,13 +13,18 @@ from torch import nn
 
 from clustercontrast.data.batches import Batch
 from clustercontrast.files import UserError
-from clustercontrast.methods.cmam.selftrain import Labels, SelfTrain
+from clustercontrast.methods.cmam.selftrain import HANDED_OVER, Labels, SelfTrain
 
 
 class Finetune(SelfTrain):
     """Stage 3 with the true labels of some people: no clustering, proxies that live on."""
 
     name = "finetune"
+
+    def __init__(self, args: Namespace, data: object, run: object) -> None:
+        super().__init__(args, data, run)
+        if SelfTrain.name in (args.stages or ()) and args.start_from not in HANDED_OVER:
+            args.start_from = "last"  # what was named is where stage 3 of the same command starts
 
     @property
     def starts_from(self) -> dict[str, str]:

@@ -17,10 +17,12 @@ from tqdm import tqdm
 
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
+from clustercontrast.engine.pipeline import last_epoch
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 from clustercontrast.generation import panels
 from clustercontrast.generation.fake_infrared import FakeSet, fill, noise_of
+from clustercontrast.methods.cmam import readings
 from clustercontrast.methods.cmam.auxiliary_labels import FILE as LABELS
 from clustercontrast.methods.cmam.auxiliary_labels import load_labels
 from clustercontrast.methods.cmam.diffusion import (
@@ -74,13 +76,19 @@ class Generation(Stage):
         )
 
     def setup(self) -> None:
-        place = self.data.places[Diffusion.name] / Diffusion.name
-        state = checkpoint.last(place)
-        if state is None:
-            raise UserError(f"{place} holds no generator: run --stages diffusion first")
+        self.run.log.say(readings.said(self.name, self.args))
         network = MomentumEncoder(build_generator(self.args), decay=0.0)
-        network.load_state_dict(state["networks"]["average"])
+        network.load_state_dict(self._trained()["networks"]["average"])
         self.generator = network.network.to(self.run.device).eval()
+
+    def _trained(self) -> dict:
+        """What the stage before has left, at its end: fakes of half a training would stay."""
+        place = self.data.places[Diffusion.name] / Diffusion.name
+        state, end = checkpoint.last(place), last_epoch(Diffusion, self.data.options)
+        if state is None or state["epoch"] != end:
+            found = "no generator" if state is None else f"epoch {state['epoch']} of {end}"
+            raise UserError(f"{place} holds {found}: run --stages diffusion to its end first")
+        return state
 
     def refresh(self, epoch: int) -> Iterator:
         for own in self.wanted():

@@ -18,12 +18,14 @@ from torch import nn
 from clustercontrast.data.augment import TwinView, normalise
 from clustercontrast.data.batches import Batch
 from clustercontrast.data.images import ImageArray
+from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 from clustercontrast.generation.fake_infrared import FakeArray, FakeSet
 from clustercontrast.losses.circle import circle_logits, smoothed_cross_entropy
 from clustercontrast.losses.relation import probability_preservation, similarity_preservation
 from clustercontrast.losses.triplet import soft_margin_triplet
+from clustercontrast.methods.cmam import readings
 from clustercontrast.models import weights
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 
@@ -92,6 +94,8 @@ class Mutual(Stage):
 
     def setup_networks(self) -> None:
         """Both networks, with their first weights."""
+        self.run.log.say(readings.said(self.name, self.args))
+        check_batch_size(self.args.batch_size, self.args.num_instances)
         for name in self.names:
             network = self.add(name, build_network(self.args))
             source = self.first_weights()
@@ -178,11 +182,8 @@ class Mutual(Stage):
         raise NotImplementedError
 
     def classify(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C): the circle head, or cosines over a temperature (cmam.md 12, A27)."""
-        a = self.args
-        if a.head == "cosine":
-            return cosines / a.temp
-        return circle_logits(cosines, labels, a.circle_margin, a.circle_scale)
+        """Logits (B, C) of the circle head."""
+        return circle_logits(cosines, labels, self.args.circle_margin, self.args.circle_scale)
 
     def _relating(self, cosines: torch.Tensor, logits: torch.Tensor) -> torch.Tensor:
         a = self.args
@@ -231,6 +232,10 @@ class Mutual(Stage):
                 terms[f"probability_{relation.name}"] = (a.probability_weight, loss)
         return terms
 
+    def exponents(self) -> Terms:
+        """For the log alone: the exponent of every network's pooling (weight 0)."""
+        return {f"gem_{n}": (0.0, self.networks[n].exponent.detach()) for n in self.names}
+
     def hold_back(self, step: int) -> None:
         """Leave the trunks as they are for the first --freeze-iterations steps (A10)."""
         if step <= self.args.freeze_iterations > 0:
@@ -240,9 +245,20 @@ class Mutual(Stage):
 
 
 def _start(network: nn.Module, name: str, source: str) -> object:
-    """First weights of one of both networks; a file of this project may hold the two of them."""
-    own = weights.companion(Path(source), name) if Path(source).is_file() else None
-    return weights.load(network, own, source) if own else weights.start(network, source)
+    """First weights of one of both networks, from a file of the two of them or of any one.
+
+    Raises:
+        UserError: a checkpoint of CMAM-UDA without this network.
+    """
+    held = weights.networks(Path(source)) if Path(source).is_file() else {}
+    if name in held:
+        return weights.load(network, held[name], source)
+    for other in held.keys() & NETWORKS["both"]:
+        raise UserError(
+            f"{source} holds M_{other} alone, and --models asks for M_{name}: give a checkpoint "
+            "that has it"
+        )
+    return weights.start(network, source)
 
 
 class CosineClassifier(nn.Module):

@@ -54,7 +54,7 @@ class Pretrain(Mutual):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         a = self.args
-        self.step = (epoch - self.epochs[0]) * a.iters
+        self.step = (epoch - self.epochs[0]) * self.iterations
         self.is_second_phase = epoch >= self._second_phase
         if epoch == self._second_phase and a.fresh_optimiser:
             self.optimisers["both"].optimiser.state.clear()
@@ -63,7 +63,7 @@ class Pretrain(Mutual):
         sampler = ClassBatches(labels, people, a.num_instances, self.batch_seed())
         plan = TwinPlan(self._arrays(), self.source_labels)
         self.facts = {"source": {"clusters": int(self.source_labels.max() + 1)}}
-        yield twin_batches([plan], sampler, self.twin_view(), self.run.generator, a.iters)
+        yield twin_batches([plan], sampler, self.twin_view(), self.run.generator, self.iterations)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         """L_pre^CMAM = λ_PP L_PP^sel + λ_SP L_SP^sel + L_PID of every view (Eq. 15)."""
@@ -71,7 +71,7 @@ class Pretrain(Mutual):
         seen = self.see(batch, self.views)
         terms = self.identification(seen, batch)  # Eq. 2, 21
         terms |= self.preservation(seen, self.relations, self.is_second_phase)  # Eq. 11-14
-        yield "both", terms | kinship(seen)
+        yield "both", terms | kinship(seen) | self.exponents()
         self.step += 1
 
     def cosines(self, view: View, features: torch.Tensor) -> torch.Tensor:
@@ -80,17 +80,23 @@ class Pretrain(Mutual):
     # --- set-up ---
 
     @property
+    def iterations(self) -> int:
+        """Batches of an epoch; with --iters 0 one pass over the labelled source images."""
+        a = self.args
+        return a.iters or -(-np.count_nonzero(self.source_labels >= 0) // a.batch_size)
+
+    @property
     def _second_phase(self) -> int:
         """First epoch of phase 2."""
         return self.epochs[0] + self.args.phase_one
 
     def _schedule(self) -> Schedule:
         """Warm-up, constant, cosine, in each of the two phases (cmam.md 6.6)."""
-        a, second = self.args, self._second_phase
-        lengths = a.phase_one * a.iters, (a.epochs - a.phase_one) * a.iters
+        a, second, iters = self.args, self._second_phase, self.iterations
+        lengths = a.phase_one * iters, (a.epochs - a.phase_one) * iters
         shape = a.warm_iterations, a.first_lr / a.lr, a.flat_iterations
         first, later = (
-            warm_flat_cosine(a.iters, *shape, total, a.last_lr / a.lr) if total > 0 else None
+            warm_flat_cosine(iters, *shape, total, a.last_lr / a.lr) if total > 0 else None
             for total in lengths
         )
 

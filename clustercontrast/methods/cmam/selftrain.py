@@ -55,7 +55,9 @@ class SelfTrain(Mutual):
             iterations,
             a.last_lr / a.lr,
         )
-        self.optimise_with_adam(warm_flat_cosine(self.iterations, *shape))
+        schedule = warm_flat_cosine(self.iterations, *shape)
+        first = self.epochs[0]
+        self.optimise_with_adam(lambda epoch, iteration: schedule(epoch - first, iteration))
         self.arrays = self._arrays()
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
@@ -72,7 +74,8 @@ class SelfTrain(Mutual):
         self.hold_back(self.step)
         seen = self.see(batch, self.views)
         terms = self.identification(seen, batch)  # Eq. 17
-        yield "both", terms | self.preservation(seen, self.relations, True)  # Eq. 18, 19
+        terms |= self.preservation(seen, self.relations, True)  # Eq. 18, 19
+        yield "both", terms | self.exponents()
         self.step += 1
         for name, bank in self.banks.items():
             own = [view for view in seen if self._bank(view) == name]
@@ -151,6 +154,12 @@ class SelfTrain(Mutual):
 
     def cosines(self, view: View, features: torch.Tensor) -> torch.Tensor:
         return self.banks[self._bank(view)].cosines(features)
+
+    def classify(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C): the circle head, or cosines over a temperature (cmam.md 12, A27)."""
+        if self.args.head == "cosine":
+            return cosines / self.args.temp
+        return super().classify(cosines, labels)
 
     # --- batches and views ---
 
