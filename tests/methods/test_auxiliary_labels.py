@@ -21,6 +21,7 @@ from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels, with_
 
 PEOPLE, SHOTS = 6, 10
 FLAGS = {
+    "source_splits": ["train"],
     "label_method": "pplr",
     "source_labels": None,
     "source_outliers": "drop",
@@ -344,7 +345,7 @@ def test_singletons_by_hand():
 
 
 def test_every_flag_that_is_read_is_named():
-    assert sorted(AuxiliaryLabels.reads) == sorted(FLAGS.keys() - {"test_batch"})
+    assert sorted(AuxiliaryLabels.reads) == sorted(FLAGS.keys() - {"test_batch", "source_splits"})
 
 
 # --- mistakes of the user

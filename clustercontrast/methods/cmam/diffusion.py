@@ -210,8 +210,8 @@ class Diffusion(Stage):
         if 2 * lost > self.iterations:
             raise UserError(
                 f"the loss of {lost} of {self.iterations} batches is not finite "
-                f"{self.run.position}: lower --lr diffusion=RATE, or use --precision fp32; the epochs "
-                f"before are saved in {self.run.folder / self.name}"
+                f"{self.run.position}: lower --lr diffusion=RATE, or use --precision fp32; the "
+                f"epochs before are saved in {self.run.folder / self.name}"
             )
 
     def _held_out_loss(self) -> float:
