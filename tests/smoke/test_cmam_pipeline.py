@@ -308,6 +308,8 @@ def test_every_stage_killed_and_resumed_equals_undisturbed(finished, tmp_path, m
 
 @pytest.mark.slow
 def test_processes_of_torchrun_share_the_images(finished, tmp_path):
+    """Those that they make, and those that they find unprepared."""
+    shutil.rmtree(f"{tiny_runs.dataset('market')}-train-16x8")
     flags = arguments(finished, "--stages", "generation", "--sampling-steps", "2")
     before = shared_folders(finished)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
@@ -317,6 +319,7 @@ def test_processes_of_torchrun_share_the_images(finished, tmp_path):
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("preparing 120 images") == 1
     (place,) = shared_folders(finished) - before
     assert (place / "shard1" / "log.txt").exists()
     together = {path.name: np.load(path) for path in place.glob("*.npy")}
