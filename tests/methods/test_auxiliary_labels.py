@@ -222,6 +222,7 @@ def test_every_epoch_has_new_classifiers_and_the_network_goes_on(make):
 # --- whole runs
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_equals_undisturbed(make, tmp_path, monkeypatch):
     train(whole := make(tmp_path / "whole"), whole.run)
     for stop in (1, 2):

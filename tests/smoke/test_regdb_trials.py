@@ -106,6 +106,7 @@ def test_a_finished_trial_is_skipped(trained, monkeypatch, capsys):
     assert {path: path.stat().st_mtime_ns for path in trained.glob("trial*/**/*")} == before
 
 
+@pytest.mark.slow
 def test_an_interrupted_trial_is_resumed(tmp_path, monkeypatch):
     """Interrupted in the second trial's second stage; the same command equals no interruption."""
     words = ["--trial", "1", "2"]

@@ -74,6 +74,7 @@ def test_stochastic_depth_does_not_hinder_a_resume(trained, tmp_path, monkeypatc
     assert tiny_runs.differences(got, tiny_runs.saved(trained("sdcl"))) == []
 
 
+@pytest.mark.slow
 def test_sdcl_starts_from_another_methods_transformer(trained, tmp_path):
     path = trained("pclhd") / "progressive" / "best_test.pth"
     words = ["--pretrained", str(path), *VIT, *FLAGS["sdcl"], "--stages", "intra", "--epochs", "1"]
