@@ -20,11 +20,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clustercontrast.data import pseudo_labels
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.run import Run
-from clustercontrast.methods import METHODS
+from clustercontrast.methods import METHODS, mmm
 from clustercontrast.options import parse
 from clustercontrast.training import TrainingData
 
@@ -57,6 +58,14 @@ def synthetic_features(data: TrainingData, width: int) -> tuple[torch.Tensor, to
     return tuple(0.98 * torch.nn.functional.normalize(f) for f in noisy)
 
 
+def leave_labels(folder: Path, data: TrainingData) -> None:
+    """The file that MMM's last stage reads."""
+    lists = data.visible.list, data.infrared.list
+    labels = tuple(images.identities for images in lists)
+    path = folder / mmm.Joint.name / pseudo_labels.FILE
+    pseudo_labels.save(path, lists, labels, synthetic_features(data, width=64))
+
+
 def time_stage(method: str, number: int, argv: list[str], device: torch.device, steps: int) -> dict:
     """Seconds per step and peak memory of one stage."""
     names = {m: [stage.name for stage in stages] for m, stages in METHODS.items()}
@@ -71,6 +80,7 @@ def time_stage(method: str, number: int, argv: list[str], device: torch.device, 
     for array in (data.visible, data.infrared):
         array.place(device)
     with tempfile.TemporaryDirectory() as folder:
+        leave_labels(Path(folder), data)
         run = Run(Path(folder), device, args.precision)
         stage = make(args, data, run)
         stage.setup()
@@ -117,7 +127,8 @@ def _peak(device: torch.device) -> float:
 def main() -> None:
     """Print a table of all combinations; keep it as JSON on request."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--methods", nargs="+", default=["adca", "pgm", "pclhd"])
+    alone = [name for name, stages in METHODS.items() if not any(s.reads for s in stages)]
+    parser.add_argument("--methods", nargs="+", choices=alone, default=["adca", "pgm", "pclhd"])
     parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--bn-groups", nargs="+", default=["1", "2", "4"])
     parser.add_argument("--recompute", action="store_true", help="also with --checkpoint-groups")
