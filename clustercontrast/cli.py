@@ -89,7 +89,8 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
         say(f"{wanted.folder} is prepared already")
         return
     with alone(wanted.folder, say):
-        wanted.write(args.workers)
+        if args.overwrite or not wanted.listed():  # another process may have written it, by now
+            wanted.write(args.workers)
     say(f"wrote {wanted.folder}")
 
 

@@ -83,29 +83,17 @@ def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None
     stages = _stages(options)
     own = [stage for stage in stages if not stage.reads]
     with alone(folder, results.say) if own else contextlib.nullcontext():
-        _train_stages(stages, own, dataset, options, folder, words)
-
-
-def _train_stages(
-    stages: Sequence[type[Stage]],
-    own: Sequence[type[Stage]],
-    dataset: str,
-    options: Options,
-    folder: Path,
-    words: str,
-) -> None:
-    """First the stages whose files several runs share, then the run's own."""
-    if own:
-        _check_config(options, folder, own)
-        if _is_finished(options, folder, own):
-            results.say(f"{folder}: trained and tested before, left as it is")
-            return
-    device = choose_device(options.device)
-    transfer = _transfer(dataset, options, device)
-    if transfer:
-        _make_shared([stage for stage in stages if stage.reads], transfer, words)
-    if own:
-        _train_own(own, dataset, options, folder, words, transfer)
+        if own:
+            _check_config(options, folder, own)
+            if _is_finished(options, folder, own):
+                results.say(f"{folder}: trained and tested before, left as it is")
+                return
+        device = choose_device(options.device)
+        transfer = _transfer(dataset, options, device)
+        if transfer:
+            _make_shared([stage for stage in stages if stage.reads], transfer, words)
+        if own:
+            _train_own(own, dataset, options, folder, words, transfer)
 
 
 def _transfer(dataset: str, options: Options, device: torch.device) -> TransferData | None:

@@ -7,8 +7,7 @@ import torch
 
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
-from clustercontrast.engine.stage import Stage
-from clustercontrast.files import UserError
+from clustercontrast.engine.stage import HANDED_OVER, Stage
 
 
 def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Run) -> None:
@@ -28,9 +27,10 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
             continue
         torch.manual_seed(args.seed)  # new layers draw their first weights from torch's generator
         stage.setup()
-        if stage.starts_from and args.start_from in ("test", "cycle", "last"):
-            _check_earlier(stage, options, run)
-            run.hand_over(stage, args.start_from)
+        if stage.starts_from and args.start_from in HANDED_OVER:
+            earlier = {origin.partition(".")[0] for origin in stage.starts_from.values()}
+            ends = {name: Stage(options.at(name), None, None).epochs[-1] for name in earlier}
+            run.hand_over(stage, args.start_from, ends)
         run.keep_start(stage)
         run.resume(stage)
         train(stage, run)
@@ -39,19 +39,3 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
 def last_epoch(stage: type[Stage], options: Any) -> int:
     """Number of the last epoch that a stage has under these options."""
     return stage(options.at(stage.name), None, None).epochs[-1]
-
-
-def _check_earlier(stage: Stage, options: Any, run: Run) -> None:
-    """Go on from a stage that has come to its end, not from one that was interrupted.
-
-    Raises:
-        UserError: it was.
-    """
-    for earlier in {origin.partition(".")[0] for origin in stage.starts_from.values()}:
-        epochs, reached = Stage(options.at(earlier), None, None).epochs, run.reached(earlier)
-        if reached is not None and reached < epochs[-1]:
-            raise UserError(
-                f"{run.folder / earlier} holds epoch {reached} of {epochs[-1]}, and {stage.name} "
-                f"starts from its end: run --stages {earlier} again, which goes on, or give "
-                "--start-from PATH"
-            )

@@ -5,7 +5,7 @@ import functools
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -77,20 +77,27 @@ class Run:
         state = checkpoint.last(self.folder / stage)
         return None if state is None else state["epoch"]
 
-    def hand_over(self, stage: Stage, source: str) -> None:
+    def hand_over(self, stage: Stage, source: str, ends: Mapping[str, int]) -> None:
         """Give a stage the weights of an earlier one, and the optimisers of the one it continues.
 
         Args:
             stage: receives weights for the networks of its ``starts_from``.
             source: "test" or "cycle" (the best model under that rule) or "last".
+            ends: last epoch of every earlier stage; one that was interrupted before is refused.
 
         Raises:
-            UserError: the earlier stage has saved no epoch in this run.
+            UserError: the earlier stage has not finished in this run.
         """
         read = functools.cache(lambda earlier: saved_model(self.folder / earlier, source))
         for name, origin in stage.starts_from.items():
             earlier, network = origin.split(".")
             model = read(earlier)
+            if model["reached"] < ends[earlier]:
+                raise UserError(
+                    f"{self.folder / earlier} holds epoch {model['reached']} of {ends[earlier]}, "
+                    f"and {stage.name} starts from its end: run --stages {earlier} again, which "
+                    "goes on, or give --start-from PATH"
+                )
             weights = model["companions"].get(network, model["weights"])
             stage.networks[name].load_state_dict(weights)
             self.log.say(f"{stage.name}.{name} starts from {earlier} ({source} model)")
@@ -279,7 +286,8 @@ def saved_model(folder: Path, which: str) -> dict:
 
     Returns:
         ``weights`` (state dict of the network that ``retrieval`` names), ``companions`` (name ->
-        state dict of other networks saved with it), ``epoch``, ``stage`` and ``about``.
+        state dict of other networks saved with it), ``epoch``, ``stage`` and ``about``; and
+        ``reached``, the stage's last saved epoch.
 
     Raises:
         UserError: the stage has not been trained in that folder.
@@ -292,12 +300,13 @@ def saved_model(folder: Path, which: str) -> dict:
         )
     if which != "last":
         file = folder / "start.pth" if which == "start" else checkpoint.best_file(folder, which)
-        return checkpoint.load(file)
+        return checkpoint.load(file) | {"reached": state["epoch"]}
     others = dict(state["networks"])
     weights = others.pop(state["retrieval"])
     return {key: state[key] for key in ("stage", "epoch", "retrieval", "about")} | {
         "weights": weights,
         "companions": others,
+        "reached": state["epoch"],
     }
 
 

@@ -10,6 +10,9 @@ from torch import nn
 
 from clustercontrast.engine.schedules import Schedule
 
+HANDED_OVER = ("test", "cycle", "last")
+"""Values of --start-from that name a model of the run's own earlier stage."""
+
 Terms = dict[str, tuple[float, torch.Tensor]]
 
 
@@ -72,8 +75,13 @@ class Stage:
 
     @property
     def iterations(self) -> int:
-        """Batches of an epoch: ``--iters``; what 0 stands for is the stage's to say."""
-        return self.args.iters
+        """Batches of an epoch: ``--iters``, or, where that is 0, one pass over the images."""
+        return self.args.iters or -(-self.images_of_a_pass // self.args.batch_size)
+
+    @property
+    def images_of_a_pass(self) -> int:
+        """How many images ``--iters 0`` shows, ``--batch-size`` at a time."""
+        raise NotImplementedError
 
     def is_finished(self) -> bool:
         """Whether the run holds all that the stage makes."""

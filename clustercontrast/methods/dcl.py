@@ -30,7 +30,7 @@ from clustercontrast.data.augment import View
 from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
 from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
-from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
 from clustercontrast.evaluation.diagnostics import (
     clustering_quality,
     joint_quality,
@@ -121,7 +121,7 @@ class Intra(Stage):
         """First weights of the encoder; a later stage may take them from an earlier one instead."""
         source = self.args.pretrained
         if self.starts_from and self.args.start_from != "pretrained":
-            if self.args.start_from in ("test", "cycle", "last"):
+            if self.args.start_from in HANDED_OVER:
                 return  # the pipeline hands them over
             source = self.args.start_from
         report = weights.start(self.encoder, source)
@@ -241,9 +241,9 @@ class Intra(Stage):
         return labelled_batches(self.plans(), self.run.generator, self.iterations)
 
     @property
-    def iterations(self) -> int:
-        """Batches of an epoch; with --iters 0 one pass over the infrared images."""
-        return self.args.iters or -(-len(self.data.infrared) // self.args.batch_size)
+    def images_of_a_pass(self) -> int:
+        """All infrared images."""
+        return len(self.data.infrared)
 
     def plans(self) -> dict[str, StreamPlan]:
         """How to make a stream of batches of every list of labels noted for the epoch."""

@@ -252,7 +252,7 @@ def test_hand_over_takes_the_named_model(tmp_path):
     for which, expected in (("test", best), ("last", final)):
         stage = Second(ToyOptions().at("second"), None, run)
         stage.setup()
-        run.hand_over(stage, which)
+        run.hand_over(stage, which, {"toy": 1})
         state = stage.net.state_dict()
         assert all(torch.equal(state[name], expected["weights"][name]) for name in state)
 

@@ -139,9 +139,9 @@ class AuxiliaryLabels(Stage):
         return epochs if self.args.label_method in TRAINED else epochs[:1]
 
     @property
-    def iterations(self) -> int:
-        """Batches of an epoch; with --iters 0 one pass over the source images."""
-        return self.args.iters or -(-len(self.data.source) // self.args.batch_size)
+    def images_of_a_pass(self) -> int:
+        """All source images."""
+        return len(self.data.source)
 
     @property
     def parts(self) -> int:

@@ -148,9 +148,9 @@ class Diffusion(Stage):
         self._preview(epoch)
 
     @property
-    def iterations(self) -> int:
-        """Batches of an epoch; with --iters 0 one pass over the images that are trained on."""
-        return self.args.iters or -(-len(self.training) // self.args.batch_size)
+    def images_of_a_pass(self) -> int:
+        """Those that are trained on."""
+        return len(self.training)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         pixels = batch.images.images

@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from clustercontrast.data.batches import Batch
+from clustercontrast.engine.stage import HANDED_OVER
 from clustercontrast.files import UserError
-from clustercontrast.methods.cmam.selftrain import HANDED_OVER, Labels, SelfTrain
+from clustercontrast.methods.cmam.selftrain import Labels, SelfTrain
 
 
 class Finetune(SelfTrain):

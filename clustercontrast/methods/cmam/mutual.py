@@ -96,11 +96,12 @@ class Mutual(Stage):
         """Both networks, with their first weights."""
         self.run.log.say(readings.said(self.name, self.args))
         check_batch_size(self.args.batch_size, self.args.num_instances)
+        source = self.first_weights()
+        held = weights.networks(Path(source)) if source and Path(source).is_file() else {}
         for name in self.names:
             network = self.add(name, build_network(self.args))
-            source = self.first_weights()
             if source is not None:
-                report = _start(network, name, source) or "random weights, as asked for"
+                report = _start(network, name, source, held) or "random weights, as asked for"
                 self.run.log.say(f"{self.name}.{name}: {report}")
 
     def first_weights(self) -> str | None:
@@ -244,13 +245,20 @@ class Mutual(Stage):
                     part.requires_grad_(step >= self.args.freeze_iterations)
 
 
-def _start(network: nn.Module, name: str, source: str) -> object:
+def _start(
+    network: nn.Module, name: str, source: str, held: Mapping[str, weights.State]
+) -> weights.LoadReport | None:
     """First weights of one of both networks, from a file of the two of them or of any one.
+
+    Args:
+        network: gets them.
+        name: "joint" or "gray".
+        source: value of ``--pretrained`` or ``--start-from``.
+        held: networks that it names, if it is a checkpoint of this project.
 
     Raises:
         UserError: a checkpoint of CMAM-UDA without this network.
     """
-    held = weights.networks(Path(source)) if Path(source).is_file() else {}
     if name in held:
         return weights.load(network, held[name], source)
     for other in held.keys() & NETWORKS["both"]:

@@ -80,10 +80,9 @@ class Pretrain(Mutual):
     # --- set-up ---
 
     @property
-    def iterations(self) -> int:
-        """Batches of an epoch; with --iters 0 one pass over the labelled source images."""
-        a = self.args
-        return a.iters or -(-np.count_nonzero(self.source_labels >= 0) // a.batch_size)
+    def images_of_a_pass(self) -> int:
+        """Source images with a label."""
+        return np.count_nonzero(self.source_labels >= 0)
 
     @property
     def _second_phase(self) -> int:

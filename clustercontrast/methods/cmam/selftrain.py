@@ -18,13 +18,12 @@ from clustercontrast.clustering.kmeans import KMeans, kmeans
 from clustercontrast.data.batches import Batch, TwinPlan, twin_batches
 from clustercontrast.data.sampler import ClassBatches
 from clustercontrast.engine.schedules import warm_flat_cosine
-from clustercontrast.engine.stage import Terms
+from clustercontrast.engine.stage import HANDED_OVER, Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
 from clustercontrast.files import UserError
 from clustercontrast.memory import ProxyMemory
 from clustercontrast.methods.cmam.mutual import Mutual, Relation, View, streams_of, visible_input
 
-HANDED_OVER = ("test", "cycle", "last")
 Labels = tuple[np.ndarray, np.ndarray]
 
 
@@ -164,10 +163,9 @@ class SelfTrain(Mutual):
     # --- batches and views ---
 
     @property
-    def iterations(self) -> int:
-        """Iterations between two refreshes; --iters 0 is one pass over the images."""
-        images = len(self.data.visible) + len(self.data.infrared)
-        return self.args.iters or -(-images // (2 * self.args.batch_size))
+    def images_of_a_pass(self) -> int:
+        """Half of all, rounded up: a batch has as many visible as infrared images."""
+        return -(-(len(self.data.visible) + len(self.data.infrared)) // 2)
 
     def batches(self, labels: Labels) -> Iterator[Batch]:
         """P classes with K images per modality; visible images come with their fakes."""
