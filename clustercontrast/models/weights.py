@@ -119,10 +119,11 @@ def _tensors(content: dict) -> State:
 def networks(path: Path) -> dict[str, State]:
     """Networks that a checkpoint of this project holds, by name; none in any other file."""
     content = read_checkpoint(path)
-    if "retrieval" not in content:
+    if "networks" in content:  # last.pth of a stage
+        return content["networks"]
+    if "companions" not in content:
         return {}
-    own = {content["retrieval"]: content.get("weights")}  # of a best model, beside its companions
-    return content.get("networks") or own | content["companions"]
+    return {content["retrieval"]: content["weights"]} | content["companions"]  # a best model
 
 
 def about(path: Path) -> dict:

@@ -155,6 +155,20 @@ def test_stages_without_a_network_for_matching_are_named(tmp_path):
         weights.read(tmp_path / "last.pth")
 
 
+def test_networks_of_a_file_by_name(tmp_path):
+    last = {"retrieval": "joint", "networks": {"joint": {"a": 1}, "gray": {"a": 2}}}
+    best = {"retrieval": "joint", "weights": {"a": 1}, "companions": {"gray": {"a": 2}}}
+    trained_nothing = {"retrieval": None, "networks": {}}  # --label-method import
+    for content, expected in (
+        (last, last["networks"]),
+        (best, last["networks"]),
+        (trained_nothing, {}),
+        ({"state_dict": {}}, {}),
+    ):
+        torch.save(content, tmp_path / "file.pth")
+        assert weights.networks(tmp_path / "file.pth") == expected
+
+
 def test_a_single_tensor_is_no_checkpoint(tmp_path):
     with pytest.raises(UserError, match="holds a Tensor"):
         weights.read(save(tmp_path / "tensor.pth", torch.ones(2)))
