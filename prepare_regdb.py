@@ -6,7 +6,7 @@ The dataset is expected in its official layout: Visible, Thermal and idx in DATA
 folder serves all ten trials.
 """
 
-from clustercontrast.cli import prepare
+from clustercontrast.commands.cli import prepare
 
 if __name__ == "__main__":
     prepare("regdb")

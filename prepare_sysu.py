@@ -5,7 +5,7 @@
 The dataset is expected in its official layout: cam1 ... cam6 and exp/ in DATA_DIR.
 """
 
-from clustercontrast.cli import prepare
+from clustercontrast.commands.cli import prepare
 
 if __name__ == "__main__":
     prepare("sysu")

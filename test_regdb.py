@@ -7,7 +7,7 @@
 A model is refused on any trial but its own: it was trained on people of the others' test parts.
 """
 
-from clustercontrast.cli import test
+from clustercontrast.commands.cli import test
 
 if __name__ == "__main__":
     test("regdb")

@@ -6,7 +6,7 @@
 The run's table, its JSON and Markdown forms and its curves are written into the run's folder.
 """
 
-from clustercontrast.cli import test
+from clustercontrast.commands.cli import test
 
 if __name__ == "__main__":
     test("sysu")

@@ -9,7 +9,7 @@ clustercontrast/methods/<method>.py.  The same command skips finished trials and
 was interrupted.
 """
 
-from clustercontrast.cli import train
+from clustercontrast.commands.cli import train
 
 if __name__ == "__main__":
     train("regdb")

@@ -9,7 +9,7 @@ Defaults: clustercontrast/recipes.py.  Flags: clustercontrast/options.py.  Metho
 clustercontrast/methods/<method>.py.  The same command resumes an interrupted run.
 """
 
-from clustercontrast.cli import train
+from clustercontrast.commands.cli import train
 
 if __name__ == "__main__":
     train("sysu")

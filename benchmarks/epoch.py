@@ -14,7 +14,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from clustercontrast.cli import prepare, train
+from clustercontrast.commands.cli import prepare, train
 from clustercontrast.rendering.layouts import SIZES, render_sysu
 
 SMALL = "--height 64 --width 32"

@@ -19,7 +19,7 @@ from clustercontrast.generation.edm import denoised, draw_noise_levels
 from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 PAPER = "paper, RTX 3090: 0.47 s per image, 1.16 s per training iteration of 32 images"
 

@@ -20,14 +20,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from clustercontrast.commands.training import TrainingData
 from clustercontrast.data import pseudo_labels
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.run import Run
 from clustercontrast.methods import METHODS, mmm
-from clustercontrast.options import parse
-from clustercontrast.training import TrainingData
+from clustercontrast.settings.options import parse
 
 IDENTITIES, PER_IDENTITY = 64, 20
 

@@ -7,11 +7,10 @@ that the scripts <action>_sysu.py and <action>_regdb.py in the root of the repos
 import sys
 from collections.abc import Sequence
 
-from clustercontrast import cli
-from clustercontrast.files import UserError
-from clustercontrast.flags import OneLineParser
-from clustercontrast.preparation import READERS
-from clustercontrast.results import say
+from clustercontrast.commands import cli
+from clustercontrast.data.preparation import READERS
+from clustercontrast.files import UserError, say
+from clustercontrast.settings.flags import OneLineParser
 
 ACTIONS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
 HELP = "--help lists the datasets"

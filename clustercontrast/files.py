@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and the one exception a user can cause.
+"""Files written whole or not at all, a line for the user, and the one exception a user can cause.
 
 Every result of a run goes through ``atomic``: the name appears only when the content is complete,
 so an interrupted or failed write never damages what was there before.
@@ -8,6 +8,7 @@ import contextlib
 import errno
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
@@ -104,3 +105,9 @@ def read_json(path: Path) -> object:
         raise UserError(f"{path} does not exist") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is damaged ({error}): delete it and make it again") from error
+
+
+def say(line: str) -> None:
+    """A line for the user."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()

@@ -15,7 +15,7 @@ from official import assert_checksum, filled_encoder, tensors
 from clustercontrast import methods
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.models.weights import our_name
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 LOSS, CHECKSUM = 1e-7, 1e-6  # manifest, float64
 

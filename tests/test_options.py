@@ -6,17 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from clustercontrast import options as options_module
-from clustercontrast import recipes
+from clustercontrast.data.preparation import READERS
 from clustercontrast.files import UserError
-from clustercontrast.flags import REJECTED, add_flags
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import BODIES
-from clustercontrast.options import FOLLOWS, RESNETS, RUN_ONLY, parse
-from clustercontrast.preparation import READERS
-from clustercontrast.recipes import RECIPES, UNUSED, matching, variants
+from clustercontrast.settings import options as options_module
+from clustercontrast.settings import recipes
+from clustercontrast.settings.flags import REJECTED, add_flags
+from clustercontrast.settings.options import FOLLOWS, RESNETS, RUN_ONLY, parse
+from clustercontrast.settings.recipes import RECIPES, UNUSED, matching, variants
 
-PACKAGE = Path(options_module.__file__).parent
+PACKAGE = Path(options_module.__file__).parents[1]
 STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
 OFFICIAL = ("pgm", "pclhd", "adca", "rpnr", "pca")
 
@@ -59,7 +59,7 @@ def test_every_flag_is_read_somewhere():
 
 
 def test_no_default_stands_with_the_flags():
-    tree = ast.parse((PACKAGE / "flags.py").read_text(encoding="utf-8"))
+    tree = ast.parse((PACKAGE / "settings/flags.py").read_text(encoding="utf-8"))
     function = next(n for n in ast.walk(tree) if getattr(n, "name", "") == "add_flags")
     keywords = {k.arg for n in ast.walk(function) if isinstance(n, ast.Call) for k in n.keywords}
     assert "default" not in keywords

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clustercontrast import preparation
+from clustercontrast.data import preparation
 from clustercontrast.data.images import command_of
+from clustercontrast.data.preparation import ensure
 from clustercontrast.data.samples import ImageList, Listing
 from clustercontrast.files import UserError
-from clustercontrast.preparation import ensure
 
 SIZE = (12, 6)
 READS = []

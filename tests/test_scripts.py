@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 from clustercontrast.methods import METHODS
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("*.py"))
@@ -28,7 +28,8 @@ def test_there_is_something_to_test():
 def test_scripts_are_thin(script):
     """A root script calls one command with its dataset, which the same words in its name say."""
     action, dataset = script.stem.split("_")
-    call = f'from clustercontrast.cli import {action}\n\nif __name__ == "__main__":\n    {action}'
+    start = f"from clustercontrast.commands.cli import {action}"
+    call = f'{start}\n\nif __name__ == "__main__":\n    {action}'
     assert f'{call}("{dataset}")\n' in script.read_text()
 
 

@@ -12,7 +12,7 @@ from clustercontrast.data.source_labels import FILE, save_labels
 from clustercontrast.engine.run import Run
 from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.methods import METHODS
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 PEOPLE, SHOTS, SIZE, SMALL = 6, 6, (32, 16), (16, 8)
 FLAGS = [

@@ -16,17 +16,17 @@ import pytest
 import torch
 from torch import nn
 
-from clustercontrast import cli, training
+from clustercontrast.commands import cli, training
 from clustercontrast.data.images import open_prepared
+from clustercontrast.data.preparation import SOURCES
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import Stage
 from clustercontrast.methods import METHODS, dcl
 from clustercontrast.models import weights
-from clustercontrast.options import parse
-from clustercontrast.preparation import SOURCES
 from clustercontrast.rendering.layouts import SIZES, render_sysu
 from clustercontrast.rendering.market import MARKET_SIZES, render_market
 from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
+from clustercontrast.settings.options import parse
 
 SIZE = ["--height", "32", "--width", "16"]
 SCHEDULE = ["--epochs", "2", "--iters", "2"]

@@ -8,9 +8,9 @@ from torch import nn
 
 from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.diagnostics import cycle_consistency
+from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import Search, score
-from clustercontrast.features import extract
 
 Searches = Mapping[str, Sequence[Search]]
 

@@ -36,10 +36,10 @@ from clustercontrast.evaluation.diagnostics import (
     joint_quality,
     match_accuracy,
 )
-from clustercontrast.features import extract
+from clustercontrast.evaluation.features import extract
 from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
-from clustercontrast.memory import ClusterMemory, HybridMemory
+from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 from clustercontrast.models import weights
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT

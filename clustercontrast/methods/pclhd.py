@@ -28,7 +28,7 @@ import torch
 
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
-from clustercontrast.memory import DynamicMemory, draw_members, instance_rows
+from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
 from clustercontrast.methods import dcl
 from clustercontrast.models.momentum import MomentumEncoder
 

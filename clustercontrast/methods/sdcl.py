@@ -34,7 +34,8 @@ from clustercontrast.data.batches import Batch, Stream
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Terms
 from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbours
-from clustercontrast.memory import ClusterMemory, InstanceMemory
+from clustercontrast.memories.cluster import ClusterMemory
+from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods import dcl
 
 MODALITIES = "visible", "infrared"

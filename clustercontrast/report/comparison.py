@@ -37,8 +37,8 @@ class Tested:
     Attributes:
         about: method, dataset, name, rendered, and what else its report says of it; the trial is
             None for a mean over trials.
-        results: rows as :func:`clustercontrast.results.run_results` makes them, averaged over the
-            trials where there are trials.
+        results: rows of :func:`clustercontrast.commands.results.run_results`, averaged over
+            the trials where there are trials.
     """
 
     about: Mapping[str, Any]

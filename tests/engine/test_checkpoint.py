@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast import cli, results
+from clustercontrast.commands import cli, results
 from clustercontrast.engine import checkpoint
 from clustercontrast.files import UserError
 

@@ -5,7 +5,8 @@ import itertools
 import pytest
 import tiny_runs
 
-from clustercontrast import cli, methods, results, training
+from clustercontrast import methods
+from clustercontrast.commands import cli, results, training
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.log import Log
 from clustercontrast.engine.run import Run

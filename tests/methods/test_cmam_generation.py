@@ -13,6 +13,7 @@ import tiny_runs
 import torch
 from PIL import Image
 
+from clustercontrast.commands.transfer import places
 from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
@@ -21,7 +22,6 @@ from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels
 from clustercontrast.methods.cmam.diffusion import Diffusion, build_generator, draw_images, edges_of
 from clustercontrast.methods.cmam.generation import Generation, shard_of
-from clustercontrast.transfer import places
 
 COUNT = tiny_cmam.PEOPLE * tiny_cmam.SHOTS
 

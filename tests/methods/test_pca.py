@@ -9,14 +9,14 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast import cli
 from clustercontrast.clustering.jaccard import balanced_jaccard, jaccard
+from clustercontrast.commands import cli
 from clustercontrast.engine.loop import take_step
 from clustercontrast.engine.run import saved_model
-from clustercontrast.memory import ClusterMemory
+from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.methods import METHODS, dcl
 from clustercontrast.methods.pca import Adversarial, Invariant
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 CLASSIFIER = "modality_classifier"
 
@@ -241,7 +241,7 @@ def test_on_regdb_the_first_stage_may_win(make, tmp_path, monkeypatch):
     def rated(stage, *_):
         return dict.fromkeys(("rank1", "mAP", "mINP", "cycle"), next(scores))
 
-    monkeypatch.setattr("clustercontrast.training._scores", rated)
+    monkeypatch.setattr("clustercontrast.commands.training._scores", rated)
     folder = train(tmp_path, on="regdb") / "trial1"
     best = saved_model(folder / "invariant", "test")
     first = saved_model(folder / "intra", "test")

@@ -6,7 +6,7 @@ import tiny_runs
 import torch
 import torch.nn.functional as F
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 from clustercontrast.engine.loop import take_step
 from clustercontrast.methods import sdcl
 from clustercontrast.methods.sdcl import Agreed, Collaborative, halves

@@ -12,11 +12,12 @@ from official_steps import LOSS, check_step, optimiser_of, recorded, stream
 
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.schedules import step_decay
-from clustercontrast.memory import ClusterMemory, InstanceMemory
+from clustercontrast.memories.cluster import ClusterMemory
+from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods import METHODS, sdcl
 from clustercontrast.models.vision_transformer import TwoStreamViT
 from clustercontrast.models.vit_weights import our_name
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 FILES = [f for f in golden_set.files_b("sdcl") if "/traj_" in f]
 TERMS = {  # official name -> ours; the official neighbour losses hold their inner weights

@@ -18,11 +18,11 @@ from official import assert_checksum, filled_encoder, matrix_convolution, tensor
 from clustercontrast import methods
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.schedules import step_decay
-from clustercontrast.memory import DynamicMemory
+from clustercontrast.memories.dynamic import DynamicMemory
 from clustercontrast.methods import pclhd, pgm
 from clustercontrast.models.momentum import MomentumEncoder
 from clustercontrast.models.weights import our_name
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 FILES = golden_set.files("trajectories")
 TOLERANCE = 1e-7  # float64 with float32-rounded momentum, manifest

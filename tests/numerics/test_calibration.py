@@ -22,7 +22,7 @@ from clustercontrast.clustering.calibration import (
     reliable_prototypes,
 )
 from clustercontrast.clustering.centroids import centroids
-from clustercontrast.memory import ClusterMemory, HybridMemory
+from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 from clustercontrast.methods.rpnr import Robust
 
 FILES = [file for file in golden_set.files_b("rpnr") if "epoch_block" in file]

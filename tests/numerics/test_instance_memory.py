@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbours
-from clustercontrast.memory import ClusterMemory, InstanceMemory
+from clustercontrast.memories.cluster import ClusterMemory
+from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods import METHODS, sdcl
-from clustercontrast.options import parse
+from clustercontrast.settings.options import parse
 
 MEMORY = "sdcl/instance_memory.npz"
 LOSSES = [f for f in golden_set.files_b("sdcl") if "/losses_" in f]

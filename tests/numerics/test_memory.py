@@ -8,18 +8,10 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustercontrast.memory import (
-    ClusterMemory,
-    DynamicMemory,
-    HybridMemory,
-    cross_entropy,
-    draw_members,
-    hard_update,
-    hybrid_update,
-    instance_rows,
-    sequential_update,
-)
-from clustercontrast.memory import Momentum as MemoryMomentum
+from clustercontrast.memories.cluster import ClusterMemory, HybridMemory, cross_entropy
+from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
+from clustercontrast.memories.rows import Momentum as MemoryMomentum
+from clustercontrast.memories.rows import hard_update, hybrid_update, sequential_update
 
 VECTORS = golden_set.load("memory/memory.npz")
 PARAMETERS = golden_set.entry("memory/memory.npz")["parameters"]

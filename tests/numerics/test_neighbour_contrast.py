@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbours
-from clustercontrast.memory import InstanceMemory
+from clustercontrast.memories.instance import InstanceMemory
 
 FILES = [f for f in golden_set.files_b("sdcl") if "/losses_" in f]
 MODALITIES = "rgb", "ir"

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.losses.neighbours import relation_contrast
-from clustercontrast.memory import ClusterMemory, HybridMemory
+from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 
 NRL, MEMORY = "rpnr/nrl_rcloss.npz", "rpnr/memory_losses.npz"
 VECTORS, MEMORY_VECTORS = golden_set.load(NRL), golden_set.load(MEMORY)

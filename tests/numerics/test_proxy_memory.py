@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.memory import ProxyMemory
+from clustercontrast.memories.proxy import ProxyMemory
 
 
 def draw(seed, *shape):

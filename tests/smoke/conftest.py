@@ -3,7 +3,7 @@
 import pytest
 import tiny_runs
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 
 RUNS = {  # name -> method, flags
     "pclhd": ("pclhd", []),

@@ -11,7 +11,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 from clustercontrast.data import images
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 

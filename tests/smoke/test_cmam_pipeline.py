@@ -17,7 +17,7 @@ import tiny_runs
 import torch
 from PIL import Image
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.run import Run
 from clustercontrast.generation.fake_infrared import FakeSet

@@ -11,7 +11,7 @@ import tiny_runs
 import torch
 from PIL import Image
 
-from clustercontrast import cli, results
+from clustercontrast.commands import cli, results
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights

@@ -8,8 +8,8 @@ import tiny_runs
 
 from clustercontrast.__main__ import main
 from clustercontrast.data.images import open_prepared
+from clustercontrast.data.preparation import READERS
 from clustercontrast.evaluation.protocols import DIRECTIONS
-from clustercontrast.preparation import READERS
 from clustercontrast.rendering.manifests import (
     LLCM_SIZES,
     SYSU02_SIZES,

@@ -11,7 +11,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240

@@ -6,7 +6,7 @@ import tiny_runs
 import torch
 from official import official_shapes
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 from clustercontrast.models.weights import our_name
 
 

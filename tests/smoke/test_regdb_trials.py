@@ -11,7 +11,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast import cli, results
+from clustercontrast.commands import cli, results
 from clustercontrast.engine.run import Run
 from clustercontrast.report.tables import METRICS
 

@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny_runs
 
-from clustercontrast import results, sweep
+from clustercontrast.commands import results, sweep
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
 from clustercontrast.report.__main__ import main as report

@@ -6,7 +6,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast import cli
+from clustercontrast.commands import cli
 from clustercontrast.engine.run import Run
 from clustercontrast.models import weights
 from clustercontrast.models.vision_transformer import TwoStreamViT

@@ -21,7 +21,7 @@ from clustercontrast.engine.schedules import warm_flat_cosine
 from clustercontrast.engine.stage import HANDED_OVER, Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
 from clustercontrast.files import UserError
-from clustercontrast.memory import ProxyMemory
+from clustercontrast.memories.proxy import ProxyMemory
 from clustercontrast.methods.cmam.mutual import Mutual, Relation, View, streams_of, visible_input
 
 Labels = tuple[np.ndarray, np.ndarray]

@@ -16,11 +16,11 @@ import torch
 
 from clustercontrast.data import folder, market
 from clustercontrast.data.images import ImageArray, Prepared
+from clustercontrast.data.preparation import ensure
 from clustercontrast.data.samples import Listing
 from clustercontrast.engine.stage import Stage
 from clustercontrast.files import UserError
-from clustercontrast.options import Options
-from clustercontrast.preparation import ensure
+from clustercontrast.settings.options import Options
 
 
 class TransferData:

@@ -1,6 +1,6 @@
 """Every flag, once: its name, its kind, its help.
 
-No default stands here: they are in :mod:`clustercontrast.recipes`.
+No default stands here: they are in :mod:`clustercontrast.settings.recipes`.
 """
 
 import argparse

@@ -1,6 +1,5 @@
 """Tests of saved models: every model of a run searched for the dataset's test people, reported."""
 
-import sys
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, retrieve
-from clustercontrast.files import UserError, atomic, read_json, write_json
+from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
@@ -359,9 +358,3 @@ def _say_last_line(found: Sequence[Mapping[str, Any]], dataset: str) -> None:
         f"cross-modality mAP: chance {shown['chance']:.2f}, untrained {shown['untrained']:.2f}, "
         f"trained {shown['last']:.2f} (percent)"
     )
-
-
-def say(line: str) -> None:
-    """A line for the user."""
-    sys.stdout.write(line + "\n")
-    sys.stdout.flush()

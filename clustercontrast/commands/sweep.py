@@ -17,15 +17,14 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from clustercontrast.cli import command
-from clustercontrast.files import UserError, atomic, write_json
-from clustercontrast.flags import OneLineParser
+from clustercontrast.commands.cli import command
+from clustercontrast.commands.training import run_folder, train_runs
+from clustercontrast.data.preparation import READERS
+from clustercontrast.files import UserError, atomic, say, write_json
 from clustercontrast.methods import METHODS
-from clustercontrast.options import parse
-from clustercontrast.preparation import READERS
 from clustercontrast.report.comparison import grid_table
-from clustercontrast.results import say
-from clustercontrast.training import run_folder, train_runs
+from clustercontrast.settings.flags import OneLineParser
+from clustercontrast.settings.options import parse
 
 Cell = dict[str, str]
 """Flag -> value of one run, in the order of the grid."""
@@ -131,7 +130,3 @@ def _report(args: Namespace, done: dict[Path, Cell]) -> None:
     write_json(place / f"{args.name}.json", table.json())
     say(table.text())
     say(f"written to {place}: {args.name}.txt, {args.name}.md, {args.name}.json")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """The command line of training: per-stage values, and where each value comes from.
 
-Flags are in :mod:`clustercontrast.flags`, defaults in :mod:`clustercontrast.recipes`.  A method
-knows the flags that its recipe rows name; giving it another is an error, so that no flag is
-silently ignored.
+Flags are in :mod:`clustercontrast.settings.flags`, defaults in
+:mod:`clustercontrast.settings.recipes`.  A method knows the flags that its recipe rows name; giving
+it another is an error, so that no flag is silently ignored.
 """
 
 import argparse
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from clustercontrast.files import UserError
-from clustercontrast.flags import REJECTED, OneLineParser, Reject, add_flags
-from clustercontrast.recipes import RECIPES, UNUSED, matching, variants
+from clustercontrast.settings.flags import REJECTED, OneLineParser, Reject, add_flags
+from clustercontrast.settings.recipes import RECIPES, UNUSED, matching, variants
 
 # A flag whose value is None takes this one's.
 FOLLOWS = {

@@ -14,8 +14,7 @@ from clustercontrast.data import llcm, market, regdb, sysu, sysu02
 from clustercontrast.data.images import Prepared, open_prepared, prepare
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, verify_counts
-from clustercontrast.files import UserError, alone
-from clustercontrast.results import say
+from clustercontrast.files import UserError, alone, say
 
 READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
 """Datasets that methods are trained and tested on."""

@@ -11,19 +11,19 @@ from typing import NoReturn
 
 import torch
 
-from clustercontrast import results
+from clustercontrast.commands import results
+from clustercontrast.commands.results import Evaluation
+from clustercontrast.commands.training import train_runs
 from clustercontrast.data.images import cache_folder, open_sized
+from clustercontrast.data.preparation import READERS, Preparation
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import images_per_camera
 from clustercontrast.engine.run import choose_device
-from clustercontrast.files import UserError, alone, read_json, write_error
-from clustercontrast.flags import OneLineParser, count, draws, number
+from clustercontrast.files import UserError, alone, read_json, say, write_error
 from clustercontrast.models import weights
-from clustercontrast.preparation import READERS, Preparation
-from clustercontrast.recipes import RECIPES
 from clustercontrast.report.tables import results_table
-from clustercontrast.results import Evaluation, say
-from clustercontrast.training import train_runs
+from clustercontrast.settings.flags import OneLineParser, count, draws, number
+from clustercontrast.settings.recipes import RECIPES
 
 
 def command(action: Callable[[], None]) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 import clustercontrast
-from clustercontrast import results
+from clustercontrast.commands import results
+from clustercontrast.commands.transfer import TransferData, basis_of, places
 from clustercontrast.data.images import ImageArray, command_of, open_sized
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine import checkpoint
@@ -22,15 +23,14 @@ from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.stage import Stage
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
 from clustercontrast.evaluation.scoring import retrieve, training_cycle
-from clustercontrast.files import UserError, alone, read_json, write_json
+from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.generation import Generation, shard_of
 from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
 from clustercontrast.models import weights
-from clustercontrast.options import Options, parse
-from clustercontrast.recipes import RECIPES
 from clustercontrast.report import times
-from clustercontrast.transfer import TransferData, basis_of, places
+from clustercontrast.settings.options import Options, parse
+from clustercontrast.settings.recipes import RECIPES
 
 
 @dataclass(frozen=True)
@@ -82,11 +82,11 @@ def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None
     """Train and report one model, of a dataset or of one trial of it."""
     stages = _stages(options)
     own = [stage for stage in stages if not stage.reads]
-    with alone(folder, results.say) if own else contextlib.nullcontext():
+    with alone(folder, say) if own else contextlib.nullcontext():
         if own:
             _check_config(options, folder, own)
             if _is_finished(options, folder, own):
-                results.say(f"{folder}: trained and tested before, left as it is")
+                say(f"{folder}: trained and tested before, left as it is")
                 return
         device = choose_device(options.device)
         transfer = _transfer(dataset, options, device)
@@ -118,7 +118,7 @@ def _make_shared(stages: Sequence[type[Stage]], data: TransferData, words: str) 
         )
     for stage in stages:
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
-        with alone(folder, results.say):  # another command may want the same files just now
+        with alone(folder, say):  # another command may want the same files just now
             run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
             basis = basis_of(stage, data.dataset, options)
             write_json(folder / "config.json", {"command": words, "basis": basis})
@@ -182,7 +182,7 @@ def _report_times(options: Options, folder: Path, data: TransferData) -> None:
     counts = {"described": trained * networks, "tested": tested}
     done = times.works(accounts, counts)
     times.write(done, folder)
-    results.say(times.text(done))
+    say(times.text(done))
 
 
 def _run_stages(

@@ -1,0 +1,1 @@
+"""What can be called: prepare, train, test, report, sweep."""

@@ -1,0 +1,1 @@
+"""Memories: rows that features are contrasted with."""

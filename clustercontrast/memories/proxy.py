@@ -1,0 +1,77 @@
+"""Proxies of classes that move when told to, after the step of the optimiser (CMAM-UDA V-B)."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from clustercontrast.memories.rows import Momentum, full_precision, sequential_update, wide
+
+Groups = Sequence[tuple[torch.Tensor, torch.Tensor]]
+
+
+class ProxyMemory:
+    """One proxy per class, shared by both modalities of a model (CMAM V-B; cmam.md 7.3).
+
+    Unlike the memories above it moves when told to, after the optimiser's step.
+
+    Args:
+        proxies: (C, d) class means, stored as unit rows; a class without images may be 0.
+        momentum: μ, weight of the old row (A18).
+        update: "batch_mean" – one step per class, to the mean of the modalities' means – or
+            "sequential" – one step per sample, in the order given (A17).
+    """
+
+    def __init__(self, proxies: torch.Tensor, momentum: float, update: str = "batch_mean") -> None:
+        self.rows = F.normalize(wide(proxies.detach()))
+        self._momentum = Momentum(momentum, is_tensor=False)
+        self._moved = PROXY_UPDATES[update]
+
+    def cosines(self, features: torch.Tensor) -> torch.Tensor:
+        """Cosines (B, C) of features (B, d), not normalised; no gradient reaches the rows."""
+        with full_precision(features):
+            return F.normalize(wide(features)) @ self.rows.T
+
+    @torch.no_grad()
+    def update(self, groups: Groups) -> None:
+        """Move the rows of the classes of a batch: v_c <- norm(μ v_c + (1 - μ) u_c).
+
+        Args:
+            groups: features (n, d), not normalised, and labels (n,) int64 of every modality.
+        """
+        with full_precision(self.rows):
+            groups = [(F.normalize(wide(features)), labels) for features, labels in groups]
+            self.rows = self._moved(self.rows, groups, self._momentum)
+
+
+def batch_mean_update(rows: torch.Tensor, groups: Groups, momentum: Momentum) -> torch.Tensor:
+    """One step per class to u_c, the mean of the means of the groups that have the class.
+
+    Args:
+        rows: (C, d) unit rows; not written.
+        groups: unit features (n, d) and labels (n,) of every modality; their order is of no matter.
+        momentum: μ.
+
+    Returns:
+        (C, d); rows of other classes as they were.
+    """
+    clusters = torch.cat([labels for _, labels in groups]).unique()
+    means = torch.zeros_like(rows[clusters])
+    present = torch.zeros_like(means[:, :1])
+    for queries, labels in groups:
+        members = (labels == clusters[:, None]).to(queries.dtype)  # (U, n)
+        counts = members.sum(1, keepdim=True)
+        means += members @ queries / counts.clamp(min=1)
+        present += counts > 0
+    rows = rows.clone()
+    rows[clusters] = momentum.blend(rows[clusters], means / present)
+    return rows
+
+
+def one_by_one_update(rows: torch.Tensor, groups: Groups, momentum: Momentum) -> torch.Tensor:
+    """One step per sample, group after group: ``sequential_update`` of all of them."""
+    queries, labels = map(torch.cat, zip(*groups, strict=True))
+    return sequential_update(rows, queries, labels, momentum)
+
+
+PROXY_UPDATES = {"batch_mean": batch_mean_update, "sequential": one_by_one_update}

@@ -1,0 +1,1 @@
+"""The door of python -m clustercontrast.sweep; see :mod:`clustercontrast.commands.sweep`."""
