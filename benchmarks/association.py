@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.association.choice import ASSOCIATIONS, Clusters, match
+from clustercontrast.association.choice import ASSOCIATIONS, Clusters, associate
 from clustercontrast.clustering.centroids import centroids
 
 
@@ -38,7 +38,7 @@ def seconds(name: str, given: Clusters, repeats: int = 3) -> float:
     found = []
     for _ in range(repeats):
         started = time.perf_counter()
-        match(name, given)
+        associate(name, given)
         found.append(time.perf_counter() - started)
     return float(np.min(found))
 

@@ -51,7 +51,7 @@ def synthetic_features(data: TrainingData, width: int) -> tuple[torch.Tensor, to
     generator = torch.Generator().manual_seed(0)
     people = torch.randn(IDENTITIES, width, generator=generator)
     noisy = [
-        people[torch.from_numpy(images.list.identities)]
+        people[torch.from_numpy(images.index.identities)]
         + 0.3 * torch.randn(len(images), width, generator=generator)
         for images in (data.visible, data.infrared)
     ]
@@ -60,7 +60,7 @@ def synthetic_features(data: TrainingData, width: int) -> tuple[torch.Tensor, to
 
 def leave_labels(folder: Path, data: TrainingData) -> None:
     """The file that MMM's last stage reads."""
-    lists = data.visible.list, data.infrared.list
+    lists = data.visible.index, data.infrared.index
     labels = tuple(images.identities for images in lists)
     path = folder / mmm.Joint.name / pseudo_labels.FILE
     pseudo_labels.save(path, lists, labels, synthetic_features(data, width=64))

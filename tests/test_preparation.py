@@ -123,7 +123,7 @@ def test_images_belong_to_the_way_they_were_read(root, prepared):
     halved = functools.partial(read, every=2)
 
     def of(reading):
-        return ensure("flat", root, folder, SIZE, reading, 1, allow_incomplete=True)["source"].list
+        return ensure("flat", root, folder, SIZE, reading, 1, allow_incomplete=True)["source"].index
 
     assert of(halved).paths == ("0.png", "2.png")
     READS.clear()
@@ -182,7 +182,7 @@ def test_splits_that_are_not_read_are_not_missed(tmp_path, capsys):
     array = ensure("market", *places, train, workers=1, allow_incomplete=True)["source"]
     assert len(array) == 3
     assert "gallery" not in capsys.readouterr().out
-    assert ensure("market", *places, train)["source"].list.paths == array.list.paths
+    assert ensure("market", *places, train)["source"].index.paths == array.index.paths
 
 
 def test_commands_name_scripts_where_there_are_scripts():

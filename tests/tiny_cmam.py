@@ -60,11 +60,11 @@ def world(folder: Path) -> SimpleNamespace:
         },
         places=places,
     )
-    labels = data.source.list.identities.copy()
+    labels = data.source.index.identities.copy()
     labels[::SHOTS] = -1  # somebody's first image has no cluster
-    save_labels(places["auxiliary"] / "auxiliary" / FILE, data.source.list, labels, {})
+    save_labels(places["auxiliary"] / "auxiliary" / FILE, data.source.index, labels, {})
     for name, images in (("source", data.source), ("train_visible", data.visible)):
-        fakes = FakeSet.opened(places["generation"], name, images.list, (*SMALL, 1), {})
+        fakes = FakeSet.opened(places["generation"], name, images.index, (*SMALL, 1), {})
         gray = 255 - images.pixels.mean(-1, keepdims=True)
         fakes.write(np.arange(len(images)), gray[:, ::2, ::2].astype(np.uint8))
     return data

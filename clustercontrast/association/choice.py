@@ -31,7 +31,7 @@ class Clusters:
     means: Tensors
 
 
-def match(
+def associate(
     name: str,
     clusters: Clusters,
     vote_threshold: float = 0.5,

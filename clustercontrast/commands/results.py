@@ -82,7 +82,7 @@ class Evaluation:
         fakes = {"fakes": getattr(args, "fakes", None)}
         shown = parts or tested_parts(prepared.parts(args.trial_number), fakes)
         images = searched_images(shown)
-        lists = images["visible"].list, images["infrared"].list
+        lists = images["visible"].index, images["infrared"].index
         draws = getattr(args, "draws", protocol.draws)
         return cls(
             dataset,
@@ -108,7 +108,7 @@ def tested_parts(parts: dict[str, ImageArray], about: Mapping[str, Any]) -> dict
         return parts
     folder, shown = Path(about["fakes"]), dict(parts)
     for name in ("train_visible", "test_visible"):
-        fakes = FakeSet(folder, name, parts[name].list)
+        fakes = FakeSet(folder, name, parts[name].index)
         shown[name] = fakes.array(parts[name].pixels.shape[1:3])
     return shown
 

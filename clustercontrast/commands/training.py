@@ -248,7 +248,7 @@ def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[st
     """Test scores of a stage's network, in percent, and its cycle consistency."""
     a, network, protocol = stage.args, stage.networks[stage.retrieval], PROTOCOLS[dataset]
     images = results.searched_images(parts)
-    lists = (images["visible"].list, images["infrared"].list)
+    lists = (images["visible"].index, images["infrared"].index)
     draws = getattr(a, "eval_draws", protocol.draws)
     searches = protocol.searches(*lists, [protocol.selection], draws)
     with stage.evaluating(network):

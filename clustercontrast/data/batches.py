@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -82,7 +83,16 @@ class Batch:
         return Batch({name: stream.to(device) for name, stream in self.streams.items()})
 
 
-Request = tuple[torch.Tensor, Callable[[], torch.Tensor]]  # rows, and how to get their pixels
+class Request(NamedTuple):
+    """Images of a stream that a batch will show.
+
+    Attributes:
+        rows: (B,) int64 rows of the images in their list.
+        fetch: gives their pixels (B, H, W, 3) uint8, once they are there.
+    """
+
+    rows: torch.Tensor
+    fetch: Callable[[], torch.Tensor]
 
 
 def labelled_batches(
@@ -126,7 +136,7 @@ def chosen_batches(
     """
     arrays = {name: plan.array for name, plan in plans.items()}
     for request in _requested(arrays, (dict(zip(plans, drawn, strict=True)) for drawn in rows)):
-        yield Batch({name: _stream(plans[name], *request[name], generator) for name in plans})
+        yield Batch({name: _stream(plans[name], request[name], generator) for name in plans})
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,8 +183,8 @@ def twin_batches(
     for request in _requested(arrays, drawn):
         streams: dict[str, Stream] = {}
         for plan in plans:
-            pixels = tuple(request[kind][1]() for kind in plan.arrays)
-            rows = request[next(iter(plan.arrays))][0]
+            pixels = tuple(request[kind].fetch() for kind in plan.arrays)
+            rows = request[next(iter(plan.arrays))].rows
             labels = torch.as_tensor(plan.labels, dtype=torch.int64)[rows]
             images = augment_twins(pixels, view, generator)
             twins = zip(plan.arrays, images, strict=True)
@@ -185,8 +195,8 @@ def twin_batches(
 def plain_batches(array: ImageArray, drawn: Iterable[torch.Tensor]) -> Iterator[Batch]:
     """Batches of pixels as they are: one stream "images" of (B, H, W, 3) uint8, without labels."""
     for request in _requested({"images": array}, ({"images": rows} for rows in drawn)):
-        rows, fetch = request["images"]
-        yield Batch({"images": Stream(fetch(), torch.full_like(rows, -1), rows)})
+        rows, pixels = request["images"].rows, request["images"].fetch()
+        yield Batch({"images": Stream(pixels, torch.full_like(rows, -1), rows)})
 
 
 def _requested(
@@ -195,13 +205,16 @@ def _requested(
     """Rows of every stream and how to have their pixels, which are fetched one batch ahead."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         yield from _one_ahead(
-            {name: (rows, _fetcher(arrays[name], rows, pool)) for name, rows in batch.items()}
+            {
+                name: Request(rows, _fetcher(arrays[name], rows, pool))
+                for name, rows in batch.items()
+            }
             for batch in drawn
         )
 
 
 def _rows(plan: StreamPlan, generator: torch.Generator) -> Iterator[torch.Tensor]:
-    cameras = plan.array.list.cameras if plan.cameras else None
+    cameras = plan.array.index.cameras if plan.cameras else None
     return batches_of_rows(plan.labels, cameras, plan.num_instances, plan.batch_size, generator)
 
 
@@ -222,13 +235,8 @@ def _one_ahead(requests: Iterable[dict[str, Request]]) -> Iterator[dict[str, Req
         yield current
 
 
-def _stream(
-    plan: StreamPlan,
-    rows: torch.Tensor,
-    fetch: Callable[[], torch.Tensor],
-    generator: torch.Generator,
-) -> Stream:
-    pixels = fetch()
+def _stream(plan: StreamPlan, request: Request, generator: torch.Generator) -> Stream:
+    pixels, rows = request.fetch(), request.rows
     images = torch.cat([augment(pixels, view, generator) for view in plan.views])
     labels = torch.as_tensor(plan.labels, dtype=torch.int64)[rows].repeat(len(plan.views))
     return Stream(images, labels, rows)

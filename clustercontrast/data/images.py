@@ -36,21 +36,21 @@ class ImageArray:
     """The images of one list as pixels, row i belonging to path i.
 
     Attributes:
-        list: the :class:`ImageList`.
+        index: the :class:`ImageList`.
         pixels: (N, H, W, 3) uint8 memory map; writing to it does not reach the disk.
         device: where :meth:`gather` and :meth:`chunks` deliver.
         residence: where the pixels are read from: "device", "pinned" or "map".
     """
 
     def __init__(self, images: ImageList, pixels: np.ndarray):
-        self.list = images
+        self.index = images
         self.pixels = pixels
         self.device = torch.device("cpu")
         self.residence = "map"
         self._source = torch.from_numpy(pixels)
 
     def __len__(self) -> int:
-        return len(self.list)
+        return len(self.index)
 
     def place(self, device: torch.device, budget_bytes: int | None = None) -> str:
         """Choose where the pixels live from now on; what is delivered does not depend on it.
@@ -73,7 +73,7 @@ class ImageArray:
 
     def subset(self, rows: np.ndarray) -> "ImageArray":
         """The images at ``rows`` (M,) int64 as an array of their own, copied into memory."""
-        return ImageArray(self.list.subset(rows), self.pixels[rows])
+        return ImageArray(self.index.subset(rows), self.pixels[rows])
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """Images at ``rows`` (B,) int64 on the CPU: (B, H, W, 3) uint8 on the device."""

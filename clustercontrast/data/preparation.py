@@ -124,7 +124,7 @@ class Preparation:
         return (
             prepared.keys() == lists.keys()
             and len(prepared.trials) == len(self.listing.trials)
-            and all(prepared[name].list.paths == images.paths for name, images in lists.items())
+            and all(prepared[name].index.paths == images.paths for name, images in lists.items())
         )
 
 

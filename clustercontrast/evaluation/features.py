@@ -30,7 +30,7 @@ def extract(
     Returns:
         (N, d) float32 on the CPU, in row order.
     """
-    modality, parts = images.list.modality, []
+    modality, parts = images.index.modality, []
     for pixels in images.chunks(batch_size, rows):
         batch = normalise(pixels)
         mean = network.embed(batch, modality).float()

@@ -57,7 +57,7 @@ def score_all(
     images: Mapping[str, ImageArray], features: Mapping[str, np.ndarray], searches: Searches
 ) -> dict[str, list[Retrieval]]:
     """Score features (N, d) by modality in every search of every mode."""
-    lists = {name: array.list for name, array in images.items()}
+    lists = {name: array.index for name, array in images.items()}
     return {mode: [score(one, lists, features) for one in own] for mode, own in searches.items()}
 
 

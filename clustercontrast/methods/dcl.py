@@ -17,7 +17,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import nn
 
-from clustercontrast.association.choice import Clusters, match
+from clustercontrast.association.choice import Clusters, associate
 from clustercontrast.clustering.centroids import (
     balanced_centroids,
     centroids,
@@ -84,7 +84,7 @@ def match_clusters(args: Namespace, clusters: Clusters) -> Pair:
     """Maps between the clusters of both modalities, as ``--association`` and its flags say."""
     a = args
     options = a.vote_threshold, a.ot_regularisation, a.forget_last
-    return match(a.association, clusters, *options)
+    return associate(a.association, clusters, *options)
 
 
 class Intra(Stage):
@@ -147,7 +147,7 @@ class Intra(Stage):
         """Pseudo labels of both modalities, (N_v,), (N_r,) int64, -1 for outliers."""
         a, labels = self.args, []
         if a.pseudo_labels:
-            lists = self.data.visible.list, self.data.infrared.list
+            lists = self.data.visible.index, self.data.infrared.index
             return pseudo_labels.load(Path(a.pseudo_labels), lists)[0]
         settings = (("visible", a.k1_visible, a.eps_visible), ("infrared", a.k1, a.eps_infrared))
         for f, (name, k1, eps) in zip(features, settings, strict=True):
@@ -163,7 +163,7 @@ class Intra(Stage):
         features = self.extract(self.encoder)
         pseudo_labels.save(
             self.run.folder / self.name / pseudo_labels.FILE,
-            (self.data.visible.list, self.data.infrared.list),
+            (self.data.visible.index, self.data.infrared.index),
             self.cluster_each(features),
             features,
         )
@@ -284,7 +284,10 @@ class Intra(Stage):
         """Keep the epoch's labels for batches and checkpoint, and grade them for the log."""
         y_v, y_r = labels
         self.labels = {"visible": y_v, "infrared": y_r}
-        true_v, true_r = self.data.visible.list.identities, self.data.infrared.list.identities
+        true_v, true_r = (
+            self.data.visible.index.identities,
+            self.data.infrared.index.identities,
+        )
         self.facts = {
             "visible": clustering_quality(y_v, true_v),
             "infrared": clustering_quality(y_r, true_r),
@@ -318,7 +321,7 @@ class Joint(Intra):
         with self.run.timed("clustering"):
             distances = self.joint_distances(tuple(f.to(self.run.device) for f in features))
             y = dbscan(distances, self.args.eps_joint, self.args.min_samples)
-        lists = self.data.visible.list, self.data.infrared.list
+        lists = self.data.visible.index, self.data.infrared.index
         mixed = len(mixed_clusters(y, len(features[0])))
         self.facts |= {
             "joint_clusters": clustering_quality(y, np.concatenate([x.identities for x in lists])),

@@ -129,7 +129,7 @@ class Final(dcl.Intra):
         """Visible labels in the space of the infrared ones, infrared labels, number of classes."""
         a = self.args
         path = Path(a.pseudo_labels or self.run.folder / Joint.name / pseudo_labels.FILE)
-        lists = self.data.visible.list, self.data.infrared.list
+        lists = self.data.visible.index, self.data.infrared.index
         (y_v, y_r), features = pseudo_labels.load(path, lists)
         if features is None:
             raise UserError(f"{path} has no features, and clusters are matched by them")

@@ -23,7 +23,10 @@ class Supervised(dcl.Intra):
 
     def setup(self) -> None:
         super().setup()
-        visible, infrared = self.data.visible.list.identities, self.data.infrared.list.identities
+        visible, infrared = (
+            self.data.visible.index.identities,
+            self.data.infrared.index.identities,
+        )
         if min(visible.min(initial=0), infrared.min(initial=0)) < 0:
             raise UserError(
                 "supervised learns true identities, and some training images have none (-1): train "

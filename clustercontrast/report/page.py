@@ -103,7 +103,7 @@ class Content:
 
     def ranking(self, model: Model, mode: str) -> Ranking:
         """What a model answers in a mode."""
-        lists = {name: array.list for name, array in self.images.items()}
+        lists = {name: array.index for name, array in self.images.items()}
         return Ranking(self.searches[mode], lists, model.features)
 
 
@@ -169,7 +169,7 @@ def _sections(content: Content) -> dict[str, tuple[str, str]]:
 
 def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
     """Scores of both models in every mode, by the model's label."""
-    lists = {name: array.list for name, array in content.images.items()}
+    lists = {name: array.index for name, array in content.images.items()}
     return {
         model.label: {
             mode: score(content.searches[mode], lists, model.features) for mode in content.headings
@@ -278,7 +278,7 @@ def _map(content: Content) -> str:
         name: np.all([np.isfinite(model.features[name][:, 0]) for model in content.models], axis=0)
         for name in content.images
     }
-    people = choose_people({name: array.list for name, array in content.images.items()}, usable)
+    people = choose_people({name: array.index for name, array in content.images.items()}, usable)
     figure = pictures.maps(
         people, {model.label: embed(people, model.features) for model in content.models}
     )

@@ -85,7 +85,7 @@ def test_order_of_the_draws():
     streams = {
         name: batches_of_rows(
             plan.labels,
-            plan.array.list.cameras if plan.cameras else None,
+            plan.array.index.cameras if plan.cameras else None,
             plan.num_instances,
             plan.batch_size,
             generator,
@@ -114,7 +114,7 @@ def test_cameras_are_used_exactly_when_asked_for():
     plans = make_plans(views=(PLAIN,))
     for batch in labelled_batches(plans, seeded(), 20):
         for name, shared in shares_camera.items():
-            cameras = plans[name].array.list.cameras[getattr(batch, name).rows.view(-1, 4)]
+            cameras = plans[name].array.index.cameras[getattr(batch, name).rows.view(-1, 4)]
             shared.append(cameras[:, 1:] == cameras[:, :1])
     assert not np.any(shares_camera["visible"])
     assert np.any(shares_camera["infrared"])

@@ -142,8 +142,8 @@ def test_mild_jitter_stays_within_its_bounds():
 
 def test_batches_keep_twins_aligned(tmp_path):
     data = tiny_cmam.world(tmp_path)
-    fakes = FakeSet(data.places["generation"], "train_visible", data.visible.list)
-    y_v, y_r = data.visible.list.identities, data.infrared.list.identities
+    fakes = FakeSet(data.places["generation"], "train_visible", data.visible.index)
+    y_v, y_r = data.visible.index.identities, data.infrared.index.identities
     plans = [
         TwinPlan({"visible": data.visible, "fake": fakes.array(tiny_cmam.SIZE)}, y_v),
         TwinPlan({"infrared": data.infrared}, y_r),

@@ -44,7 +44,7 @@ def test_resized_exactly_as_pillow_does(sysu_root, folder):
     }
     for name, resample in filters.items():
         array = prepared[name]
-        for row, path in enumerate(array.list.paths):
+        for row, path in enumerate(array.index.paths):
             expected = Image.open(sysu_root / path).convert("RGB").resize((WIDTH, HEIGHT), resample)
             np.testing.assert_array_equal(array.pixels[row], np.asarray(expected))
 
@@ -66,7 +66,7 @@ def test_lists_and_facts_survive(sysu_root, folder):
     assert prepared.rendered is False
     assert prepared.facts == {"rendered": False, "counts": sysu.COUNTS}
     for name, expected in lists.items():
-        found = prepared[name].list
+        found = prepared[name].index
         assert (found.modality, found.paths) == (expected.modality, expected.paths)
         np.testing.assert_array_equal(found.identities, expected.identities)
         np.testing.assert_array_equal(found.cameras, expected.cameras)

@@ -96,11 +96,11 @@ def test_a_prepared_trial_has_the_images_of_its_parts(regdb_root, tmp_path):
     for trial in (1, 2):
         for part, array in prepared.parts(trial).items():
             expected = listing.parts(trial)[part]
-            assert array.list.paths == expected.paths
-            np.testing.assert_array_equal(array.list.identities, expected.identities)
+            assert array.index.paths == expected.paths
+            np.testing.assert_array_equal(array.index.identities, expected.identities)
             every = prepared[listing.trials[trial][part][0]]
-            for row, path in enumerate(array.list.paths):
-                whole = every.pixels[every.list.paths.index(path)]
+            for row, path in enumerate(array.index.paths):
+                whole = every.pixels[every.index.paths.index(path)]
                 np.testing.assert_array_equal(array.pixels[row], whole)
     with pytest.raises(UserError, match="no trial 3: it has 1 to 2"):
         prepared.parts(3)

@@ -192,7 +192,7 @@ def test_agreement_is_one_of_a_space_with_itself(make):
 
 def test_true_identities_change_nothing_but_the_grades(make):
     plain, shuffled = make(), make()
-    np.random.default_rng(0).shuffle(shuffled.data.source.list.identities)
+    np.random.default_rng(0).shuffle(shuffled.data.source.index.identities)
     batches = [next(next(stage.refresh(0))) for stage in (plain, shuffled)]
     assert torch.equal(batches[0].source.images, batches[1].source.images)
     assert plain.facts["source"]["ari"] != shuffled.facts["source"]["ari"]
@@ -250,7 +250,7 @@ def test_killed_and_resumed_equals_undisturbed(make, tmp_path, monkeypatch):
 def test_the_file_holds_the_labels_of_the_final_weights(make):
     stage = make(epochs=1)
     train(stage, stage.run)
-    content, images = content_of(stage), stage.data.source.list
+    content, images = content_of(stage), stage.data.source.index
     expected = stage.cluster(stage.extract()[0])
     assert content["label"].dtype == np.int32
     assert content["label"].tolist() == expected.tolist()
@@ -270,7 +270,7 @@ def test_the_labels_are_read_back_by_path(make):
     stage = make(epochs=1)
     train(stage, stage.run)
     order = np.random.default_rng(0).permutation(60)
-    found = load_labels(labels_file(stage), stage.data.source.list.subset(order))
+    found = load_labels(labels_file(stage), stage.data.source.index.subset(order))
     assert found.dtype == np.int64
     assert found.tolist() == stage.labels["source"][order].tolist()
 
@@ -290,7 +290,7 @@ def test_kmeans_trains_nothing(make):
     before = [p.clone() for p in stage.encoder.parameters()]
     assert stage.epochs == range(1)
     assert exhausted(stage) == 0
-    labels = load_labels(labels_file(stage), stage.data.source.list)
+    labels = load_labels(labels_file(stage), stage.data.source.index)
     assert sorted(set(labels.tolist())) == list(range(PEOPLE))
     assert stage.facts["source"]["ari"] > 0.5
     assert all(map(torch.equal, before, stage.encoder.parameters()))
@@ -303,7 +303,7 @@ def csv_of(path, pairs):
 
 def test_imported_labels_are_joined_and_compacted(make, tmp_path):
     """Clusters 7 (three images), 9 (two) and 4 (one), an outlier and images of other sets."""
-    names = source_images().list.paths
+    names = source_images().index.paths
     pairs = [(names[5], 9), (names[2], 7), ("other/1.jpg", 4), (names[3], 7), (names[8], 4)]
     pairs += [(names[59], 9), (names[0], 7), (names[1], -1), ("other/2.jpg", 9)]
     path = csv_of(tmp_path / "labels.csv", pairs)
@@ -311,7 +311,7 @@ def test_imported_labels_are_joined_and_compacted(make, tmp_path):
     assert exhausted(stage) == 0
     expected = np.full(60, -1)
     expected[[0, 2, 3]], expected[[5, 59]] = 0, 1
-    assert load_labels(labels_file(stage), stage.data.source.list).tolist() == expected.tolist()
+    assert load_labels(labels_file(stage), stage.data.source.index).tolist() == expected.tolist()
     assert stage.networks == {}
 
 
@@ -333,7 +333,7 @@ def test_a_cluster_of_one_image_is_none(make):
 
 
 def test_outliers_as_classes_of_their_own(make, tmp_path):
-    names = source_images().list.paths
+    names = source_images().index.paths
     path = csv_of(tmp_path / "labels.csv", [(name, row // 2) for row, name in enumerate(names[:4])])
     stage = make(label_method="import", source_labels=path, source_outliers="singleton")
     exhausted(stage)
@@ -408,11 +408,11 @@ def test_npz_that_cannot_be_imported(make, tmp_path):
 
 
 def test_labels_of_other_images_are_refused(make, tmp_path):
-    names = source_images().list.paths
+    names = source_images().index.paths
     path = csv_of(tmp_path / "labels.csv", [(name, row // 2) for row, name in enumerate(names)])
     stage = make(label_method="import", source_labels=path)
     exhausted(stage)
-    images = stage.data.source.list
+    images = stage.data.source.index
     others = ImageList("visible", ("x.jpg", *names[1:]), images.identities, images.cameras)
     with pytest.raises(UserError, match="it knows 59 of the 60 source images"):
         load_labels(labels_file(stage), others)

@@ -219,7 +219,7 @@ def test_an_image_alone_and_among_others_is_the_same(trained):
         )
     images = data.small["source"]
     pixels = images.gather(torch.arange(8))
-    noise = noise_of(images.list.paths[:8], (*tiny_cmam.SMALL, 1), 0)
+    noise = noise_of(images.index.paths[:8], (*tiny_cmam.SMALL, 1), 0)
     with torch.no_grad():
         edges = edges_of(pixels, stage.args)
         together = quantised(draw_images(network, edges, noise, stage.args))
@@ -321,7 +321,7 @@ def test_fakes_of_other_images_are_refused(trained, tmp_path):
     make(generation(data, tmp_path))
     other = tiny_cmam.patterns("visible", 9, tiny_cmam.SMALL)
     with pytest.raises(UserError, match="lists other images than source has now: delete"):
-        FakeSet(tmp_path, "source", other.list)
+        FakeSet(tmp_path, "source", other.index)
 
 
 def test_no_generator_is_named(tmp_path):
@@ -340,7 +340,7 @@ def test_half_a_generator_draws_nothing(trained, tmp_path):
 
 def test_fakes_for_training_are_enlarged_and_gray(tmp_path):
     data = tiny_cmam.world(tmp_path)
-    fakes = FakeSet(data.places["generation"], "source", data.source.list)
+    fakes = FakeSet(data.places["generation"], "source", data.source.index)
     array = fakes.array(tiny_cmam.SIZE)
     some = array.gather(torch.tensor([3, 1]))
     assert some.shape == (2, *tiny_cmam.SIZE, 3)

@@ -546,7 +546,7 @@ def test_finetuning_reads_true_labels_of_some_and_keeps_its_proxies(tmp_path):
     stage = tiny_cmam.make_stage(Finetune, tmp_path, "--labelled", "0.5")
     stream = stage.refresh(0)
     batches = next(stream)
-    identities = stage.data.visible.list.identities
+    identities = stage.data.visible.index.identities
     for c in range(3):
         assert len(set(identities[stage.labels["visible"] == c])) == 1
     assert (stage.labels["visible"] >= 0).sum() == 3 * tiny_cmam.SHOTS

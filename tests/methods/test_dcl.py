@@ -74,7 +74,7 @@ def test_true_identities_change_nothing_but_the_grades(make):
     def after_an_epoch(shuffled):
         stage = make()
         if shuffled:
-            for images in (stage.data.visible.list, stage.data.infrared.list):
+            for images in (stage.data.visible.index, stage.data.infrared.index):
                 np.random.default_rng(0).shuffle(images.identities)
         batches = tiny_runs.open_epoch(stage)
         return stage, next(batches)
@@ -175,5 +175,5 @@ def test_supervised_labels_are_the_identities(monkeypatch, tmp_path):
     stage = tiny_runs.make_stage(Supervised, "supervised", tmp_path)
     tiny_runs.open_epoch(stage)
     for name, images in (("visible", stage.data.visible), ("infrared", stage.data.infrared)):
-        people = np.unique(images.list.identities)
-        assert np.array_equal(people[stage.labels[name]], images.list.identities)
+        people = np.unique(images.index.identities)
+        assert np.array_equal(people[stage.labels[name]], images.index.identities)

@@ -45,7 +45,7 @@ def test_joint_memory_and_training_lists_are_the_official_ones(file, monkeypatch
     vectors = golden_set.load(file)
     features = tuple(torch.from_numpy(vectors[f"features_{m}"]) for m in ("rgb", "ir"))
     images = [
-        SimpleNamespace(list=SimpleNamespace(identities=np.zeros(len(f), dtype=np.int64)))
+        SimpleNamespace(index=SimpleNamespace(identities=np.zeros(len(f), dtype=np.int64)))
         for f in features
     ]
     stages = {name: [stage.name for stage in of] for name, of in METHODS.items()}
@@ -83,7 +83,7 @@ def test_neighbours_are_expanded_evenly_unless_switched_off(make, flags):
 
 def test_an_epoch_without_mixed_clusters_goes_on_without_the_joint_step(make, monkeypatch):
     stage = make(Invariant)
-    apart = tuple(len(images.list) for images in (stage.data.visible, stage.data.infrared))
+    apart = tuple(len(images.index) for images in (stage.data.visible, stage.data.infrared))
     real = dcl.dbscan
 
     def without_mixed(distances, *settings):

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clustercontrast.association.choice import ASSOCIATIONS, Clusters, match
+from clustercontrast.association.choice import ASSOCIATIONS, Clusters, associate
 from clustercontrast.association.graph_matching import hungarian
 
 TOTAL = ("pgm", "ot", "mmm")
@@ -34,7 +34,7 @@ sizes = st.lists(st.integers(1, 6), max_size=5)
 def test_maps_point_at_clusters_of_the_other_side(name, sizes_v, sizes_r, seed):
     given_ = clusters(sizes_v, sizes_r, seed)
     counts = len(sizes_v), len(sizes_r)
-    maps = match(name, given_, vote_threshold=0.2)
+    maps = associate(name, given_, vote_threshold=0.2)
     for own, to_other, others in zip(counts, maps, counts[::-1], strict=True):
         assert to_other.dtype == torch.int64
         assert len(to_other) == own
@@ -52,7 +52,7 @@ def test_maps_point_at_clusters_of_the_other_side(name, sizes_v, sizes_r, seed):
 def test_equal_sides_are_matched_to_themselves(name):
     same = clusters([5, 5, 5, 5], [5, 5, 5, 5])
     copy = Clusters(*((pair[0], pair[0]) for pair in (same.features, same.labels, same.means)))
-    to_infrared, to_visible = match(name, copy)
+    to_infrared, to_visible = associate(name, copy)
     assert to_infrared.tolist() == to_visible.tolist() == [0, 1, 2, 3]
 
 
@@ -65,8 +65,11 @@ def test_hungarian_leaves_the_rest_of_the_larger_side_single():
 
 def test_thresholds_reach_their_association():
     few = clusters([4, 4], [4, 4])
-    assert (match("cma", few, vote_threshold=1.0)[0] == -1).all()
+    assert (associate("cma", few, vote_threshold=1.0)[0] == -1).all()
     swapped = np.array([1, 0, -1])[few.labels[0]]
     crossed = Clusters((few.features[0],) * 2, (few.labels[0], swapped), few.means)
-    assert match("mmm", crossed)[0].tolist() == [1, 0]
-    assert match("mmm", crossed, forget_last=True)[0].tolist() == [0, 1]  # 0 never sees the last
+    assert associate("mmm", crossed)[0].tolist() == [1, 0]
+    assert associate("mmm", crossed, forget_last=True)[0].tolist() == [
+        0,
+        1,
+    ]  # 0 never sees the last

@@ -85,7 +85,7 @@ def models_of(images, used):
     for label, noise in (("first weights (--pretrained)", 2.5), ("last epoch", 1.2)):
         features = {}
         for name, array in images.items():
-            identities = array.list.identities
+            identities = array.index.identities
             rows = people[identities] + noise * rng.standard_normal((len(array), 24))
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
             rows[~np.isin(np.arange(len(rows)), used[name])] = np.nan
@@ -97,7 +97,7 @@ def models_of(images, used):
 def content_of(dataset, people, cameras, per, rendered=False):
     images = images_of(people, cameras, per)
     protocol = PROTOCOLS[dataset]
-    lists = images["visible"].list, images["infrared"].list
+    lists = images["visible"].index, images["infrared"].index
     searches = {mode: protocol.search(*lists, mode, 0) for mode in protocol.modes}
     used = {
         name: np.concatenate(
@@ -204,11 +204,11 @@ def test_frames_say_whether_the_person_is_right(shown):
         for (_, query), *answer in grids.rows(number):
             modality, row = place_of(query)
             assert modality == search.query
-            person = content.images[modality].list.identities[row]
+            person = content.images[modality].index.identities[row]
             for kind, image in answer:
                 modality, row = place_of(image)
                 assert modality == search.gallery
-                same = content.images[modality].list.identities[row] == person
+                same = content.images[modality].index.identities[row] == person
                 assert kind == ("shown right" if same else "shown wrong")
                 assert ("right" if same else "wrong") in image["alt"]
                 seen.add(kind)
@@ -266,7 +266,7 @@ def test_a_short_answer_keeps_its_columns():
 def test_cards_and_curves_hold_the_scores_of_the_search(shown):
     content, text = shown
     mode, search = next(iter(content.searches.items()))
-    lists = {name: array.list for name, array in content.images.items()}
+    lists = {name: array.index for name, array in content.images.items()}
     old, new = (score(search, lists, model.features) for model in content.models)
     cards = re.findall(r'class="now">([\d.]+)<.*?class="change">([\d.]+) % .*?, ([+-][\d.]+)', text)
     expected = [(old.cmc[0], new.cmc[0]), (old.mAP, new.mAP), (old.mINP, new.mINP)]
@@ -299,8 +299,8 @@ def test_the_gap_between_the_means_is_written_out(shown):
             for j, other in enumerate(search.gallery_rows):
                 if search.excluded is not None and search.excluded[i, j]:
                     continue
-                one = content.images[search.query].list.identities[row]
-                two = content.images[search.gallery].list.identities[other]
+                one = content.images[search.query].index.identities[row]
+                two = content.images[search.gallery].index.identities[other]
                 (same if one == two else different).append(1 - queries[i] @ gallery[j])
         numbers = np.mean(same), np.mean(different), np.mean(different) - np.mean(same)
         cells = "".join(f'<td class="number">{number:.3f}</td>' for number in numbers)
@@ -314,7 +314,7 @@ def test_the_same_run_gives_the_same_bytes(sysu, sysu_page, tmp_path):
 
 
 def test_hostile_names_stay_text(sysu):
-    lists = sysu.images["visible"].list
+    lists = sysu.images["visible"].index
     hostile = dataclasses.replace(lists, paths=tuple(f'{i}"><script>' for i in range(len(lists))))
     images = sysu.images | {"visible": ImageArray(hostile, sysu.images["visible"].pixels)}
     table = SimpleNamespace(

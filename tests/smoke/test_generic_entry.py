@@ -63,7 +63,7 @@ def test_agreement_is_logged_where_training_people_are_known(trained):
     name, people, folder = trained
     known = name == "llcm"
     prepared = open_prepared(people.with_name("people-32x16"), name)
-    identities = prepared["train_visible"].list.identities
+    identities = prepared["train_visible"].index.identities
     assert (np.unique(identities).tolist() == [-1]) != known
     for event in tiny_runs.events(folder):
         for modality in ("visible", "infrared"):

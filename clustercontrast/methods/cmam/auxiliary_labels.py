@@ -244,7 +244,7 @@ class AuxiliaryLabels(Stage):
 
     def final_labels(self) -> np.ndarray:
         """Labels (N,) int64 of the finished stage, -1 for images without a cluster."""
-        a, images = self.args, self.data.source.list
+        a, images = self.args, self.data.source.index
         if a.label_method == "import":
             return import_labels(Path(a.source_labels), images)
         if a.label_method == "kmeans":
@@ -272,7 +272,7 @@ class AuxiliaryLabels(Stage):
         flags = {name: getattr(self.args, name) for name in self.reads}
         meta = {"method": flags.pop("label_method"), "seed": flags.pop("seed"), "flags": flags}
         path = self.run.folder / self.name / FILE
-        save_labels(path, self.data.source.list, labels, meta)
+        save_labels(path, self.data.source.index, labels, meta)
 
     def note(self, labels: np.ndarray) -> None:
         """Keep the epoch's labels for the checkpoint; true identities grade them for the log.
@@ -280,7 +280,7 @@ class AuxiliaryLabels(Stage):
         The last epoch's are those that the stage leaves.
         """
         self.labels = {"source": labels}
-        self.facts = {"source": clustering_quality(labels, self.data.source.list.identities)}
+        self.facts = {"source": clustering_quality(labels, self.data.source.index.identities)}
 
     def _check_flags(self) -> None:
         a = self.args

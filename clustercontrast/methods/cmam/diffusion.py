@@ -244,7 +244,11 @@ class Diffusion(Stage):
         spread = np.linspace(0, len(array) - 1, min(PREVIEWED, len(array))).astype(np.int64)
         pixels = array.gather(torch.from_numpy(spread))
         return preview(
-            title, self.average.network, pixels, [array.list.paths[i] for i in spread], self.args
+            title,
+            self.average.network,
+            pixels,
+            [array.index.paths[i] for i in spread],
+            self.args,
         )
 
 

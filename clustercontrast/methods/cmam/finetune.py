@@ -34,7 +34,7 @@ class Finetune(SelfTrain):
 
     def setup(self) -> None:
         super().setup()
-        lists = self.data.visible.list, self.data.infrared.list
+        lists = self.data.visible.index, self.data.infrared.index
         identities = tuple(images.identities for images in lists)
         self.true_labels = labelled(identities, self.args.labelled, self.args.seed)
         classes = max(y.max() for y in self.true_labels) + 1

@@ -123,7 +123,7 @@ class Generation(Stage):
         fakes = FakeSet.opened(
             self.data.places[self.name],
             name,
-            images.list,
+            images.index,
             (a.fake_height, a.fake_width, a.fake_channels),
             self._about(),
             self.is_first,
@@ -131,7 +131,7 @@ class Generation(Stage):
         rows = np.arange(len(images))
         if name == "source" and a.only_clustered:
             labels = self.data.places["auxiliary"] / "auxiliary" / LABELS
-            rows = rows[load_labels(labels, images.list) >= 0]
+            rows = rows[load_labels(labels, images.index) >= 0]
         return Wanted(fakes, images, rows)
 
     def _about(self) -> dict:
@@ -175,7 +175,7 @@ class Generation(Stage):
     def _draw(self, own: Wanted, rows: np.ndarray) -> torch.Tensor:
         a, device = self.args, self.run.device
         edges = edges_of(own.images.gather(torch.from_numpy(rows)).to(device), a)
-        paths = [own.images.list.paths[row] for row in rows]
+        paths = [own.images.index.paths[row] for row in rows]
         noise = noise_of(paths, (a.fake_height, a.fake_width, a.fake_channels), a.noise_seed)
         return draw_images(self.generator, edges, noise.to(device), a)
 
@@ -193,7 +193,7 @@ class Generation(Stage):
         """A picture of some images, their edges and fakes, for a person to judge."""
         spread = np.linspace(0, len(own.rows) - 1, min(16, len(own.rows))).astype(np.int64)
         rows = own.rows[spread]
-        paths = [own.images.list.paths[row] for row in rows]
+        paths = [own.images.index.paths[row] for row in rows]
         pixels = own.images.gather(torch.from_numpy(rows)).to(self.run.device)
         with torch.no_grad(), self.run.autocast():
             picture = preview(

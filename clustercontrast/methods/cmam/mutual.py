@@ -132,7 +132,7 @@ class Mutual(Stage):
         if not (folder / f"{name}.json").exists():
             raise UserError(f"{folder} has no fakes of {name}: run --stages generation first")
         size = tuple(originals.pixels.shape[1:3])
-        array = FakeSet(folder, name, originals.list).array(size, rows)
+        array = FakeSet(folder, name, originals.index).array(size, rows)
         array.place(self.run.device)
         return array
 

@@ -109,7 +109,7 @@ class Pretrain(Mutual):
     def _source_labels(self) -> np.ndarray:
         """(N,) labels of the source images, -1 for those that are not used."""
         path = self.data.places["auxiliary"] / "auxiliary" / FILE
-        labels = load_labels(path, self.data.source.list)
+        labels = load_labels(path, self.data.source.index)
         if labels.max(initial=-1) < 1:
             raise UserError(f"{path} has fewer than two clusters: nothing can be told apart")
         return labels

@@ -114,7 +114,7 @@ class SelfTrain(Mutual):
 
     def note_labels(self, labels: Labels) -> None:
         """Keep the labels for the checkpoint, and grade them for the log alone."""
-        lists = self.data.visible.list, self.data.infrared.list
+        lists = self.data.visible.index, self.data.infrared.index
         self.labels = dict(zip(("visible", "infrared"), labels, strict=True))
         self.facts = {
             name: clustering_quality(y, images.identities)
