@@ -7,7 +7,7 @@ Every size runs in a fresh process, so its peak memory is its own (imports of to
 features are synthetic, people seen by a few cameras with some stray images.  34,167 is the joint
 clustering of SYSU-MM01: 22,258 visible and 11,909 infrared rows, balanced, k1 = 40, k2 = 32; every
 other size is one modality, k1 = 30, k2 = 6.  Up to --dense-up-to rows the labels are compared with
-the plain dense NumPy version of the specification, which is written below.
+the plain dense NumPy version, which is written below.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def _latent(generator, identity, camera, spread):
 
 
 def dense_labels(features, k1, k2, eps, is_infrared):
-    """Pseudo labels by common.md 3.2 to 3.4 with N x N arrays and loops; slow and plain."""
+    """Pseudo labels with N x N arrays and loops; slow and plain."""
     size = len(features)
     products = features @ features.T
     squares = (features**2).sum(axis=1)

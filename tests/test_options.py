@@ -87,7 +87,7 @@ def test_a_list_in_a_recipe_has_one_value_per_stage():
 
 # --- the official scripts ---
 
-SHARED = {  # common.md 3 to 8, the same in all three
+SHARED = {  # the same in all three
     "height": 288, "width": 144, "num_instances": 16, "k1": 30, "k2": 6, "lr": 3.5e-4,
     "weight_decay": 5e-4, "epochs": 50, "iters": 200, "step_size": 20, "seed": 1, "temp": 0.05,
     "batch_visible": 128, "min_samples": 4, "eps": 0.6, "cam": True, "depth": 50,
@@ -96,12 +96,12 @@ SHARED = {  # common.md 3 to 8, the same in all three
     "memory_gradient": "upstream",
 }  # fmt: skip
 SCRIPTS = {
-    "pgm": {  # pgm.md 6; four GPUs; evaluated from epoch 6, ten galleries, by mAP
+    "pgm": {  # four GPUs; evaluated from epoch 6, ten galleries, by mAP
         "batch_size": 256, "momentum": 0.2, "bn_groups": 4, "non_local": True,
         "memory": "sequential", "cross_weight": 0.25, "select": "mAP", "eval_from": 6,
         "eval_draws": 10, "jitter_exchanged": True, "jitter_infrared": False,
     },
-    "pclhd": {  # pclhd.md 6; two GPUs; one gallery, by Rank-1
+    "pclhd": {  # two GPUs; one gallery, by Rank-1
         "batch_size": 128, "momentum": 0.1, "bn_groups": 2, "non_local": True,
         "memory": "hybrid", "cross_weight": 0.25, "select": "rank1", "eval_from": 0,
         "eval_draws": 1, "ema_decay": 0.999, "hinge": 0.2, "hard_weight": 0.5,
@@ -109,12 +109,12 @@ SCRIPTS = {
         "hard_init": "centroid", "dynamic_query": "momentum", "joint_branch": True,
         "retrieval": "momentum_encoder", "jitter_exchanged": False,
     },
-    "adca": {  # adca.md 12 and the values hard-coded there; four GPUs
+    "adca": {  # with the values hard-coded there; four GPUs
         "batch_size": 256, "momentum": 0.1, "bn_groups": 4, "non_local": False,
         "memory": "sequential", "vote_threshold": 0.5, "aggregation_weight": 0.1,
         "select": "mAP", "eval_from": 6, "jitter_exchanged": False,
     },
-    "rpnr": {  # rpnr.md 4, 6; two GPUs
+    "rpnr": {  # two GPUs
         "batch_size": 128, "momentum": 0.1, "bn_groups": 2, "non_local": True,
         "memory": "hybrid", "cross_weight": 0.25, "select": "rank1", "eval_from": 0,
         "hinge": 0.2, "hard_weight": 0.5, "centroid_weight": 0.5, "association": "ot",
@@ -122,7 +122,7 @@ SCRIPTS = {
         "mhl_weight": 0.5, "nrl": True, "nrl_weight": 10, "nrl_normalise": False,
         "jitter_exchanged": False, "jitter_infrared": False,
     },
-    "pca": {  # pca.md 2 to 6; two GPUs; ten galleries
+    "pca": {  # two GPUs; ten galleries
         "batch_size": 64, "batch_visible": 64, "momentum": 0.1, "bn_groups": 2,
         "non_local": False, "memory": "sequential", "joint_k1": 40, "joint_k2": 32,
         "tal": True, "cne": True, "mcl": True, "modality_lr": 0.01, "log_association": False,
@@ -147,7 +147,7 @@ def test_defaults_are_those_of_the_official_scripts(method):
         assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.6
 
 
-REGDB = {  # pgm.md 8, pclhd.md 8, adca.md 11: what differs from SYSU-MM01
+REGDB = {  # what differs from SYSU-MM01
     "pgm": {"epochs": 30, "step_size": 10, "jitter_infrared": False, "memory": "sequential"},
     "pclhd": {"batch_visible": {"intra": 64, "progressive": 128}},
     "adca": {},
@@ -162,7 +162,7 @@ REGDB = {  # pgm.md 8, pclhd.md 8, adca.md 11: what differs from SYSU-MM01
     + [(m, "upstream") for m in ("pclhd", "adca", "rpnr", "pca")],
 )
 def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
-    """Both generations of PGM run the same on RegDB (pgm.md, table of generations)."""
+    """Both generations of PGM run the same on RegDB (PGM-1)."""
     options = read("--variant", variant, method=method, dataset="regdb")
     own = REGDB[method] | {"iters": 100, "data_dir": "data/RegDB", "trial": 1}
     for stage in STAGES[method]:
@@ -181,7 +181,7 @@ def test_the_paper_has_whole_batches_on_regdb_too():
 
 @pytest.mark.parametrize("dataset", ["sysu", "regdb"])
 def test_defaults_of_mmm_are_those_of_its_two_programs(dataset):
-    """mmm.md 1, 3, 5."""
+    """Baseline and final training (docs/methods/mmm.md)."""
     options = read(method="mmm", dataset=dataset)
     intra, joint, final = (options.at(stage) for stage in STAGES["mmm"])
     for a in (intra, joint):
@@ -201,7 +201,7 @@ def test_defaults_of_mmm_are_those_of_its_two_programs(dataset):
     assert read("--variant", "paper", method="mmm").forget_last is False
 
 
-CMAM = {  # cmam.md 16
+CMAM = {  # of the paper, and decisions (docs/methods/cmam.md#decisions)
     "auxiliary": {
         "label_method": "pplr", "source_format": "market", "parts": 3, "k1": 30, "k2": 6,
         "source_splits": ["train", "gallery", "query"], "epochs": 50, "iters": 400,
@@ -244,7 +244,7 @@ CMAM = {  # cmam.md 16
 
 @pytest.mark.parametrize("dataset", READERS)
 @pytest.mark.parametrize("stage", CMAM)
-def test_defaults_of_cmam_are_those_of_its_specification(dataset, stage):
+def test_defaults_of_cmam_are_those_of_the_paper_and_the_decisions(dataset, stage):
     got = vars(read(method="cmam", dataset=dataset).at(stage))
     assert {key: got[key] for key in CMAM[stage]} == CMAM[stage]
 
@@ -279,7 +279,7 @@ def test_a_foreign_first_stage_takes_its_place():
 
 
 def test_pgm_v2024_differs_from_v2023_in_two_stages():
-    """pgm.md: jittered infrared images in stage 1, the hardest-sample update in stage 2."""
+    """PGM-1, PGM-2: jittered infrared images in stage 1, the hardest-sample update in stage 2."""
     intra, cross = (vars(read("--variant", "v2024", method="pgm").at(s)) for s in STAGES["pgm"])
     before = vars(read(method="pgm").at("intra"))
     assert {k: v for k, v in intra.items() if before[k] != v} == {
@@ -293,7 +293,7 @@ def test_pgm_v2024_differs_from_v2023_in_two_stages():
 
 
 def test_pclhd_paper_is_the_equations():
-    """pclhd.md 9.1: Eq. 3-5, 6-7, 19-23; λ and 1 - λ weigh hard and dynamic prototypes."""
+    """PCLHD Eq. 3-5, 6-7, 19-23; λ and 1 - λ weigh hard and dynamic prototypes."""
     intra, progressive = (read("--variant", "paper").at(s) for s in STAGES["pclhd"])
     assert (intra.memory, progressive.memory) == ("sequential", "hybrid")
     assert progressive.centroid_weight == 0

@@ -21,7 +21,7 @@ from clustercontrast.data.images import open_prepared
 from clustercontrast.data.preparation import SOURCES
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import Stage
-from clustercontrast.methods import METHODS, dcl
+from clustercontrast.methods import METHODS, clustering_stage
 from clustercontrast.models import weights
 from clustercontrast.rendering.layouts import SIZES, render_sysu
 from clustercontrast.rendering.market import MARKET_SIZES, render_market
@@ -129,7 +129,8 @@ def never_trained(state: dict) -> dict:
 
 
 def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(dcl, "build_encoder", lambda args, shallow=False: SmallEncoder(shallow))
+    small = lambda args, shallow=False: SmallEncoder(shallow)  # noqa: E731
+    patch.setattr(clustering_stage, "build_encoder", small)
     patch.setattr(weights, "network_for", rebuilt)
     patch.setattr(weights, "untrained", never_trained)
 

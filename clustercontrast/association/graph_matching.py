@@ -10,16 +10,16 @@ from scipy.spatial.distance import cdist
 def graph_matching(
     visible: torch.Tensor, infrared: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Match the clusters of two modalities until every cluster has a partner (pgm.md 3.3).
+    """Match the clusters of two modalities until every cluster has a partner.
 
     The cost of a pair is exp(-cos).  Round 1 assigns every cluster of the smaller side a partner of
     its own, one to one.  Each further round assigns the clusters of the larger side that are still
     single to the smaller side, one to one within the round, until none is left; these rounds do not
     change the partners of the smaller side.
 
-    The maps are total for any pair of cluster counts, which the official code's are not: it stops
+    Every cluster gets a partner for any pair of cluster counts.  The official code stops
     after one further round, pairs wrong rows beyond a ratio of two, and on SYSU-MM01 matches
-    nothing when infrared clusters outnumber visible ones (docs/divergences.md, PGM-4).  Up to
+    nothing when infrared clusters outnumber visible ones (PGM-4).  Up to
     a ratio of two the maps are equal to the official ones.
 
     Args:
@@ -50,10 +50,10 @@ def hungarian(visible: torch.Tensor, infrared: torch.Tensor) -> tuple[torch.Tens
 def maximum_matching(
     visible: torch.Tensor, infrared: torch.Tensor, similarity: str = "cosine"
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """One to one, the greatest sum of similarities (CMAM Eq. 16; cmam.md 7.2 step 3 and A23).
+    """One to one, the greatest sum of similarities (CMAM Eq. 16; A23).
 
-    With as many clusters on either side, as in the paper, nobody stays single: no pair is refused
-    for being weak (A24).
+    With as many clusters on either side, as in the paper, every cluster has a partner: no pair is
+    refused for being weak (A24).
 
     Args:
         visible: (k_v, d) centres, any length.
@@ -78,7 +78,7 @@ def maximum_matching(
 def shared_labels(
     visible: np.ndarray, infrared: np.ndarray, to_visible: torch.Tensor, k_v: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pseudo labels that matched clusters share (cmam.md 7.2 step 3).
+    """Pseudo labels that matched clusters share (docs/methods/cmam.md#self-training).
 
     Args:
         visible: (N_v,) int64 clusters 0 … k_v−1, which are the labels.

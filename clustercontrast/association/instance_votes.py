@@ -11,7 +11,9 @@ def instance_votes(
     labels_r: np.ndarray,
     threshold: float,
 ) -> np.ndarray:
-    """One-to-one pairs of clusters, those with most similar image pairs first (adca.md 9, 1-4).
+    """One-to-one pairs of clusters, those with most similar image pairs first.
+
+    See docs/methods/adca.md#aggregation.
 
     An image pair votes for its pair of labels when its dot product reaches the threshold.  Label
     pairs are walked by falling number of votes – ties by their most similar image pair first – and
@@ -57,7 +59,7 @@ def _votes(visible, infrared, labels_v, labels_r, threshold, block=2048):
 def aggregate(
     visible: torch.Tensor, infrared: torch.Tensor, pairs: torch.Tensor, weight: float
 ) -> torch.Tensor:
-    """Blend visible memory rows with their infrared partners (adca.md 9, 5; quirks ADCA-2, 3).
+    """Blend visible memory rows with their infrared partners (ADCA-2, ADCA-3).
 
     Only visible rows move, and they are not normalised again.
 

@@ -14,7 +14,9 @@ CELLS = 1 << 22
 def multi_memory_matching(
     features: Pair, labels: Labels, upstream: bool = False
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Match every cluster to the nearest one of the other side (mmm.md 2; 8, V1).
+    """Match every cluster to the nearest one of the other side.
+
+    See docs/methods/mmm.md#multi-memory-matching.
 
     Args:
         features: (N_v, d), (N_r, d) clustering features.
@@ -55,7 +57,7 @@ def memory_distances(
     tiny_visible: np.ndarray | None = None,
     tiny_infrared: np.ndarray | None = None,
 ) -> np.ndarray:
-    """D(a, b) = sum over b's sub-memories of the distance to a's nearest one (mmm.md 2, 2).
+    """D(a, b) = sum over b's sub-memories of the distance to a's nearest one.
 
     Args:
         visible: (C_v, 4, d) sub-memories.

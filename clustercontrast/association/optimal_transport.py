@@ -10,7 +10,9 @@ from clustercontrast.association.graph_matching import centroid_cost
 def optimal_transport(
     visible: torch.Tensor, infrared: torch.Tensor, regularisation: float = 5.0
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Match every cluster to the one that receives most of its mass (rpnr.md 3.5).
+    """Match clusters by the argmax of the transport plan per row and column.
+
+    See docs/methods/rpnr.md#transport-matching.
 
     Costs are exp(-cos), every cluster of a side has the same mass.
 
@@ -28,7 +30,7 @@ def optimal_transport(
 
 
 def transport_maps(cost: np.ndarray, regularisation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Partners of rows and columns of a cost matrix: who receives most of their mass.
+    """Argmax of the transport plan of a cost matrix, per row and per column.
 
     Args:
         cost: (C_v, C_r) float64, finite.
@@ -48,7 +50,7 @@ def transport_maps(cost: np.ndarray, regularisation: float) -> tuple[np.ndarray,
 
 
 def transport_plan(cost: np.ndarray, regularisation: float) -> np.ndarray:
-    """(C_v, C_r) float64 plan of POT's Sinkhorn between uniform masses (rpnr.md 3.5).
+    """(C_v, C_r) float64 plan of POT's Sinkhorn between uniform masses.
 
     Costs that are large against the regularisation leave the range of float64 in POT's plain
     iteration; they are solved in its logarithmic domain.

@@ -1,8 +1,9 @@
 """SDCL's collaborative ranking association and smoothing: infrared labels for visible images.
 
-Two rankings must agree (sdcl.md 3.5): the nearest infrared images by the deep feature propose their
-labels, and the one that the nearest by the shallow feature share most is taken; then the nearest
-visible images vote.  All images are seen in blocks of rows: no N x N array is held.
+Two rankings must agree (docs/methods/sdcl.md#ranking-agreement): the nearest infrared images by the
+deep feature propose their labels, and the label that occurs most among the nearest ones by the
+shallow feature is taken; then the nearest visible images vote.  Images are read in blocks of rows:
+no N x N array is held.
 """
 
 import numpy as np
@@ -41,7 +42,7 @@ def associate(
 ) -> np.ndarray:
     """The candidate label with most votes, (N_v,) int64; of equals, the nearest by deep feature.
 
-    Upstream leaves the choice among equals to ``torch.topk`` (quirk SDCL-5).
+    Upstream leaves the choice among equals to ``torch.topk`` (SDCL-5).
     """
     y = torch.from_numpy(infrared_labels).to(visible[0].device)
     count = min(candidates, len(y))

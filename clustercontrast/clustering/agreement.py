@@ -1,4 +1,4 @@
-"""How far two feature spaces agree on the neighbours of an image (PPLR; cmam.md 4.3, step 4)."""
+"""How far two feature spaces agree on the neighbours of an image (PPLR's cross-agreement)."""
 
 import numpy as np
 import torch

@@ -15,6 +15,8 @@ def calibrated_labels(
 ) -> np.ndarray:
     """Give every labelled image to the cluster whose reliable prototype it is nearest to.
 
+    See docs/methods/rpnr.md#calibration.
+
     Args:
         features: (N, d) clustering features.
         labels: (N,) int64 pseudo labels 0 … C−1 without gaps; −1 marks outliers.
@@ -33,7 +35,7 @@ def calibrated_labels(
 def reliable_prototypes(
     features: torch.Tensor, labels: np.ndarray, count: int, threshold: float = 0.5
 ) -> torch.Tensor:
-    """Means of the T densest members of every cluster, all of smaller ones (rpnr.md 3.4, 1-3).
+    """Means of the T densest members of every cluster, all of smaller ones.
 
     The density of a member is the number of members, itself included, with a cosine above the
     threshold, less the number of those below it; of equally dense members the first rows count.
@@ -63,7 +65,7 @@ def reliable_prototypes(
 
 
 def calibrate(features: torch.Tensor, labels: np.ndarray, prototypes: torch.Tensor) -> np.ndarray:
-    """Label of the prototype with the greatest cosine (rpnr.md 3.4, 4).
+    """Label of the prototype with the greatest cosine.
 
     Args:
         features: (N, d).
@@ -84,6 +86,6 @@ def calibrate(features: torch.Tensor, labels: np.ndarray, prototypes: torch.Tens
 
 
 def _density(unit: torch.Tensor, threshold: float) -> np.ndarray:
-    """Neighbours less strangers of every unit row (n, d); whole numbers, (n,)."""
+    """Near members minus other ones, for every unit row (n, d): whole numbers (n,)."""
     signs = [torch.sign(part @ unit.T - threshold).sum(dim=1) for part in unit.split(BLOCK)]
     return torch.cat(signs).cpu().numpy()

@@ -1,4 +1,4 @@
-"""Cluster means, plain and modality-balanced, and the members farthest from them (common.md 3.4).
+"""Cluster means, plain and modality-balanced, and the members farthest from them.
 
 Means are sparse products on the CPU: the order of every sum is fixed, so they are reproducible to
 the last bit, which atomic additions on a GPU are not.
@@ -31,7 +31,7 @@ def centroids(features: torch.Tensor, labels: Labels) -> torch.Tensor:
 def balanced_centroids(
     visible: torch.Tensor, infrared: torch.Tensor, labels: Labels
 ) -> torch.Tensor:
-    """Mean of the visible and the infrared mean, or the only one there is (PCLHD, PCA; 3.4).
+    """Mean of the visible and the infrared mean, or the only one there is (PCLHD, MMM, PCA).
 
     Args:
         visible: (N_v, d), not normalised.
@@ -88,7 +88,7 @@ def _checked(labels: Labels, rows: int) -> np.ndarray:
         raise ValueError(f"labels have shape {labels.shape}, expected ({rows},), one per row")
     missing = np.flatnonzero(np.bincount(labels[labels >= 0]) == 0)
     if missing.size:
-        raise ValueError(f"cluster ids {missing.tolist()} have no member; renumber the labels")
+        raise ValueError(f"cluster ids {missing.tolist()} have no member: renumber the labels")
     return labels
 
 

@@ -6,7 +6,9 @@ from sklearn.mixture import GaussianMixture
 
 
 def clean_probability(losses: list[np.ndarray]) -> list[np.ndarray]:
-    """Posterior of the component with small losses in a mixture of two (mmm.md 3.5).
+    """Posterior of the component with small losses in a mixture of two.
+
+    See docs/methods/mmm.md#final-training.
 
     Args:
         losses: per view (n,) losses; each view is scaled to [0, 1] by itself, all are fitted
@@ -33,7 +35,7 @@ def _unit_interval(values: np.ndarray) -> np.ndarray:
 def class_prototypes(
     features: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor, before: torch.Tensor
 ) -> torch.Tensor:
-    """Sum of w g of every class over its count; classes not seen keep their row (mmm.md 3.7).
+    """Sum of w g of every class over its count; classes not seen keep their row.
 
     Args:
         features: (n, d).

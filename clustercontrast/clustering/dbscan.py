@@ -1,4 +1,4 @@
-"""DBSCAN on sparse precomputed distances, label for label scikit-learn's (common.md 3.4)."""
+"""DBSCAN on sparse precomputed distances, with the same labels as scikit-learn's."""
 
 import numpy as np
 from scipy.sparse import csr_array

@@ -1,10 +1,10 @@
-"""Jaccard distance of k-reciprocal encodings, plain and modality-balanced (common.md 3.2, 3.3).
+"""Jaccard distance of k-reciprocal encodings, plain and modality-balanced.
 
 Every image is described by its k-reciprocal neighbours, weighted by their similarity; two images
-are close when their descriptions overlap.  The functions below are the steps of the specification
-in its order: ``reciprocal`` (2), ``expand`` (3), ``encode`` (4), ``expand_query`` (5), ``compare``
-(6), on top of ``nearest`` (1).  Every N x N matrix is sparse, and the result does not depend on the
-number of threads.
+are close when their descriptions overlap.  The functions below are the steps of
+docs/methods/common.md#k-reciprocal-jaccard-distance in their order: ``reciprocal`` (2), ``expand``
+(3), ``encode`` (4), ``expand_query`` (5), ``compare`` (6), on top of ``nearest`` (1).  Every N x N
+matrix is sparse, and the result does not depend on the number of threads.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ BLOCK_ROWS = 1024  # rows one thread handles at a time
 def jaccard(
     features: torch.Tensor, k1: int, k2: int, cutoff: float = 1.0, backend: str = "torch"
 ) -> csr_array:
-    """Jaccard distance of k-reciprocal encodings (PGM, ADCA, PCLHD; common.md 3.2).
+    """Jaccard distance of k-reciprocal encodings.
 
     Args:
         features: (N, d) flip-averaged features, norm ≤ 1, *not* re-normalised.
@@ -55,7 +55,7 @@ def balanced_jaccard(
     """Jaccard distance of k-reciprocal encodings with modality-balanced query expansion.
 
     Each row's encoding is averaged over its visible and its infrared neighbours separately, then
-    over the one or two means (PCLHD's and PCA's joint clustering; common.md 3.3).  With one
+    over the one or two means (joint clustering of PCLHD, MMM and PCA).  With one
     modality empty this is ``jaccard``.
 
     Args:
@@ -85,7 +85,7 @@ def from_ranking(
     cutoff: float = 1.0,
     is_infrared: np.ndarray | None = None,
 ) -> csr_array:
-    """Steps 2 to 6 of common.md 3.2, for neighbours that are known already.
+    """Steps 2 to 6, for neighbours that are known already.
 
     Args:
         features: (N, d), as in ``jaccard``.
@@ -99,7 +99,7 @@ def from_ranking(
     """
     ranking = ranking.astype(np.int32)
     k1 = ranking.shape[1]
-    # Python rounds half to even, as the specification's k_h does.
+    # Python rounds half to even, as the official code does.
     pattern = expand(reciprocal(ranking, k1), reciprocal(ranking, round(k1 / 2)))
     encoding = encode(features, pattern)
     if k2 > 1:
@@ -108,7 +108,7 @@ def from_ranking(
 
 
 def reciprocal(ranking: np.ndarray, k: int) -> csr_array:
-    """Rows that have each other among their first k + 1 neighbours (common.md 3.2, step 2).
+    """Rows that have each other among their first k + 1 neighbours (step 2; COMMON-12).
 
     The ranking has k1 columns only, hence the limit: for k = k1 the neighbourhood counts k1 rows
     including self, for a smaller k it counts k + 1.
@@ -131,7 +131,7 @@ def reciprocal(ranking: np.ndarray, k: int) -> csr_array:
 
 
 def expand(full: csr_array, half: csr_array) -> csr_array:
-    """Add the half set of a candidate when most of it lies in the full set (3.2, step 3).
+    """Add the half set of a candidate when most of it lies in the full set (step 3).
 
     E_i = A_i ∪ ⋃ {H_c : c ∈ A_i, |H_c ∩ A_i| > ⅔ |H_c|}, always tested against the original A_i.
 
@@ -149,7 +149,7 @@ def expand(full: csr_array, half: csr_array) -> csr_array:
 
 
 def encode(features: torch.Tensor, pattern: csr_array) -> csr_array:
-    """Softmax of −d_ij = 2⟨x_i, x_j⟩ − 2 over the stored positions of each row (3.2, step 4).
+    """Softmax of −d_ij = 2⟨x_i, x_j⟩ − 2 over the stored positions of each row (step 4).
 
     The rows x are used as they come: for features shorter than 1 this is no Euclidean distance.
 
@@ -172,7 +172,7 @@ def encode(features: torch.Tensor, pattern: csr_array) -> csr_array:
 def expand_query(
     encoding: csr_array, nearest_rows: np.ndarray, is_infrared: np.ndarray | None = None
 ) -> csr_array:
-    """Average the encodings of the nearest rows (common.md 3.2, step 5, and 3.3).
+    """Average the encodings of the nearest rows (step 5).
 
     Args:
         encoding: (N, N) V.
@@ -196,7 +196,7 @@ def expand_query(
 
 
 def compare(encoding: csr_array, cutoff: float = 1.0) -> csr_array:
-    """D_ij = 1 − s_ij / (2 − s_ij) with s_ij = Σ_l min(V_il, V_jl) (common.md 3.2, step 6).
+    """D_ij = 1 − s_ij / (2 − s_ij) with s_ij = Σ_l min(V_il, V_jl) (step 6).
 
     Args:
         encoding: (N, N) V, non-negative.

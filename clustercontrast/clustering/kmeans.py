@@ -45,7 +45,7 @@ def kmeans(
     iterations: int = 100,
     tolerance: float = 1e-4,
 ) -> KMeans:
-    """One run of k-means (CMAM V-A; cmam.md 7.2 step 2 and A22).
+    """One run of k-means (CMAM V-A; A22).
 
     An empty cluster takes one of the rows that are farthest from their centres.  A cluster can
     still be empty in the end where rows are equal and k exceeds the number of distinct ones.
@@ -106,7 +106,7 @@ def _lloyd(
 
 
 def greedy_seeds(rows: torch.Tensor, k: int, generator: torch.Generator) -> torch.Tensor:
-    """Indices of k rows by greedy k-means++ (cmam.md A22).
+    """Indices of k rows by greedy k-means++ (A22).
 
     Every further seed is the best of 2 + ⌊ln k⌋ candidates, drawn by their squared distance from
     the seeds so far: the one that leaves the smallest sum of squared distances.  Rows wider than

@@ -1,4 +1,4 @@
-"""Exact nearest neighbours, the first step of the k-reciprocal distance (common.md 3.2, step 1)."""
+"""Exact nearest neighbours, step 1 of the k-reciprocal distance."""
 
 import numpy as np
 import torch

@@ -1,4 +1,6 @@
-"""Batched augmentation on the device of the images (common.md 6; pgm.md 5; pclhd.md 5).
+"""Batched augmentation on the device of the images.
+
+The views: docs/methods/common.md#views-and-augmentation.
 
 Every operation is a pure function of images and of its draws, so that tests can force each branch.
 All draws come from one generator on the CPU: runs on different devices draw alike. The number of
@@ -14,10 +16,10 @@ import torch.nn.functional as F
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.2989, 0.5870, 0.1140)
-# Meant for values in [0, 1] but written after normalisation, as upstream does (common.md 9.1).
+# Meant for values in [0, 1] but written after normalisation, as upstream does (COMMON-4).
 ERASED = (0.4914, 0.4822, 0.4465)
 MEAN_COLOUR = (0.0, 0.0, 0.0)
-"""ImageNet's mean colour after normalisation: what CMAM-UDA erases with (cmam.md 6.4)."""
+"""ImageNet's mean colour after normalisation: what CMAM-UDA erases with."""
 AREAS = (0.02, 0.4)
 ASPECTS = (0.3, 1 / 0.3)
 ATTEMPTS = 100
@@ -319,20 +321,19 @@ def _blend(images: torch.Tensor, others: torch.Tensor, factor: torch.Tensor) -> 
     return (factor * images + (1 - factor) * others).clamp(0, 1)
 
 
-# --- twins: one person in two kinds of image (CMAM-UDA)
+# --- twins: one identity in two kinds of image (CMAM-UDA)
 
 
 @dataclass(frozen=True)
 class TwinView:
-    """How images are augmented that come in kinds, such as a visible image and its fake infrared.
+    """How to augment images that come in kinds, such as a visible image and its fake infrared one.
 
     Attributes:
         flip: probability of mirroring.
         erasing: probability of erasing a rectangle, filled with the mean colour.
         jitter: probability of changed brightness (0.8 to 1.2) and contrast (0.85 to 1.15).
         padding: black margin in pixels from which the crop is taken.
-        shared: twins share crop, mirroring and rectangle; the jitter is drawn for each (cmam.md 12,
-            A8).
+        shared: twins share crop, mirroring and rectangle; the jitter is drawn for each (A8).
     """
 
     flip: float = 0.5
@@ -345,7 +346,7 @@ class TwinView:
 def augment_twins(
     kinds: tuple[torch.Tensor, ...], view: TwinView, generator: torch.Generator
 ) -> list[torch.Tensor]:
-    """Crop, mirror, change brightness and contrast, normalise, erase (cmam.md 6.4).
+    """Crop, mirror, change brightness and contrast, normalise, erase.
 
     Args:
         kinds: (B, H, W, 3) uint8 per kind, row i of each showing the same.

@@ -1,4 +1,4 @@
-"""Reader of any folder of visible images, without labels (cmam.md 4.2)."""
+"""Reader of any folder of visible images, without labels."""
 
 import re
 from pathlib import Path
@@ -9,10 +9,10 @@ from clustercontrast.data.samples import ImageList, Listing
 from clustercontrast.files import UserError
 
 TITLE = "a folder of images"
-COUNTS: dict[str, int] = {}  # nobody knows how many there should be
+COUNTS: dict[str, int] = {}  # it is not known how many there should be
 NAMES: dict[str, str] = {}
 RESAMPLING = {"source": "bicubic"}
-SOURCE = "any folder of crops of people will do, with or without folders in it"
+SOURCE = "any folder of person crops, with or without folders in it"
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
 
@@ -44,7 +44,7 @@ def read(root: Path, camera_pattern: str | None = None) -> Listing:
 
 
 def count(listing: Listing) -> dict[str, int]:
-    """The number of images; there is none to compare it with."""
+    """The number of images; there is no expected number."""
     return {"images": len(listing.lists["source"])}
 
 

@@ -1,7 +1,7 @@
 """Images decoded and resized once: arrays on disk, resident on the device when they fit.
 
 Resizing is the first operation of every transform, so a prepared array changes no result
-(common.md 9.3). A prepared folder holds one ``<list>.npy`` per image list and ``index.json``; it is
+(COMMON-5). A prepared folder holds one ``<list>.npy`` per image list and ``index.json``; it is
 written under another name and renamed when complete, so an interrupted one never looks whole.
 """
 

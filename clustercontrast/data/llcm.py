@@ -1,4 +1,4 @@
-"""LLCM, described by a manifest (cmam.md 8): nine cameras in low light, all labelled."""
+"""LLCM, described by a manifest: nine cameras in low light, all labelled."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ NAMES = {
 RESAMPLING = manifest.RESAMPLING
 SOURCE = (
     "LLCM is handed out by the authors of DEEN (CVPR 2023) on request; 'python -m "
-    "clustercontrast.rendering --layout llcm --out FOLDER' draws people in its place"
+    "clustercontrast.rendering --layout llcm --out FOLDER' draws rendered identities in its place"
 )
 
 

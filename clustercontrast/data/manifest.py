@@ -1,6 +1,6 @@
-"""Reader of data sets that a table of their images describes (cmam.md 8).
+"""Reader of data sets that a table of their images describes.
 
-The layout in which a data set is handed out may be unknown until one has it; then a table tells::
+If the layout of a data set is not known beforehand, a table describes it::
 
     <root>/manifest.csv
 
@@ -10,7 +10,7 @@ The layout in which a data set is handed out may be unknown until one has it; th
 
 ``relpath`` is relative to the root, with forward slashes; ``split`` is train or test; ``modality``
 visible or infrared; ``camera`` a number; ``identity`` a number, or -1 for training images whose
-person is unknown.  The order of the lines does not matter.
+identity is unknown.  The order of the lines does not matter.
 """
 
 import csv
@@ -26,7 +26,7 @@ FILE = "manifest.csv"
 HEADER = ("relpath", "split", "modality", "camera", "identity")
 SPLITS = ("train", "test")
 RESAMPLING = {part: "bicubic" if part.startswith("train") else "lanczos" for part in PARTS}
-"""By list; as in SYSU-MM01, training and testing resize with different filters (common.md 2.1)."""
+"""By list; as in SYSU-MM01, training and testing resize with different filters (COMMON-5)."""
 
 
 class Entry(NamedTuple):
@@ -113,7 +113,7 @@ def _entry(place: str, row: list[str]) -> Entry:
     if entry.identity < (-1 if split == "train" else 0):
         raise UserError(
             f"{place} has the identity {identity} in the {split} split, expected a number from 0, "
-            "or -1 for an unknown person of the train split: correct it"
+            "or -1 for an unknown identity of the train split: correct it"
         )
     return entry
 

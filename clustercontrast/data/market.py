@@ -1,4 +1,4 @@
-"""Reader of visible images in Market-1501's layout (cmam.md 4.2).
+"""Reader of visible images in Market-1501's layout.
 
 ::
 
@@ -6,7 +6,7 @@
     <identity>_c<camera>s<sequence>_<frame>_<box>.jpg           0002_c1s1_000451_03.jpg
 
 Identity -1 marks junk, wrong detections of the test folder, and 0 distractors.  All of them are
-images: without labels nobody could tell them apart.  ``gt_bbox`` and ``gt_query`` are ignored.
+read: without labels they could not be told apart.  ``gt_bbox`` and ``gt_query`` are ignored.
 """
 
 import re
@@ -26,7 +26,7 @@ NAMES = {"train": "training images", "gallery": "gallery images", "query": "quer
 RESAMPLING = {"source": "bicubic"}
 SOURCE = (
     "Market-1501 is handed out by its authors (ICCV 2015); 'python -m clustercontrast.rendering "
-    "--layout market --out FOLDER' draws people in its layout"
+    "--layout market --out FOLDER' draws rendered identities in its layout"
 )
 NAME = re.compile(r"(-1|\d+)_c(\d+)s\d+_\d+_\d+\.jpg", re.IGNORECASE | re.ASCII)
 
@@ -40,7 +40,7 @@ def read(root: Path, splits: Sequence[str] = tuple(SPLITS)) -> Listing:
 
     Returns:
         The one list "source" of visible images; identities and cameras are those of the file
-        names, with identity -1 for distractors too, who are many people.
+        names, with identity -1 for distractors too, who are many identities.
 
     Raises:
         UserError: an unknown split, or the folder is not in the layout above.
@@ -97,7 +97,7 @@ def _numbers(root: Path, path: str) -> tuple[int, int]:
     parsed = NAME.fullmatch(path.rpartition("/")[2])
     if parsed is None:
         raise UserError(
-            f"{root / path} is not called like 0002_c1s1_000451_03.jpg (identity, camera, "
+            f"{root / path} is not named like 0002_c1s1_000451_03.jpg (identity, camera, "
             "sequence, frame, box): remove it, or read the images as a plain folder"
         )
     return int(parsed[1]) or -1, int(parsed[2])

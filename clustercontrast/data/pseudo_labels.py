@@ -6,7 +6,7 @@ A ``.npz`` with, for ``visible`` and ``infrared`` each::
     <modality>_labels    (N,) int64 clusters from 0, -1 for outliers
     <modality>_features  (N, d) float32 clustering features; may be missing
 
-Rows are joined by path, never by position (mmm.md 6, B5): the order of the file does not matter,
+Rows are joined by path, never by position (MMM-5): the order of the file does not matter,
 and images that it does not know are outliers.
 """
 
@@ -66,7 +66,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         sizes = {len(content.get(f"{modality}_{what}", ())) for what in ("paths", "labels")}
         if len(sizes) > 1 or 0 in sizes:
             raise UserError(
-                f"{path} is no file of pseudo labels: it needs as many {modality}_labels as "
+                f"{path} is not a file of pseudo labels: it needs as many {modality}_labels as "
                 f"{modality}_paths"
             )
     return content

@@ -1,4 +1,4 @@
-"""Reader of RegDB in the layout its authors distribute (common.md 1.3, 1.4).
+"""Reader of RegDB in the layout its authors distribute.
 
 ::
 
@@ -6,9 +6,9 @@
     <root>/Thermal/<person>/<sex>_<view>_t_<frame>_<person>.bmp
     <root>/idx/{train,test}_{visible,thermal}_{1..10}.txt        lines: relative path, blank, label
 
-412 people with 10 visible and 10 thermal images each.  Each of the ten trials trains on 206 of them
-(2,060 + 2,060 images) and tests on the other 206; a model belongs to its trial.  Labels number the
-people of one part of one trial: they are compared, never used as identities beyond it.
+412 identities with 10 visible and 10 thermal images each.  Each of the ten trials trains on 206 of
+them (2,060 + 2,060 images) and tests on the other 206; a model belongs to its trial.  Labels number
+the identities of one part of one trial: they are compared, never used as identities beyond it.
 """
 
 from collections import Counter
@@ -46,12 +46,12 @@ NAMES = {
     "test_infrared": "thermal test images per trial",
 }
 # Any image is a training image of some trials and a test image of the others, and the two are
-# resized by different filters (common.md 2.1).
+# resized by different filters (COMMON-5).
 FILTERS = {"train": "bicubic", "test": "lanczos"}
 RESAMPLING = {f"{m}_{resample}": resample for m in FOLDERS for resample in FILTERS.values()}
 SOURCE = (
     "RegDB is handed out by its authors on request; 'python -m clustercontrast.rendering --layout "
-    "regdb --out FOLDER' draws people in its layout"
+    "regdb --out FOLDER' draws rendered identities in its layout"
 )
 AGAIN = "copy the idx folder again"
 
@@ -61,14 +61,14 @@ def read(root: Path) -> Listing:
 
     Images are ascending in (person, file name).  The rows of a part are ascending in the text
     "<label>_c1_<file name>", unpadded: the order of upstream's prepared files, in which clusters
-    are numbered (common.md 1.4).
+    are numbered (COMMON-23).
 
     Args:
         root: folder that contains Visible, Thermal and idx.
 
     Returns:
         Lists "visible_bicubic", "infrared_bicubic", "visible_lanczos" and "infrared_lanczos" of all
-        images, identities being the numbers of the people's folders, and the trials' parts.
+        images, identities being the numbers of the persons' folders, and the trials' parts.
 
     Raises:
         UserError: the folder is not in the layout above, or index files and folders contradict.
@@ -177,7 +177,7 @@ def _trial(
     if shared:
         raise UserError(
             f"person {shared[0]} is in the training and in the test part of trial {trial} in "
-            f"{root / 'idx'}, expected different people: {AGAIN}"
+            f"{root / 'idx'}, expected different identities: {AGAIN}"
         )
     return parts
 
@@ -215,7 +215,7 @@ def _rows(file: Path, entries: dict[str, int], images: ImageList) -> np.ndarray:
 
 
 def _check_labels(files: str, labelled: set[tuple[int, int]]) -> None:
-    """One label per person and one person per label, the same in both modalities."""
+    """One label per identity and one identity per label, the same in both modalities."""
     for which, name in enumerate(("person", "label")):
         several = Counter(pair[which] for pair in labelled).most_common(1)
         if several and several[0][1] > 1:

@@ -1,4 +1,7 @@
-"""Camera-diverse draw of cluster members: P clusters times K instances (common.md 5)."""
+"""Camera-diverse draw of cluster members: P clusters times K instances.
+
+The rules: docs/methods/common.md#sampler.
+"""
 
 from collections.abc import Iterator
 
@@ -15,7 +18,7 @@ def check_batch_size(size: int, num_instances: int, flag: str = "--batch-size") 
         UserError: K does not divide the images of a batch.
     """
     if size % num_instances:
-        raise UserError(f"{flag} {size} is no multiple of --num-instances {num_instances}")
+        raise UserError(f"{flag} {size} is not a multiple of --num-instances {num_instances}")
 
 
 def draw_pass(
@@ -142,7 +145,7 @@ def _draw_companions(
 def permuted_rows(
     labels: tuple[np.ndarray, np.ndarray], batch_size: int, generator: torch.Generator
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One pass over both modalities, each in an order of its own (mmm.md 3.4; B7, B8 repaired).
+    """One pass over both modalities, each in an order of its own (MMM-7, MMM-8).
 
     The longer list is filled up to whole batches with its own first rows, the shorter one is
     repeated to that length: every labelled image is met, none is dropped.
@@ -169,7 +172,7 @@ def paired_rows(
     batches: int,
     generator: torch.Generator,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches in which both modalities show the same classes in the same order (mmm.md 3.6).
+    """Batches in which both modalities show the same classes in the same order.
 
     Classes are drawn without repetition among those of the visible images; one with fewer than K
     images in either modality gives way to any class that has them, which may repeat another.
@@ -233,7 +236,7 @@ class ClassBatches:
 
     Classes are met once each, in random order, before any is met again; what is left over when P
     does not divide them is dropped, and fewer than P classes repeat.  Images of a class are drawn
-    without replacement, unless it has fewer than K (cmam.md 6.3, 7.4).  Cameras are not looked at.
+    without replacement, unless it has fewer than K (A5).  Cameras are not looked at.
 
     Args:
         labels: per image list (N,) int64 labels of one space, -1 is never drawn.
@@ -241,7 +244,7 @@ class ClassBatches:
         num_instances: K.
         seed: with the labels and a batch's number it decides everything.
         shared: all lists show the same classes, those that occur in each of them; else every list
-            has classes of its own (cmam.md 9, row UDA3).
+            has classes of its own (Table III, row UDA3).
 
     Raises:
         UserError: there is no class to draw.

@@ -1,4 +1,4 @@
-"""Pseudo labels of the source images: the file that stage 0 of CMAM-UDA leaves (cmam.md 3.2).
+"""Pseudo labels of the source images: the file that stage 0 of CMAM-UDA leaves.
 
 A ``.npz`` with, for N images::
 
@@ -70,7 +70,7 @@ def load_labels(path: Path, images: ImageList) -> np.ndarray:
 
 
 def import_labels(path: Path, images: ImageList) -> np.ndarray:
-    """Labels of ``images`` made elsewhere (cmam.md 4.4, 4.5).
+    """Labels of ``images`` made elsewhere (``--label-method import``).
 
     Args:
         path: ``.npz`` with arrays ``relpath`` and ``label``, or ``.csv`` with these columns.
@@ -78,14 +78,14 @@ def import_labels(path: Path, images: ImageList) -> np.ndarray:
 
     Returns:
         (N,) int64 classes 0 ... C-1 without gaps; -1 for images that the file does not know or
-        calls negative, and for those alone in their cluster.
+        calls negative, and for images that are alone in their cluster.
 
     Raises:
         UserError: the file is missing or damaged, or knows none of the images.
     """
     path = Path(path)
     if not path.exists():
-        raise UserError(f"--source-labels {path}: there is no such file, correct the path")
+        raise UserError(f"--source-labels {path}: there is no such file; correct the path")
     content = _read_csv(path) if path.suffix == ".csv" else _read_npz(path)
     rows, labels = _joined(path, content, images)
     if (rows < 0).all():

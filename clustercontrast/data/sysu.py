@@ -1,4 +1,4 @@
-"""Reader of SYSU-MM01 in the layout its authors distribute (common.md 1.1).
+"""Reader of SYSU-MM01 in the layout its authors distribute.
 
 ::
 
@@ -49,7 +49,7 @@ NAMES = {
     "gallery_draw": "pairs of test identity and visible camera",
 }
 # Upstream resizes for training and clustering with one filter and for retrieval with another
-# (common.md 2.1).
+# (COMMON-5).
 RESAMPLING = {
     "train_visible": "bicubic",
     "train_infrared": "bicubic",
@@ -118,7 +118,7 @@ def _check_layout(root: Path) -> None:
 
 
 def _listed(root: Path, part: str) -> list[int]:
-    """Identities of ``exp/<part>_id.txt``; only its first line counts (common.md 1.1)."""
+    """Identities of ``exp/<part>_id.txt``; only its first line counts."""
     path = root / "exp" / f"{part}_id.txt"
     expected = "expected one line of identity numbers separated by commas: copy exp again"
     try:

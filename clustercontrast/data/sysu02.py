@@ -1,8 +1,8 @@
-"""SYSU-MM02, described by a manifest (cmam.md 8): unlabelled training images, labelled test images.
+"""SYSU-MM02, described by a manifest: unlabelled training images, labelled test images.
 
 Camera 1 is visible, cameras 2 and 3 are near-infrared; of three nights, one is for training.  The
-paper counts 2,360 visible test images of 118 people and, in words, ten images per person and
-camera, which would be 1,180: the reader takes what is there (A38).
+paper counts 2,360 visible test images of 118 identities and, in words, ten images per identity
+and camera, which would be 1,180: the reader takes what is there (A38).
 """
 
 from pathlib import Path
@@ -27,9 +27,9 @@ NAMES = {
 }
 RESAMPLING = manifest.RESAMPLING
 SOURCE = (
-    "SYSU-MM02 is to be asked for from the authors of CMAM-UDA (IEEE TCSVT 2024) and may not be "
-    "available; 'python -m clustercontrast.rendering --layout sysu02 --out FOLDER' draws people in "
-    "its place"
+    "SYSU-MM02 must be requested from the authors of CMAM-UDA (IEEE TCSVT 2024) and may not be "
+    "available; 'python -m clustercontrast.rendering --layout sysu02 --out FOLDER' draws rendered "
+    "identities in its place"
 )
 
 

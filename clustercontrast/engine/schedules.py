@@ -12,7 +12,7 @@ def step_decay(step_size: int, gamma: float = 0.1) -> Schedule:
 
 
 def warm_steps(warm_epochs: int, milestones: tuple[int, ...], gamma: float = 0.1) -> Schedule:
-    """Linear rise over the first epochs, then gamma for every milestone passed (mmm.md 3.3)."""
+    """Linear rise over the first epochs, then gamma for every milestone passed (MMM)."""
 
     def factor(epoch: int, iteration: int) -> float:  # noqa: ARG001
         if epoch < warm_epochs:
@@ -30,7 +30,7 @@ def constant() -> Schedule:
 def warm_flat_cosine(
     iters: int, warmup: int, first: float, flat_until: int, total: int, last: float
 ) -> Schedule:
-    """Linear rise, plateau, cosine fall, again every ``total`` steps (cmam.md 6.6 and 7.6).
+    """Linear rise, plateau, cosine fall, again every ``total`` steps (CMAM-UDA).
 
     Args:
         iters: steps of an epoch.

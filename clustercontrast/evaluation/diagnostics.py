@@ -13,7 +13,9 @@ BLOCK_CELLS = 1 << 23
 
 
 def clustering_quality(labels: np.ndarray, identities: np.ndarray) -> dict[str, float]:
-    """Agreement of pseudo labels with true identities (pgm.md 9, quirk 16; pclhd.md 9.2, quirk 12).
+    """Agreement of pseudo labels with true identities.
+
+    See docs/methods/common.md#agreement-with-true-identities.
 
     Args:
         labels: (N,) int64 pseudo labels, -1 = outlier.
@@ -51,7 +53,7 @@ def joint_quality(
     identities_v: np.ndarray,
     identities_r: np.ndarray,
 ) -> dict[str, float]:
-    """``clustering_quality`` of both modalities together after the matching (pgm.md 9, quirk 16).
+    """``clustering_quality`` of both modalities together after the matching.
 
     Every visible cluster takes the label of its matched infrared cluster; an unmatched one keeps a
     label of its own beyond all infrared labels. Outliers stay -1.
@@ -84,11 +86,11 @@ def match_accuracy(
     identities_r: np.ndarray,
     to_infrared: np.ndarray,
 ) -> float:
-    """Share of visible clusters matched to an infrared cluster of the same person.
+    """Share of visible clusters matched to an infrared cluster of the same identity.
 
-    The person of a cluster is its most frequent identity, the smallest of equally frequent ones.
-    Unmatched clusters count as wrong; those of nobody known, and those matched to one of nobody
-    known, are not counted. For the other direction exchange the modalities.
+    The identity of a cluster is its most frequent one, the smallest of equally frequent ones.
+    Unmatched clusters count as wrong; clusters without a known identity, and those matched to one,
+    are not counted. For the other direction exchange the modalities.
 
     Args:
         labels_v: (N_v,) int64 visible pseudo labels in 0..C_v-1, -1 = outlier (ignored).
@@ -109,7 +111,7 @@ def match_accuracy(
         return 0.0
     clusters_r = 1 + max(labels_r.max(initial=-1), to_infrared.max())
     people_v = _majority(labels_v, identities_v, len(to_infrared))
-    # The last entry, nobody, answers for unmatched clusters.
+    # The last entry, no identity, answers for unmatched clusters.
     people_r = np.append(_majority(labels_r, identities_r, clusters_r), -1)
     right = (people_v == people_r[to_infrared]) & (people_v >= 0)
     unknown_r = np.append(_unknown(labels_r, identities_r, clusters_r), False)
@@ -183,7 +185,7 @@ def _majority(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.n
 
 
 def _unknown(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:
-    """(clusters,) bool, of clusters that have images but nobody known among them."""
+    """(clusters,) bool: the cluster has images, but none of a known identity."""
     member, known = labels >= 0, np.asarray(identities) >= 0
     images = np.bincount(labels[member], minlength=clusters)
     return (images > 0) & (np.bincount(labels[member & known], minlength=clusters) == 0)

@@ -16,12 +16,12 @@ def extract(
 ) -> torch.Tensor:
     """Mean of the unit features of every image and of its mirror image.
 
-    Clustering uses the mean as it is, norm at most 1 (common.md 3.1); retrieval normalises it once
-    more (common.md 2.1).  The caller puts the network in eval mode, without gradients.
+    Clustering uses the mean as it is, norm at most 1; retrieval normalises it once more
+    (COMMON-11).  The caller puts the network in eval mode, without gradients.
 
     Args:
-        network: has ``embed(images, modality) -> (B, d)`` unit rows; one whose ``flip_averaged`` is
-            False is not shown the mirror images.
+        network: has ``embed(images, modality) -> (B, d)`` unit rows; with ``flip_averaged`` False
+            it is not given the mirror images.
         images: prepared images; their list names the modality, hence the stem.
         batch_size: images per forward.
         rows: extract these rows only, in this order.

@@ -1,4 +1,4 @@
-"""CMC, mAP and mINP of a similarity matrix (common.md 2.3).
+"""CMC, mAP and mINP of a similarity matrix.
 
 Every query ranks the gallery by falling similarity, equal similarities in gallery order. Average
 precision and inverse negative penalty count images; the CMC counts either distinct identities
@@ -39,7 +39,7 @@ def evaluate(
     cmc: Literal["identity", "image"] = "identity",
     max_rank: int = 20,
 ) -> Retrieval:
-    """Score a retrieval (common.md 2.3, worked example 2.6).
+    """Score a retrieval (docs/methods/common.md#evaluation-protocols).
 
     With M correct images among the ranks 1..R that are left for a query, m_r marking them:
     AP = 1/M sum_r m_r (sum_{s<=r} m_s) / r and INP = M / rank of the last correct image. The CMC of

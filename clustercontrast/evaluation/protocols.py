@@ -1,10 +1,10 @@
-"""Search protocols: who is a query, who is in the gallery, what is left out, how ranks count.
+"""Search protocols: the query and gallery sets, the pairs left out, and how ranks count.
 
-SYSU-MM01 (common.md 2.2): infrared queries (cameras 3 and 6) are searched among visible images; ten
+SYSU-MM01: infrared queries (cameras 3 and 6) are searched among visible images; ten
 single-shot galleries are drawn, and figures are averages over the ten draws of one model.
-RegDB (common.md 2.4): all test images of one modality are searched among all of the other, in both
-directions; figures are averages over ten trials, each a split of the people with its own model.
-SYSU-MM02 (cmam.md 8) is searched as RegDB is, with one model and no trials.  LLCM's galleries are
+RegDB: all test images of one modality are searched among all of the other, in both
+directions; figures are averages over ten trials, each a split of the identities with its own model.
+SYSU-MM02 is searched as RegDB is, with one model and no trials.  LLCM's galleries are
 single-shot draws in both directions; see :func:`llcm_search` for what is not certain about them.
 """
 
@@ -66,7 +66,7 @@ class Protocol:
         """Searches of every mode.
 
         Raises:
-            UserError: an unknown mode, or nobody to be found in it.
+            UserError: an unknown mode, or one without a query that can be found.
         """
         unknown = [mode for mode in modes if mode not in self.modes]
         if unknown:
@@ -111,7 +111,7 @@ SYSU_CAMERAS = {"all": (1, 2, 4, 5), "indoor": (1, 2)}
 
 
 def sysu_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
-    """All infrared test images against the single-shot gallery of one draw (common.md 2.2).
+    """All infrared test images against the single-shot gallery of one draw.
 
     Args:
         visible: every visible test image, the pool of the draws.
@@ -133,7 +133,7 @@ def sysu_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -
 
 
 def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.ndarray:
-    """Draw a single-shot gallery, exactly as in SYSU-MM01's literature (common.md 2.2).
+    """Draw a single-shot gallery, exactly as in SYSU-MM01's literature (COMMON-3).
 
     A private generator seeded with ``draw`` chooses one image per existing (identity, camera)
     folder: identities ascending, cameras in the order listed, files sorted by path. The indoor
@@ -167,7 +167,7 @@ def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.nd
 
 
 def same_place(query_cameras: np.ndarray, gallery_cameras: np.ndarray) -> np.ndarray:
-    """(Q, G) bool: gallery camera 2 for a query of camera 3, the two share a place (common.md 2.2).
+    """(Q, G) bool: gallery camera 2 for a query of camera 3, the two share a place.
 
     The pairs are left out of the ranking whatever their identity.
     """
@@ -184,7 +184,7 @@ DIRECTIONS = {
 
 
 def exhaustive_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
-    """All test images of one modality against all of the other (common.md 2.4, cmam.md 8).
+    """All test images of one modality against all of the other (RegDB, SYSU-MM02).
 
     Args:
         visible: visible test images; an identity of -1 is a bystander, in the gallery only.
@@ -230,7 +230,7 @@ def _directed(visible: ImageList, infrared: ImageList, mode: str) -> tuple[Image
     known = visible.identities[visible.identities >= 0]
     if not np.isin(known, infrared.identities).any():
         raise UserError(
-            "no test person has both visible and infrared images: prepare the dataset again"
+            "no test identity has both visible and infrared images: prepare the dataset again"
         )
     lists = {"visible": visible, "infrared": infrared}
     query, gallery = mode.split("_to_")

@@ -1,4 +1,4 @@
-"""Scores of a network: retrieval of test people, and label-free consistency on training images."""
+"""Scores of a network: retrieval of test identities, and label-free consistency in training."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ def retrieve(
 
 
 def chance(images: Mapping[str, ImageArray], searches: Searches) -> dict[str, list[Retrieval]]:
-    """The same searches with random features: what knowing nothing scores."""
+    """The same searches with random features: the chance level."""
     generator = np.random.default_rng(0)
     features = {name: generator.standard_normal((len(array), 64)) for name, array in images.items()}
     return score_all(images, features, searches)
@@ -39,7 +39,7 @@ def chance(images: Mapping[str, ImageArray], searches: Searches) -> dict[str, li
 def features_of(
     network: nn.Module, images: Mapping[str, ImageArray], searches: Searches, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Features of the test images that any search uses, each extracted once (common.md 2.1).
+    """Features of the test images that any search uses, each extracted once.
 
     Returns:
         (N, d) float32 unit rows by modality; rows that no search uses are NaN.

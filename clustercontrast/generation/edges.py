@@ -1,4 +1,4 @@
-"""Edge maps, all that the generator is told of an image (cmam.md 5.2)."""
+"""Edge maps, the only thing that the generator reads of an image (A34)."""
 
 import torch
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ FLOOR = 1e-3  # of the divisor: an image without edges stays dark
 
 
 def luminance(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 RGB to (B, 1, H, W) float32 in [0, 1] (cmam.md 5.2)."""
+    """(B, H, W, 3) uint8 RGB to (B, 1, H, W) float32 in [0, 1]."""
     red, green, blue = (
         channel * weight
         for channel, weight in zip(pixels.float().unbind(-1), LUMINANCE, strict=True)
@@ -20,7 +20,7 @@ def luminance(pixels: torch.Tensor) -> torch.Tensor:
 def edge_maps(
     gray: torch.Tensor, norm: str = "percentile", threshold: float | None = None
 ) -> torch.Tensor:
-    """Magnitudes of the Sobel gradient, scaled image by image (cmam.md 5.2).
+    """Magnitudes of the Sobel gradient, scaled image by image (A34).
 
     Infrared and visible images differ in contrast, and the generator only ever sees infrared edges:
     hence the scale.  An image gives the same bits whatever else is in the batch.

@@ -1,4 +1,6 @@
-"""EDM diffusion without its network: preconditioning, noise levels and solvers (cmam.md 5.5, 5.7).
+"""EDM diffusion without its network: preconditioning, noise levels and solvers.
+
+Formulas and constants: docs/methods/cmam.md#edges-and-generator.
 
 A denoiser D(x; σ) estimates the clean image in x = clean + σ · unit noise.  The solvers follow
 dx/dσ = (x - D(x; σ)) / σ from σ_max to 0.
@@ -15,7 +17,7 @@ Denoise = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 def noise_levels(
     steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0, rho: float = 7.0
 ) -> torch.Tensor:
-    """Grid of a solver: σ^(1/ρ) falls evenly from ``sigma_max`` to ``sigma_min`` (cmam.md 5.7).
+    """Grid of a solver: σ^(1/ρ) falls evenly from ``sigma_max`` to ``sigma_min``.
 
     Args:
         steps: n, number of steps; the last one is that to 0.
@@ -39,7 +41,7 @@ def noise_levels(
 def coefficients(
     sigma: torch.Tensor, sigma_data: float
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """EDM's c_skip, c_out, c_in and c_noise (cmam.md 5.5), each of the shape and dtype of σ.
+    """EDM's c_skip, c_out, c_in and c_noise, each of the shape and dtype of σ.
 
     Args:
         sigma: σ > 0.
@@ -53,7 +55,7 @@ def coefficients(
 def denoised(
     network: Denoise, x: torch.Tensor, sigma: torch.Tensor, sigma_data: float
 ) -> torch.Tensor:
-    """D(x; σ) = c_skip x + c_out F(c_in x, c_noise) (cmam.md 5.5).
+    """D(x; σ) = c_skip x + c_out F(c_in x, c_noise).
 
     Args:
         network: F, of a (B, ...) float32 image and (B,) float32 c_noise; it may autocast inside.
@@ -73,7 +75,7 @@ def denoised(
 
 @torch.no_grad()
 def heun(denoise: Denoise, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """Heun's method, without churn; 2n - 1 evaluations, error of order two (cmam.md 5.7).
+    """Heun's method, without churn; 2n - 1 evaluations, error of order two.
 
     Args:
         denoise: D, of (B, ...) float64 images and a scalar tensor σ.
@@ -96,7 +98,7 @@ def heun(denoise: Denoise, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.T
 
 @torch.no_grad()
 def dpm_solver(denoise: Denoise, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:
-    """Second-order multistep DPM-Solver++ (2M); n evaluations (cmam.md 5.8).
+    """Second-order multistep DPM-Solver++ (2M); n evaluations.
 
     With λ = -ln σ and h the step of λ, D goes along a straight line through its last two values::
 
@@ -126,7 +128,7 @@ def dpm_solver(denoise: Denoise, noise: torch.Tensor, sigmas: torch.Tensor) -> t
 def draw_noise_levels(
     count: int, mean: float, std: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Noise levels to train at: ln σ ~ N(mean, std²) (cmam.md 5.5).
+    """Noise levels to train at: ln σ ~ N(mean, std²).
 
     Returns:
         (count,) float32, on the device of ``generator``.

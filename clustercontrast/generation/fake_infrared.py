@@ -1,9 +1,9 @@
-"""Fake infrared images on disk: one memory-mapped array, filled image by image (cmam.md 3.2, 5.7).
+"""Fake infrared images on disk: one memory-mapped array, filled image by image.
 
 ``<name>.npy`` holds (N, h, w, c) uint8, row i made from image i of a list; ``<name>.done.npy`` is
 (N,) bool, true for finished rows; ``<name>.json`` says of which images, by which weights and how.
 A row's noise depends on the seed and on the image's path alone, so that batches, processes and
-interruptions change nothing.  Several processes may fill disjoint rows of one set.
+interruptions do not change it.  Several processes may fill disjoint rows of one set.
 """
 
 import hashlib
@@ -158,7 +158,7 @@ def quantised(images: torch.Tensor) -> torch.Tensor:
 
 
 def scaled(gray: torch.Tensor) -> torch.Tensor:
-    """Values in [0, 1] as the diffusion sees them, in [-1, 1] (cmam.md 5.1)."""
+    """Values in [0, 1] as the diffusion sees them, in [-1, 1] (A31)."""
     return 2 * gray - 1
 
 

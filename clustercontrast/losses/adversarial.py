@@ -1,4 +1,6 @@
-"""Triple-modal adversarial learning: the losses of the modality classifier (pca.md 4).
+"""Triple-modal adversarial learning: the losses of the modality classifier.
+
+See docs/methods/pca.md#modality-classifier-and-order-of-the-steps.
 
 Logits come in the order of a batch: plain visible views V, exchanged views G, infrared images I.
 """

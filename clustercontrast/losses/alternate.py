@@ -11,7 +11,7 @@ Pair = tuple[torch.Tensor, torch.Tensor]
 def alternate_contrast(
     epoch: int, memories: tuple[Memory, Memory], features: Pair, targets: Pair
 ) -> torch.Tensor:
-    """Contrast one modality with the other's memory, changing sides every epoch (pgm.md 4).
+    """Contrast one modality with the other's memory, changing sides every epoch (PGM-7).
 
     Even epochs: visible features against the infrared memory; odd epochs: infrared features against
     the visible memory.  The call also rewrites that memory with the other modality's features.

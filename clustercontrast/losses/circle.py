@@ -7,7 +7,7 @@ import torch.nn.functional as F
 def circle_logits(
     cosines: torch.Tensor, labels: torch.Tensor, margin: float = 0.35, scale: float = 64.0
 ) -> torch.Tensor:
-    """Circle-loss logits of cosines with the rows of a classifier (CMAM VI-B; cmam.md 6.2).
+    """Circle-loss logits of cosines with the rows of a classifier (CMAM VI-B).
 
     With [x]₊ = max(x, 0) held constant for the gradient::
 
@@ -35,7 +35,7 @@ def circle_logits(
 def smoothed_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.1, spread: str = "others"
 ) -> torch.Tensor:
-    """Cross-entropy with smoothed targets, mean over the batch (CMAM Eq. 21; cmam.md 6.2, A39).
+    """Cross-entropy with smoothed targets, mean over the batch (CMAM Eq. 21; A39).
 
     Args:
         logits: (B, C).

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 def confidence_weighted_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
 ) -> torch.Tensor:
-    """Mean over the batch of w CE, not divided by the sum of w (mmm.md 3.6, L_id).
+    """Mean over the batch of w CE, not divided by the sum of w (L_id).
 
     Args:
         logits: (B, C).

@@ -1,4 +1,4 @@
-"""What the denoiser of a diffusion model is trained with (cmam.md 5.5)."""
+"""What the denoiser of a diffusion model is trained with (EDM)."""
 
 import torch
 
@@ -8,7 +8,7 @@ def denoising_loss(
 ) -> torch.Tensor:
     """Squared error times λ(σ) = (σ² + σ_d²) / (σ σ_d)², at which all noise levels weigh alike.
 
-    EDM sums over the pixels; the mean differs by a factor only (cmam.md 5.5).
+    EDM sums over the pixels; the mean differs by a factor only.
 
     Args:
         denoised: (B, C, H, W) estimates D.

@@ -6,7 +6,7 @@ KERNELS = 5
 
 
 def mmd(source: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
-    """Squared discrepancy under five Gaussian kernels (mmm.md 3.6).
+    """Squared discrepancy under five Gaussian kernels.
 
     Bandwidths are h / 4 · 2^i, h the mean squared distance over all pairs, a constant.
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 def relation_contrast(
     features: torch.Tensor, sigma: float = 1.0, delta: float = 1.0, normalise: bool = False
 ) -> torch.Tensor:
-    """Pull near pairs together, push the others to the mean distance of their row (rpnr.md 4.4).
+    """Pull near pairs together, push the others to the mean distance of their row (RPNR-2).
 
     With D the Euclidean distances of the features, S_ij = D_ij / mean_j D_ij and the constant
     weights W_ij = exp(-D_ij² / σ)::
@@ -50,10 +50,10 @@ def shared_neighbours(
     bank_shallow: torch.Tensor,
     threshold: float = 0.9,
 ) -> torch.Tensor:
-    """Images that are near by the deep and by the shallow row (sdcl.md 4.1).
+    """Images that are near by the deep and by the shallow row.
 
     Near is a similarity above ``threshold`` times the greatest one; in the own modality that is the
-    similarity to oneself.  Where the greatest similarity is negative nobody is near.
+    similarity to oneself.  Where the greatest similarity is negative no image is near.
 
     Args:
         own_deep: (B, d) unit rows of the queries' images.
@@ -72,12 +72,12 @@ def shared_neighbours(
 
 
 def neighbour_contrast(logits: torch.Tensor, neighbours: torch.Tensor) -> torch.Tensor:
-    """Mean over the queries of -Σ_{j ∈ N_i} log max(p_ij, 1e-8) / (|N_i| + 1) (sdcl.md 4.1).
+    """Mean over the queries of -Σ_{j ∈ N_i} log max(p_ij, 1e-8) / (|N_i| + 1) (SDCL-9).
 
     Summed per row, without picking the neighbours out: there may be as many as images.
 
     Args:
-        logits: (B, N) similarities over the temperature, of which p is the soft-max.
+        logits: (B, N) similarities over the temperature, of which p is the softmax.
         neighbours: (B, N) bool, N_i; without any the query counts as 0.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Pseudo labels refined by parts: PPLR's losses (Cho et al., CVPR 2022; cmam.md 4.3, step 6).
+"""Pseudo labels refined by parts: PPLR's losses (Cho et al., CVPR 2022).
 
-What the parts see corrects the label of the whole; where a part and the whole disagree about an
-image's neighbours, the part is not made to believe in the label.
+The parts correct the label of the whole image; where a part and the whole image have different
+neighbours, the part follows the label less.  See docs/methods/cmam.md#source-labels.
 """
 
 import math

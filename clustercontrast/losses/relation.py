@@ -1,8 +1,8 @@
 """Preserved relations between two models or views: class probabilities and similarities (CMAM).
 
 No function stops a gradient: a caller that wants one direction only detaches ``reference``
-(Eq. 11-14), one that wants both does not (Eq. 3, 4, 18, 19).  Printed losses are sums over the
-batch; the weights of the paper only make sense so (cmam.md 6.5, A2).
+(Eq. 11-14), one that wants both does not (Eq. 3, 4, 18, 19).  By default they are sums over the
+batch, for which the weights of the paper are meant (A2).
 """
 
 import torch
@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 
 def symmetric_kl(logits_p: torch.Tensor, logits_q: torch.Tensor) -> torch.Tensor:
-    """KL(p‖q) + KL(q‖p) = Σ_c (p_c - q_c)(log p_c - log q_c) of soft-maxes (D_SKL of Eq. 3).
+    """KL(p‖q) + KL(q‖p) = Σ_c (p_c - q_c)(log p_c - log q_c) of softmaxes (D_SKL of Eq. 3).
 
     Args:
         logits_p: (B, C).
@@ -29,7 +29,7 @@ def probability_preservation(
     """L_PP: symmetric divergences of two models' class probabilities, image by image.
 
     CMAM Eq. 3; Eq. 11 and both terms of Eq. 13 with a detached ``reference``; one modality of
-    Eq. 18 (cmam.md 6.5, 7.5).
+    Eq. 18.
 
     Args:
         logits: (B, C).
@@ -52,7 +52,7 @@ def similarity_preservation(
     """L_SP: squared Frobenius norm of the difference of two Gram matrices.
 
     CMAM Eq. 4; Eq. 12 and both terms of Eq. 14 with a detached ``reference``; one modality of
-    Eq. 19 (cmam.md 6.5, 7.5).
+    Eq. 19.
 
     Args:
         features: (B, d), not normalised.

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 
 def batch_hard_triplet(features: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
-    """max(d(farthest of the class) - d(nearest of others) + margin, 0), mean (mmm.md 3.6).
+    """max(d(farthest of the class) - d(nearest of others) + margin, 0), mean over the batch.
 
     Args:
         features: (B, d), compared by Euclidean distance as they are.
@@ -26,7 +26,7 @@ def soft_margin_triplet(
 ) -> torch.Tensor:
     """Mean of log(1 + exp(d(farthest of the class) - d(nearest of others))) (CMAM Eq. 2 and 21).
 
-    cmam.md 6.5 and A14; formed in float32 at least, whatever autocast is about.
+    Distances are formed in float32 at least, also under autocast (A14).
 
     Args:
         features: (B, d).

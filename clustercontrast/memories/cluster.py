@@ -109,7 +109,7 @@ class HybridMemory:
 def cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0
 ) -> torch.Tensor:
-    """Cross-entropy, or its smoothed form of pclhd.md 3.3.
+    """Cross-entropy, or its smoothed form (MEM-4).
 
     With smoothing ε the target keeps 1 - ε and the C // 50 most probable clusters share ε; all
     clusters share it when C // 50 is at most 1.

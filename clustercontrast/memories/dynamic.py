@@ -12,7 +12,7 @@ class DynamicMemory:
     Row k + j C is draw j of cluster k.  For a query, the prototype of its own cluster is the draw
     farthest from it, that of every other cluster the nearest draw (Eq. 19); the loss is the
     cross-entropy over the C prototypes (Eq. 20-21).  In the released code queries come from the
-    momentum encoder without a graph, so the loss is a constant (quirk PCLHD-1).
+    momentum encoder without a graph, so the loss is a constant (PCLHD-1).
 
     Args:
         instances: (M C, d) features of the drawn members in the order above.
@@ -38,7 +38,7 @@ class DynamicMemory:
     def refresh(self, features: torch.Tensor, labels: torch.Tensor, draws: torch.Tensor) -> None:
         """Replace the rows of the clusters in a batch by batch features, without any momentum.
 
-        The released class holds this update but never reaches it (pclhd.md 3.4).
+        The released class holds this update but never reaches it (PCLHD-14).
 
         Args:
             features: (B, d).

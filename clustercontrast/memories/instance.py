@@ -8,18 +8,18 @@ from clustercontrast.memories.rows import Momentum, full_precision, sequential_u
 
 
 class InstanceMemory:
-    """One row per image of a modality, outliers included: SDCL's instance memory (sdcl.md 3.4).
+    """One row per image of a modality, outliers included: SDCL's instance memory.
 
     Rows move between the forward and the backward pass, by ``update``; gradients are formed with
-    the rows as they stand in backward, as upstream (quirk SDCL-2), or as they stood in forward.
+    the rows as they stand in backward, as upstream (SDCL-2), or as they stood in forward.
 
     Args:
         features: (N, d), stored as unit rows.
         temperature: τ.
         momentum: weight of the old row.
         raw: blend a unit row with a feature that is not normalised, as upstream: with neck outputs
-            of norm 28 the feature outweighs the row (quirk SDCL-1).
-        gradient: "upstream" or "clean", see the module's docstring.
+            of norm 28 the feature outweighs the row (SDCL-1).
+        gradient: "upstream" or "clean", see :mod:`clustercontrast.memories.rows`.
     """
 
     def __init__(

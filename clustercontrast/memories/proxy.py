@@ -1,4 +1,4 @@
-"""Proxies of classes that move when told to, after the step of the optimiser (CMAM-UDA V-B)."""
+"""Proxies of classes, which the caller moves after the step of the optimiser (CMAM-UDA V-B)."""
 
 from collections.abc import Sequence
 
@@ -11,9 +11,9 @@ Groups = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 class ProxyMemory:
-    """One proxy per class, shared by both modalities of a model (CMAM V-B; cmam.md 7.3).
+    """One proxy per class, shared by both modalities of a model (CMAM V-B; A16).
 
-    Unlike the memories above it moves when told to, after the optimiser's step.
+    Unlike the other memories it moves when ``update`` is called, after the optimiser's step.
 
     Args:
         proxies: (C, d) class means, stored as unit rows; a class without images may be 0.
@@ -49,7 +49,7 @@ def batch_mean_update(rows: torch.Tensor, groups: Groups, momentum: Momentum) ->
 
     Args:
         rows: (C, d) unit rows; not written.
-        groups: unit features (n, d) and labels (n,) of every modality; their order is of no matter.
+        groups: unit features (n, d) and labels (n,) of every modality; their order does not matter.
         momentum: μ.
 
     Returns:

@@ -95,7 +95,7 @@ class _Similarity(torch.autograd.Function):
 def sequential_update(
     rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
 ) -> torch.Tensor:
-    """For every sample in batch order: M_y <- norm(μ M_y + (1 - μ) z) (common.md 4, class CM).
+    """For every sample in batch order: M_y <- norm(μ M_y + (1 - μ) z) (MEM-3).
 
     Vectorised: the first sample of every cluster at once, then the second ones, and so on.
     """

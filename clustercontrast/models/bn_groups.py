@@ -2,7 +2,7 @@
 
 Every official run wraps its network in ``DataParallel`` over 2 or 4 GPUs: each replica takes one
 contiguous chunk of the visible and one of the infrared batch, normalises with the statistics of
-its own chunk, and only replica 0 keeps its running statistics (common.md 8, adca.md 2.1).  As the
+its own chunk, and only replica 0 keeps its running statistics (COMMON-1).  As the
 visible batch is [plain views; exchanged views], the running statistics used for clustering and
 testing never see an exchanged view.  ``--bn-groups G`` reproduces that, group by group.
 """
@@ -20,7 +20,7 @@ Tensors = tuple[torch.Tensor, ...]
 
 @contextlib.contextmanager
 def frozen_statistics(network: nn.Module) -> Iterator[None]:
-    """Inside the block, forwards in train mode write their running statistics to throw-away copies.
+    """Inside the block, forwards in train mode write running statistics to discarded copies.
 
     Copies rather than no statistics at all: a recomputed forward must save as many tensors for
     backward as the first one did.

@@ -1,4 +1,4 @@
-"""The U-Net of the diffusion model (cmam.md 5.3, the "ADM" network of EDM)."""
+"""The U-Net of the diffusion model (the "ADM" network of EDM)."""
 
 import functools
 import itertools
@@ -15,7 +15,9 @@ MAX_PERIOD = 10_000
 
 
 class Denoiser(nn.Module):
-    """F(x, c_noise), what is trained of the denoiser D (cmam.md 5.3, 5.5).
+    """F(x, c_noise), what is trained of the denoiser D.
+
+    See docs/methods/cmam.md#edges-and-generator.
 
     Level l works at 1/2^l of the size.  The encoder leaves a skip after its input convolution,
     after every block, and after every down-sampling; each block of the decoder takes one.
@@ -113,7 +115,7 @@ class Denoiser(nn.Module):
     ) -> list[torch.Tensor]:
         """Skips in the order of their making; the last is what the middle goes on with.
 
-        Map l is added to the last block of level l, on the way down and in the skip (cmam.md 5.4).
+        Map l is added to the last block of level l, on the way down and in the skip.
 
         Args:
             x: (B, C, H, W).

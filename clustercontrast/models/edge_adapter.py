@@ -1,4 +1,4 @@
-"""The adapter that turns an edge map into condition maps of a denoiser (cmam.md 5.4)."""
+"""The adapter that turns an edge map into condition maps of a denoiser."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""PCA's three-way modality classifier (pca.md 2.2)."""
+"""PCA's three-way modality classifier (PCA-3)."""
 
 import itertools
 
@@ -13,7 +13,7 @@ class ModalityClassifier(nn.Module):
 
     Eight blocks of convolution (kernel 3, stride 2), BatchNorm and ReLU halve the width down to 8,
     over a sequence of length one: of every kernel only the centre meets data, the outer taps see
-    padding and merely decay.  It is an MLP in all but the scale of its first weights.
+    padding and merely decay.  It is an MLP in all but the scale of its initial weights.
 
     Args:
         width: d, length of a feature; 2048 in the released code.

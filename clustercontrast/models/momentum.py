@@ -10,7 +10,7 @@ class MomentumEncoder(nn.Module):
     """φ_m: parameters follow the online encoder φ_o, without gradients (PCLHD Eq. 16).
 
     Buffers are **not** averaged: the copy is forwarded in train mode and keeps BatchNorm statistics
-    of its own activations, which are those used at test time (pclhd.md 2.1).  Its state dict is
+    of its own activations, which are those used at test time (PCLHD-7).  Its state dict is
     that of an ordinary encoder, so a saved model loads into either.
 
     Args:

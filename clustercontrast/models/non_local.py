@@ -5,11 +5,11 @@ from torch import nn
 
 
 class NonLocal(nn.Module):
-    """Residual attention over positions with one inner channel (common.md 7.1).
+    """Residual attention over positions with one inner channel (COMMON-14).
 
     θ, φ and g are 1x1 convolutions from C to **one** channel – the official reduction expression
     divides a number by itself, and every checkpoint carries the result.  The affinity ``θ φᵀ / n``
-    has no soft-max.  The output batch-norm starts at zero: a fresh block is the identity.
+    has no softmax.  The output batch-norm starts at zero: a fresh block is the identity.
     """
 
     def __init__(self, channels: int) -> None:

@@ -1,4 +1,4 @@
-"""ResNet with a global feature and one per horizontal stripe, as PPLR trains it (cmam.md 4.3)."""
+"""ResNet with a global feature and one per horizontal stripe, as PPLR trains it."""
 
 import torch
 import torch.nn.functional as F

@@ -4,7 +4,7 @@ import torch
 
 
 def generalised_mean(maps: torch.Tensor, p: float = 3.0, eps: float = 1e-12) -> torch.Tensor:
-    """GeM with a fixed exponent: ``(mean(x^p) + eps)^(1/p)`` over the positions (common.md 7.1).
+    """GeM with a fixed exponent: ``(mean(x^p) + eps)^(1/p)`` over the positions.
 
     Args:
         maps: (B, C, H, W), not negative (behind a ReLU); upstream does not clamp and neither do we.
@@ -20,7 +20,7 @@ def generalised_mean(maps: torch.Tensor, p: float = 3.0, eps: float = 1e-12) -> 
 def clamped_generalised_mean(
     maps: torch.Tensor, p: torch.Tensor | float, floor: float = 1e-6
 ) -> torch.Tensor:
-    """GeM with an exponent that may be trained: ``mean(max(x, floor)^p)^(1/p)`` (cmam.md 6.2).
+    """GeM with an exponent that may be trained: ``mean(max(x, floor)^p)^(1/p)`` (A4).
 
     Args:
         maps: (B, C, H, W).

@@ -1,7 +1,8 @@
-"""ResNet whose weights all views share: M_joint and M_gray of CMAM-UDA (cmam.md 6.2).
+"""ResNet whose weights all views share: M_joint and M_gray of CMAM-UDA.
 
 The paper names a ResNet-50 with generalised-mean pooling and no more; the neck and the trained
-exponent are those of the FastReID baseline whose settings it lists (cmam.md 6.1).
+exponent are those of the FastReID baseline whose settings it lists
+(docs/methods/cmam.md#networks-and-circle-head).
 """
 
 import torch
@@ -20,12 +21,12 @@ class SingleStreamResNet(nn.Module):
         depth: 50 in the paper; 10, 18 and 34 for tests and quick trials.
         neck: "bnneck" – one feature, behind the BatchNorm neck, serves everything; "none" – the
             pooled vector serves everything (the paper's words); "bnneck-before" – the triplet loss
-            takes the vector before the neck, all else the one behind it (cmam.md 12, A3).
-        exponent: first exponent p of the pooling.
+            takes the vector before the neck, all else the one behind it (A3).
+        exponent: initial exponent p of the pooling.
         train_exponent: let p learn.
 
     Attributes:
-        flip_averaged: False – mirror images are not averaged into a feature (cmam.md 8).
+        flip_averaged: False – mirror images are not averaged into a feature (CMAM-21).
     """
 
     flip_averaged = False

@@ -1,6 +1,6 @@
 """AGW two-stream ResNet: one stem per modality, a shared trunk, GeM and a BatchNorm neck.
 
-AGW (Ye et al., TPAMI 2022), in the form that ADCA, PGM, PCLHD, RPNR, PCA and MMM run (common.md 7).
+AGW (Ye et al., TPAMI 2022), in the form that ADCA, PGM, PCLHD, RPNR, PCA and MMM run (COMMON-15).
 The official class carries three complete ResNets of which two thirds never execute; here stand only
 the modules that run.
 """

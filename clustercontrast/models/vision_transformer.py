@@ -1,9 +1,9 @@
 """Two-stream vision transformer of SDCL: a stem per modality, shared blocks, two private last ones.
 
 ViT-B/16 with the ICS stem of TransReID-SSL (Luo et al., 2021), as the official SDCL code runs it
-(sdcl.md 2).  An own module instead of timm's blocks: timm is no requirement of this project, has no
-ICS stem, and two private last blocks, grouped BatchNorm and recomputed blocks would leave little of
-its class standing.  Parts that never execute upstream (the last trunk block and its norm, the
+(docs/methods/sdcl.md#backbone).  timm's class is not used: timm is no requirement of this project
+and has no ICS stem, and little of it would remain beside two private last blocks, grouped BatchNorm
+and recomputed blocks.  Parts that never execute upstream (the last trunk block and its norm, the
 classifier) are not built.
 """
 
@@ -165,7 +165,7 @@ class TwoStreamViT(nn.Module):
 
         Returns:
             (B, 2 d) rows [deep; shallow], **not** normalised, since SDCL averages those of an
-            image and its mirror image (sdcl.md 3.2, 7); (B, d) unit rows, without an epsilon, of a
+            image and its mirror image (SDCL-11); (B, d) unit rows, without an epsilon, of a
             network without the shallow feature.
         """
         stem = self.visible_stem if modality == "visible" else self.infrared_stem
@@ -179,7 +179,7 @@ class TwoStreamViT(nn.Module):
         return self._last(self.deep, self._trunk(self._tokens(self._patches(visible, infrared))))
 
     def _initialise(self) -> None:
-        """First weights of a ViT; convolutions keep torch's."""
+        """Initial weights of a ViT; convolutions keep torch's."""
         layers = [m for m in self.modules() if isinstance(m, nn.Linear)]
         for weight in (self.class_token, self.positions, *(layer.weight for layer in layers)):
             nn.init.trunc_normal_(weight, std=0.02)

@@ -1,7 +1,7 @@
 """Weights of the vision transformer under our names: TransReID-SSL's and the official SDCL's.
 
 The self-supervised TransReID-SSL file has one stem, one last block and one last norm; SDCL starts
-two copies of each from them (sdcl.md 1).  Its own checkpoints hold tensors that never run.
+two copies of each from them (SDCL-10).  Its own checkpoints hold tensors that never run.
 """
 
 import math
@@ -15,7 +15,7 @@ from clustercontrast.models.naming import translated
 
 State = dict[str, torch.Tensor]
 
-# What an SDCL name starts with -> ours; what matches no row never runs (sdcl.md 1, 2.1).
+# What an SDCL name starts with -> ours; what matches no row never runs.
 OFFICIAL_NAMES = (
     (r"base\.patch_embed\.", "visible_stem."),
     (r"base\.patch_embed2\.", "infrared_stem."),
@@ -90,7 +90,7 @@ def from_pretrained(content: dict, tokens: int, shallow: bool = True) -> State:
         for the necks, which pretraining does not have.
 
     Raises:
-        ValueError: ``tokens`` or the file's positions fill no grid of height to width 2.
+        ValueError: ``tokens`` or the file's positions do not fill a grid of height to width 2.
     """
     state = _backbone(content)
     heads = ("deep", "shallow") if shallow else ("deep",)
@@ -121,7 +121,7 @@ def with_shallow(state: State) -> State:
 
 
 def resize_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-    """Interpolate position embeddings bilinearly to another grid of patches (sdcl.md 1.1).
+    """Interpolate position embeddings bilinearly to another grid of patches.
 
     Args:
         positions: (1, 1 + n, d), the class token's first; the n patches lie in rows on a grid of
@@ -132,7 +132,7 @@ def resize_positions(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Te
         (1, 1 + rows x columns, d); the class token's is untouched.
 
     Raises:
-        ValueError: the n patches fill no such grid.
+        ValueError: the n patches do not fill such a grid.
     """
     class_token, patches = positions[:, :1], positions[:, 1:]
     maps = patches.unflatten(1, _grid(patches.shape[1])).permute(0, 3, 1, 2)
@@ -145,8 +145,8 @@ def _grid(patches: int) -> tuple[int, int]:
     columns = math.isqrt(patches // 2)
     if 2 * columns**2 != patches:
         raise ValueError(
-            f"{patches} patches fill no grid twice as high as wide, which pretrained positions "
-            "need: take images of such a size, 288x144 or 256x128"
+            f"{patches} patches do not fill a grid twice as high as wide, which pretrained "
+            "positions need: take images of such a size, 288x144 or 256x128"
         )
     return 2 * columns, columns
 

@@ -23,9 +23,9 @@ from clustercontrast.models.vision_transformer import TwoStreamViT
 
 State = dict[str, torch.Tensor]
 FRESH = ("neck", "trunk.non_local", "exponent", "part_necks")
-"""Parts of a ResNet for re-identification that ImageNet knows nothing of."""
+"""Parts of a ResNet for re-identification that ImageNet weights do not have."""
 
-# Official name -> ours; what matches no row never runs in the official forward (common.md 7.2).
+# Official name -> ours; what matches no row never runs in the official forward (COMMON-15).
 OFFICIAL_NAMES = (
     (r"visible_module\.visible\.(conv1|bn1)\.", r"visible_stem.\1."),
     (r"thermal_module\.thermal\.(conv1|bn1)\.", r"infrared_stem.\1."),
@@ -127,7 +127,7 @@ def networks(path: Path) -> dict[str, State]:
 
 
 def about(path: Path) -> dict:
-    """What a checkpoint of this project says of itself; nothing for all others."""
+    """What a checkpoint of this project says about itself; empty for all others."""
     found = read_checkpoint(path).get("about")
     return found if isinstance(found, dict) else {}
 
@@ -159,7 +159,7 @@ def read_checkpoint(path: Path) -> dict:
             f"{path} cannot be read as a checkpoint: it is damaged or holds more than weights"
         ) from error
     if not isinstance(content, dict):
-        raise UserError(f"{path} is no checkpoint: it holds a {type(content).__name__}")
+        raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
     return content
 
 
@@ -216,7 +216,7 @@ def architecture(state: State) -> tuple[int, bool]:
         (blocks, bottlenecks)
     )
     if depth is None:
-        raise UserError("the checkpoint is no ResNet-10, 18, 34 or 50 of this project")
+        raise UserError("the checkpoint is not a ResNet-10, 18, 34 or 50 of this project")
     return depth, any(name.startswith("trunk.non_local.") for name in state)
 
 
@@ -255,7 +255,7 @@ def imagenet(depth: int) -> State:
 
 
 def start(network: nn.Module, pretrained: str) -> LoadReport | None:
-    """Give a new network its first weights.
+    """Give a new network its initial weights.
 
     Args:
         network: freshly built, on any device.
@@ -293,7 +293,7 @@ def one_stream(state: State) -> State:
 
 
 def _start_vit(network: TwoStreamViT, pretrained: str) -> LoadReport:
-    """First weights of a vision transformer (sdcl.md 1.1)."""
+    """Initial weights of a vision transformer."""
     path = Path(pretrained)
     if not path.is_file():
         raise UserError(

@@ -1,7 +1,7 @@
 """The six cameras of SYSU-MM01's layout: where they hang, what they do to light, one photograph.
 
 Cameras 1 and 2 (rooms), 4 and 5 (outdoors) see colours; camera 3 (the room of camera 2 in the dark)
-and camera 6 (a passage at night) see reflectances under their own infrared lamp (common.md 1.1).
+and camera 6 (a passage at night) see reflectances under their own infrared lamp.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Rendered people in SYSU-MM01's raw layout, with SYSU-MM01's counts at full size (common.md 1.1).
+"""Rendered people in SYSU-MM01's raw layout, with SYSU-MM01's counts at full size.
 
 No number measured on these images is a SYSU-MM01 result.
 """
@@ -144,7 +144,7 @@ def _folders(
     """Choose ``counts[0]`` pairs (identity, camera), one per person at least, and share images out.
 
     Everybody is seen by a camera other than 2: queries of camera 3 skip the gallery of camera 2, so
-    whoever is in no other visible camera could not be found (common.md 2).
+    whoever is in no other visible camera could not be found.
     """
     number, images = counts
     free = [camera for camera in cameras if camera != 2]

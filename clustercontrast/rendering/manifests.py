@@ -1,4 +1,4 @@
-"""Rendered people in place of SYSU-MM02 and of LLCM, described by a manifest (cmam.md 8).
+"""Rendered people in place of SYSU-MM02 and of LLCM, described by a manifest.
 
 SYSU-MM02's visible camera 1 is played by camera 4 of :mod:`cameras`, its infrared cameras 2 and 3
 by 3 and 6; training images are unlabelled, and some people are seen in one modality only.  LLCM's

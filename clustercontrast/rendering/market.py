@@ -1,4 +1,4 @@
-"""Rendered people in Market-1501's layout, with its counts at full size (cmam.md 4.2).
+"""Rendered people in Market-1501's layout, with its counts at full size.
 
 Cameras c1 to c6 are played by the visible cameras 1, 2, 4, 5, 1, 2 of :mod:`cameras`; c5 and c6 see
 other walks than c1 and c2.  Besides the people of the training and of the test list there are

@@ -1,4 +1,4 @@
-"""Rendered people in RegDB's raw layout, with RegDB's counts at full size (common.md 1.3).
+"""Rendered people in RegDB's raw layout, with RegDB's counts at full size.
 
 No number measured on these images is a RegDB result.
 """

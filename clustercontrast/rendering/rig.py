@@ -1,7 +1,7 @@
 """RegDB's dual camera: a visible and a thermal lens side by side, looking at the same moment.
 
 The lenses differ a little in scale and position. Somebody is seen from the front or from behind, in
-one walk or two (common.md 1.3). Each eye cuts its own crop and has its own stretch of the avenue
+one walk or two. Each eye cuts its own crop and has its own stretch of the avenue
 behind the person, so that no edge of the surroundings links the modalities.
 """
 

@@ -89,7 +89,7 @@ def _paper(method: str, source: str, sysu: str, regdb: str) -> tuple[Published, 
 
 
 PUBLISHED = (
-    # pclhd.md 10.1 and otla.md 12; Rank-10: adca.md 14 and cmam.md 11
+    # Rank-10 stands in CMAM-UDA's Table II alone
     *_paper(
         "OTLA",
         f"OTLA (ECCV 2022), unsupervised, as quoted in {TABLE_1}",
@@ -116,7 +116,6 @@ PUBLISHED = (
         f"PGM (CVPR 2023) as quoted in {TABLE_1}",
         "69.5/65.4 69.9/65.2",
     ),
-    # pgm.md 10.1, 10.2
     _of(
         "sysu",
         "PGM",
@@ -152,7 +151,6 @@ PUBLISHED = (
         f"{PGM_LOG}, trial 5 alone, last epoch (29)",
         "69.03/77.67/82.62/87.62/64.04/51.27 -",
     ),
-    # pclhd.md 10.1; mmm.md 7
     *_paper("PCLHD", TABLE_1, "64.4/58.7 69.5/74.4", "84.3/80.7 82.7/78.4"),
     *_paper(
         "GUR",
@@ -167,7 +165,6 @@ PUBLISHED = (
         "89.7/80.5 85.8/77.0",
     ),
     *_paper("PCLHD+MMM", TABLE_1, "65.9/61.8 70.3/74.9", "89.6/83.7 87.0/80.9"),
-    # rpnr.md 10.1
     _of(
         "sysu",
         "RPNR",
@@ -182,7 +179,6 @@ PUBLISHED = (
         "README of RPNR's official code (hidden in a comment), mean of ten trials",
         "90.31/94.66/96.39/97.88/83.35/69.96 89.09/94.37/96.21/97.65/82.26/66.50",
     ),
-    # pca.md 10
     _of(
         "sysu",
         "PCA",
@@ -198,7 +194,6 @@ PUBLISHED = (
         "result",
         "86.43/94.10/96.25/82.51/72.33 86.21/94.05/96.11/81.23/68.71",
     ),
-    # sdcl.md 10.1
     _of(
         "sysu",
         "SDCL",
@@ -213,7 +208,6 @@ PUBLISHED = (
         "test log published with the official code of SDCL, mean of ten trials",
         "90.96/95.73/97.51/98.71/82.86/67.60 89.98/95.12/97.01/98.41/81.73/64.77",
     ),
-    # cmam.md 11
     *_paper(
         "CMAM-UDA",
         f"{TABLE_2}; Rank-20 on SYSU-MM01: Tables III and IV",

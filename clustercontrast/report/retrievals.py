@@ -24,7 +24,7 @@ class Hit:
         rank: from 1.
         row: of the gallery modality's test images.
         similarity: cosine, in [-1, 1].
-        right: it shows the person of the query.
+        right: it shows the identity of the query.
     """
 
     rank: int
@@ -51,7 +51,7 @@ class Answer:
 
 
 class Ranking:
-    """The gallery of a search in the order in which every query ranks it (common.md 2.3).
+    """The gallery of a search in the order in which every query ranks it.
 
     Similarity falls with the rank; equal ones stand in gallery order.
 
@@ -59,7 +59,7 @@ class Ranking:
         search: what is ranked.
         people: (Q,) int64 identities of the queries.
         similarity: (Q, G) float64 cosines.
-        same: (Q, G) bool, query and gallery image show the same person.
+        same: (Q, G) bool, query and gallery image show the same identity.
         excluded: (Q, G) bool, pairs that are not ranked.
     """
 
@@ -84,7 +84,7 @@ class Ranking:
 
     @functools.cached_property
     def precisions(self) -> np.ndarray:
-        """(Q,) average precision in [0, 1], NaN for a query that has nobody to find."""
+        """(Q,) average precision in [0, 1], NaN for a query without a correct image."""
         size = max(1, BLOCK_CELLS // self.similarity.shape[1])
         starts = range(0, len(self.similarity), size)
         return np.concatenate([self._precisions(slice(i, i + size)) for i in starts])
@@ -96,7 +96,7 @@ class Ranking:
         return order[np.unique(middles.astype(np.int64))]
 
     def worst(self, count: int) -> np.ndarray:
-        """The ``count`` queries of lowest AP, one per person, equal ones in query order.
+        """The ``count`` queries of lowest AP, one per identity, equal ones in query order.
 
         Shots of one walk fail alike: without that rule they would fill the page.
         """
@@ -108,7 +108,7 @@ class Ranking:
         """What one query found.
 
         Args:
-            query: 0..Q-1, one that has somebody to find.
+            query: 0..Q-1, one that has a correct image.
             length: images of the answer; fewer when fewer are left.
         """
         (order,), (right,) = self._ranked(slice(query, query + 1))
@@ -137,6 +137,6 @@ class Ranking:
         return np.divide(sums, found[:, -1], out=np.full(len(sums), np.nan), where=found[:, -1] > 0)
 
     def _by_precision(self) -> np.ndarray:
-        """Queries with somebody to find, by rising AP."""
+        """Queries with a correct image, by rising AP."""
         order = np.argsort(self.precisions, kind="stable")  # NaN comes last
         return order[: np.isfinite(self.precisions).sum()]

@@ -23,7 +23,7 @@ CAVEATS = {
 }
 """Notes that stand below every table of a dataset."""
 TRIALS = 10
-"""Trials of RegDB that papers average over (common.md 2.4)."""
+"""Trials of RegDB that papers average over."""
 
 LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$",
          "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",

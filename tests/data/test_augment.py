@@ -294,7 +294,7 @@ def test_unknown_channel_operation_is_refused():
         View(channels="adap")
 
 
-# --- distributions (common.md 6), significance 1e-3 with fixed seeds
+# --- distributions, significance 1e-3 with fixed seeds
 
 DRAWS = 8000
 

@@ -1,4 +1,4 @@
-"""Sampler and batches of CMAM-UDA (cmam.md 6.3, 6.4, 7.4; acceptance test 12)."""
+"""Sampler and batches of CMAM-UDA (docs/methods/cmam.md#networks-and-circle-head)."""
 
 import itertools
 
@@ -57,7 +57,7 @@ def test_fewer_classes_than_asked_for_repeat():
 
 
 def test_small_classes_repeat_images():
-    """RegDB at k = 1000: two images per cluster and modality (cmam.md 9)."""
+    """RegDB at k = 1000: two images per cluster and modality (Fig. 5)."""
     y = labels_of([2, 2, 2])
     rows = ClassBatches((y,), people=3, num_instances=4, seed=0)[0][0]
     assert all((y[rows] == c).sum() == 4 for c in range(3))

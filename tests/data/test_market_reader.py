@@ -75,7 +75,7 @@ def test_counts_leave_out_what_was_not_read(root):
 
 
 def test_published_counts_sum_to_the_papers_number(root):
-    assert sum(market.COUNTS.values()) == 36036  # cmam.md 4.2
+    assert sum(market.COUNTS.values()) == 36036  # CMAM-8
     assert market.COUNTS.keys() == market.NAMES.keys() == market.SPLITS.keys()
     assert verify.facts(root, market) == {"rendered": False, "counts": market.COUNTS}
 

@@ -39,14 +39,14 @@ def test_parts_are_those_of_the_index_files(regdb_root, trial):
 
 
 def test_training_images_are_resized_as_upstream_does(regdb_root):
-    """Bicubic for training and clustering, Lanczos for retrieval (common.md 2.1)."""
+    """Bicubic for training and clustering, Lanczos for retrieval (COMMON-5)."""
     for parts in regdb.read(regdb_root).trials.values():
         for part, (name, _) in parts.items():
             assert name.endswith("bicubic" if part.startswith("train") else "lanczos")
 
 
 def test_rows_follow_unpadded_labels_as_text(regdb_root):
-    """common.md 1.4: "10_c1..." comes before "1_c1...", since "_" sorts after digits."""
+    """COMMON-23: "10_c1..." comes before "1_c1...", since "_" sorts after digits."""
     for modality in ("visible", "thermal"):
         path = regdb_root / "idx" / f"train_{modality}_1.txt"
         edit(path, lambda text: text.replace("bmp 1", "bmp 10").replace("bmp 0", "bmp 1"))

@@ -1,4 +1,4 @@
-"""Camera-diverse draw against the rules of common.md 5, checked block by block.
+"""Camera-diverse draw against docs/methods/common.md#sampler, block by block.
 
 Mutations tried once, each made a test fail: the replacement rule one candidate off either way;
 companions from all cameras; anchor among its companions; clusters in order; uneven anchors.
@@ -99,7 +99,7 @@ def test_the_anchors_camera_contributes_only_the_anchor():
 
 
 def test_single_images_end_the_alignment():
-    """As upstream: the pass is shorter than clusters times K (common.md 5)."""
+    """As upstream: the pass is shorter than clusters times K."""
     labels = np.array([0, 1, 1, 1, -1, 2])
     rows = draw_pass(labels, np.ones(6, np.int64), 4, seeded())
     assert len(rows) == 1 + 4 + 1

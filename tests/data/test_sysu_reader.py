@@ -1,4 +1,4 @@
-"""Layout of common.md 1.1: what is read, in which order, and what each wrong folder says."""
+"""Layout of SYSU-MM01: what is read, in which order, and what each wrong folder says."""
 
 import shutil
 

@@ -81,7 +81,7 @@ def test_published_facts(sysu_root):
     known = verify.facts(sysu_root, sysu)
     assert known == {"rendered": False, "counts": sysu.COUNTS}
     assert sysu.NAMES.keys() == sysu.COUNTS.keys()
-    # common.md 1.1: 44 745 files of the 491 identities.
+    # 44 745 files of the 491 identities.
     assert sum(sysu.COUNTS[name] for name in PARTS) == 44745
     assert sysu.COUNTS["train_identities"] + sysu.COUNTS["test_identities"] == 491
 

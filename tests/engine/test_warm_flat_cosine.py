@@ -1,4 +1,4 @@
-"""Rise, plateau and cosine fall at the steps of acceptance test 9 of cmam.md."""
+"""Rise, plateau and cosine fall at the steps of both schedules of CMAM-UDA."""
 
 import itertools
 import math

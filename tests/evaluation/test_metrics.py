@@ -17,7 +17,7 @@ from clustercontrast.evaluation.metrics import evaluate
 METRICS = "evaluation/metrics.npz"
 CASES = sorted({name.rsplit("/", 1)[0] for name in golden_set.entry(METRICS)["arrays"]})
 
-# common.md 2.6
+# a worked example, by hand
 EXAMPLE = np.array(
     [
         [0.80, 0.30, 0.90, 0.40, 0.70, 0.20, 0.10],
@@ -118,7 +118,7 @@ def test_short_lists_are_padded_with_their_last_value():
 
 
 def slow_twin(similarity, query_identities, gallery_identities, excluded, cmc, max_rank):
-    """The definitions of common.md 2.3, one query and one rank at a time."""
+    """The definitions word by word, one query and one rank at a time."""
     cmc_rows, precisions, penalties = [], [], []
     for q, identity in enumerate(query_identities):
         kept = [g for g in range(len(gallery_identities)) if not excluded[q][g]]

@@ -21,7 +21,7 @@ from clustercontrast.files import UserError
 
 GALLERIES = "evaluation/sysu_gallery.json"
 
-# common.md 2.2: files 0001… of each (camera, identity) folder
+# files 0001… of each (camera, identity) folder
 SMALL_TREE = {
     (1, 6): 5,
     (2, 6): 5,
@@ -90,7 +90,7 @@ def test_order_of_the_pool_does_not_matter():
         ("indoor", 1, [2, 5, 1, 9]),
     ],
 )
-def test_table_of_the_specification(mode, trial, frames):
+def test_table_of_draws(mode, trial, frames):
     pool = small_pool()
     drawn = draw_gallery(pool, SYSU_CAMERAS[mode], trial)
     assert [int(pool.paths[row][-8:-4]) for row in drawn] == frames
@@ -163,7 +163,7 @@ def test_searches_of_every_mode_and_draw():
 
 # --- RegDB ---
 
-# common.md 2.6, the worked example; the cameras do not matter
+# the worked example of test_metrics.py; the cameras do not matter
 SIMILARITY = [
     [0.80, 0.30, 0.90, 0.40, 0.70, 0.20, 0.10],
     [0.60, 0.95, 0.50, 0.10, 0.90, 0.40, 0.30],

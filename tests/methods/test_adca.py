@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 
 from clustercontrast.association import choice
-from clustercontrast.methods.adca import Cross
+from clustercontrast.methods.adca import Aggregation
 
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     tiny_runs.use_small_encoder(monkeypatch)
-    return lambda *flags: tiny_runs.make_stage(Cross, "adca", tmp_path, *flags)
+    return lambda *flags: tiny_runs.make_stage(Aggregation, "adca", tmp_path, *flags)
 
 
 def means(features, y):
@@ -21,24 +21,24 @@ def means(features, y):
 
 
 def test_only_visible_rows_with_a_partner_move(make, monkeypatch):
-    """adca.md 9, step 5: λ old + (1 - λ) infrared, not normalised; infrared rows as they were."""
+    """λ old + (1 - λ) infrared, not normalised; infrared rows as they were."""
     pairs = np.array([[2, 0], [0, 3]])
     monkeypatch.setattr(choice, "instance_votes", lambda *_: pairs)
     stage = make("--aggregation-weight", "0.3")
     tiny_runs.open_epoch(stage)
     features = stage.extract(stage.encoder)
     v, r = (means(f, stage.labels[n]) for f, n in zip(features, stage.labels, strict=True))
-    torch.testing.assert_close(stage.memory_r.rows, r)
+    torch.testing.assert_close(stage.infrared_memory.rows, r)
     expected = v.clone()
     for a, b in pairs:
         expected[a] = 0.3 * v[a] + 0.7 * r[b]
-    torch.testing.assert_close(stage.memory_v.rows, expected)
-    assert stage.memory_v.rows[2].norm() < 1 - 1e-6
+    torch.testing.assert_close(stage.visible_memory.rows, expected)
+    assert stage.visible_memory.rows[2].norm() < 1 - 1e-6
     assert stage.facts["aggregated"] == 2
 
 
 def greedy_pairs(features, labels, threshold):
-    """adca.md 9, steps 1-4, image pair by image pair."""
+    """Votes and greedy choice, image pair by image pair."""
     similarity = (features[0] @ features[1].T).numpy()
     votes, best = {}, {}
     for i, j in zip(*np.nonzero(similarity >= threshold), strict=True):
@@ -71,14 +71,14 @@ def test_no_similar_pair_moves_nothing(make):
     tiny_runs.open_epoch(stage)
     if stage.facts["aggregated"] == 0:
         v = means(stage.extract(stage.encoder)[0], stage.labels["visible"])
-        torch.testing.assert_close(stage.memory_v.rows, v)
+        torch.testing.assert_close(stage.visible_memory.rows, v)
     assert stage.facts["aggregated"] <= 2  # only images that look exactly alike
 
 
 def test_the_losses_are_those_of_the_first_stage(make):
     stage = make()
     batch = next(tiny_runs.open_epoch(stage))
-    rows = stage.memory_v.rows.clone(), stage.memory_r.rows.clone()
+    rows = stage.visible_memory.rows.clone(), stage.infrared_memory.rows.clone()
     ((name, terms),) = stage.iteration(batch, 0)
     features = stage.encoder(batch.visible.images, batch.infrared.images)
     labels = batch.visible.labels, batch.infrared.labels

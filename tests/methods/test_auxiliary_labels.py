@@ -155,7 +155,7 @@ def test_terms_of_an_iteration(make):
 
 
 def test_losses_are_formed_in_float32_under_autocast(make):
-    """cmam.md 6.5 for all stages: bf16 ends with the features."""
+    """bf16 ends with the features, as in all stages (CMAM-19)."""
     stage = make()
     batch = next(next(stage.refresh(0)))
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -324,7 +324,7 @@ def test_what_one_run_leaves_another_imports(make, tmp_path):
 
 
 def test_a_cluster_of_one_image_is_none(make):
-    """DBSCAN leaves one when another cluster has taken a core point's border (cmam.md 4.5)."""
+    """DBSCAN leaves one when another cluster has taken a core point's border."""
     stage, labels = make(), np.arange(60) // 10
     labels[:10] = -1
     labels[3] = 0

@@ -1,4 +1,4 @@
-"""Stage 1 of CMAM-UDA: the diffusion model and the fake infrared images it makes (cmam.md 5)."""
+"""Stage 1 of CMAM-UDA: the diffusion model and the fake infrared images it makes."""
 
 import ast
 import inspect
@@ -136,7 +136,7 @@ def lose(stage, *lost):
 
 
 def test_a_batch_that_is_lost_ends_nothing(tmp_path):
-    """cmam.md 5.6: its gradients count as zero; the log tells how many there were."""
+    """Its gradients count as zero; the log tells how many there were."""
     stage = diffusion(tmp_path, tiny_cmam.world(tmp_path), "--iters", "4")
     lose(stage, 1)
     train(stage, stage.run)
@@ -210,7 +210,7 @@ def test_values_are_clipped_and_rounded():
 
 
 def test_an_image_alone_and_among_others_is_the_same(trained):
-    """Acceptance test 13: equal bytes in float32."""
+    """Equal bytes in float32."""
     _, data, stage = trained
     network = stage.average.network.eval()
     for parameter in network["denoiser"].parameters():  # a trained network, not a zeroed one
@@ -264,7 +264,7 @@ def test_all_source_images_on_request_and_only_the_missing_ones_then(trained, tm
 
 
 def test_interrupted_and_resumed_equals_undisturbed(trained, tmp_path, monkeypatch):
-    """Acceptance test 13; batches are cut elsewhere the second time."""
+    """Batches are cut elsewhere the second time."""
     _, data, _ = trained
     make(generation(data, tmp_path / "a"))
     stage = generation(data, tmp_path / "b", "--batch-size", "5")

@@ -1,4 +1,4 @@
-"""Stages 2 and 3 of CMAM-UDA: who learns from which term, and what the terms are (cmam.md 6, 7)."""
+"""Stages 2 and 3 of CMAM-UDA: who learns from which term, and what the terms are."""
 
 import itertools
 
@@ -60,7 +60,7 @@ def seen_and_inputs(stage, batch):
 
 @pytest.mark.parametrize("forward", ["--joint-forward", "--no-joint-forward"])
 def test_teachers_of_the_selective_terms_receive_no_gradient(pretrain, forward):
-    """Acceptance test 6, Eq. 11-14: with frozen BatchNorm nothing leaks through statistics."""
+    """Eq. 11-14: with frozen BatchNorm nothing leaks through statistics."""
     stage = pretrain(forward)
     batch = tiny_cmam.first_batch(stage, epoch=1)
     freeze_statistics(stage)
@@ -172,7 +172,7 @@ def test_phase_two_may_keep_its_adam(pretrain):
 
 
 def test_the_schedule_of_the_paper():
-    """Acceptance test 9, through the flags' defaults (6.6, 7.6)."""
+    """Through the flags' defaults."""
     names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
     values = parse("sysu", names, ["--method", "cmam"])
     stage = Pretrain(values.at("pretrain"), None, None)
@@ -520,7 +520,7 @@ def test_missing_fakes_are_named(tmp_path):
 
 
 def test_labelled_people_are_nested_and_rounded_half_up():
-    """cmam.md 10: 40, 79, 119, 158, 198 of SYSU-MM01's 395 people."""
+    """40, 79, 119, 158, 198 of SYSU-MM01's 395 identities (Table VI)."""
     people = np.arange(395)
     sets = []
     for share, count in ((0.1, 40), (0.2, 79), (0.3, 119), (0.4, 158), (0.5, 198)):

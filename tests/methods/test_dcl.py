@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from scipy.sparse import csr_array
 
 from clustercontrast.files import UserError
-from clustercontrast.methods import dcl
-from clustercontrast.methods.pgm import Cross
+from clustercontrast.methods import clustering_stage, dcl
+from clustercontrast.methods.pgm import AlternateLearning
 from clustercontrast.methods.supervised import Supervised
 
 
@@ -25,7 +25,7 @@ def test_rows_are_the_normalised_means_of_the_clusters(make):
     for f, name, memory in zip(
         stage.extract(stage.encoder),
         ("visible", "infrared"),
-        (stage.memory_v, stage.memory_r),
+        (stage.visible_memory, stage.infrared_memory),
         strict=True,
     ):
         y = stage.labels[name]
@@ -52,15 +52,15 @@ def test_an_epoch_has_the_iterations_asked_for(make):
 
 
 def test_the_infrared_memory_is_called_before_the_visible_one(make, monkeypatch):
-    """Backward runs the call made last first (common.md 4, MEM-1), so the order is part of it."""
+    """Backward runs the call made last first (MEM-1), so the order is part of it."""
     stage, calls = make(), []
     batch = next(tiny_runs.open_epoch(stage))
-    for name in ("memory_v", "memory_r"):
+    for name in ("visible_memory", "infrared_memory"):
         real = getattr(stage, name)
         recorded = lambda f, y, real=real, name=name: calls.append(name) or real(f, y)  # noqa: E731
         setattr(stage, name, recorded)
     next(stage.iteration(batch, 0))
-    assert calls == ["memory_r", "memory_v"]
+    assert calls == ["infrared_memory", "visible_memory"]
 
 
 def test_features_for_clustering_are_means_of_two_unit_rows(make):
@@ -163,9 +163,10 @@ def test_batches_that_do_not_divide_are_refused(make, flags, named):
 def test_where_weights_come_from(monkeypatch, tmp_path, start_from, first, second):
     """The first stage takes --pretrained; a later one what --start-from says."""
     tiny_runs.use_small_encoder(monkeypatch)
-    for make, expected in ((dcl.Intra, first), (Cross, second)):
+    for make, expected in ((dcl.Intra, first), (AlternateLearning, second)):
         asked = []
-        monkeypatch.setattr(dcl.weights, "start", lambda _, source, to=asked: to.append(source))
+        start = lambda _, source, to=asked: to.append(source)  # noqa: E731
+        monkeypatch.setattr(clustering_stage.weights, "start", start)
         tiny_runs.make_stage(make, "pgm", tmp_path, "--start-from", start_from)
         assert asked == expected
 

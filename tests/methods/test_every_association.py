@@ -12,8 +12,8 @@ from clustercontrast.engine.loop import take_step
 from clustercontrast.methods import adca, mmm, pclhd, pgm, rpnr
 
 STAGES = {
-    "adca": adca.Cross,
-    "pgm": pgm.Cross,
+    "adca": adca.Aggregation,
+    "pgm": pgm.AlternateLearning,
     "pclhd": pclhd.Progressive,
     "rpnr": rpnr.Robust,
 }
@@ -58,7 +58,7 @@ def test_parts_of_rpnr_are_switched_off_one_by_one(tmp_path, monkeypatch):
 def test_the_file_of_one_method_is_read_by_another(tmp_path, monkeypatch):
     """PGM writes its labels; ADCA reads them instead of clustering, MMM matches them."""
     tiny_runs.use_small_encoder(monkeypatch)
-    writer = tiny_runs.make_stage(pgm.Cross, "pgm", tmp_path, "--export-labels", "on")
+    writer = tiny_runs.make_stage(pgm.AlternateLearning, "pgm", tmp_path, "--export-labels", "on")
     writer.export_labels(epoch=0)
     path = tmp_path / "cross" / "pseudo_labels.npz"
     assert not path.exists()  # only after the last epoch
@@ -66,7 +66,7 @@ def test_the_file_of_one_method_is_read_by_another(tmp_path, monkeypatch):
     labels = writer.cluster_each(writer.extract(writer.encoder))
 
     reader = tiny_runs.make_stage(
-        adca.Cross, "adca", tmp_path, "--pseudo-labels", str(path), "--eps", "0.01"
+        adca.Aggregation, "adca", tmp_path, "--pseudo-labels", str(path), "--eps", "0.01"
     )
     tiny_runs.open_epoch(reader)
     for name, y in zip(("visible", "infrared"), labels, strict=True):

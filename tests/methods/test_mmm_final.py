@@ -122,7 +122,7 @@ def test_final_stage_follows_the_official_trainer():
 
 
 def test_learning_rate_rises_for_ten_epochs_and_falls_twice():
-    """mmm.md 3.3: 0.1 (e + 1) / 10, 0.1 from 10, 0.01 from 20, 0.001 from 40."""
+    """0.1 (e + 1) / 10, 0.1 from 10, 0.01 from 20, 0.001 from 40."""
     factor = warm_steps(10, (20, 40))
     found = [factor(epoch, 0) for epoch in (0, 5, 9, 10, 19, 20, 39, 40, 99)]
     assert found == pytest.approx([0.1, 0.6, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])

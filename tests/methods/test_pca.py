@@ -14,7 +14,7 @@ from clustercontrast.commands import cli
 from clustercontrast.engine.loop import take_step
 from clustercontrast.engine.run import saved_model
 from clustercontrast.memories.cluster import ClusterMemory
-from clustercontrast.methods import METHODS, dcl
+from clustercontrast.methods import METHODS, clustering_stage
 from clustercontrast.methods.pca import Adversarial, Invariant
 from clustercontrast.settings.options import parse
 
@@ -55,9 +55,9 @@ def test_joint_memory_and_training_lists_are_the_official_ones(file, monkeypatch
         SimpleNamespace(device=torch.device("cpu"), timed=lambda _: nullcontext()),
     )
     monkeypatch.setattr(stage, "joint_distances", lambda _: None)
-    monkeypatch.setattr(dcl, "dbscan", lambda *_: vectors["labels_joint"])
+    monkeypatch.setattr(clustering_stage, "dbscan", lambda *_: vectors["labels_joint"])
     stage.cluster_jointly(features)
-    np.testing.assert_allclose(stage.memory_joint.rows, vectors["memory_joint"], atol=1e-6)
+    np.testing.assert_allclose(stage.joint_memory.rows, vectors["memory_joint"], atol=1e-6)
     for name, m in (("joint_visible", "rgb"), ("joint_infrared", "ir")):
         y = stage.labels[name]
         np.testing.assert_array_equal(np.flatnonzero(y >= 0), vectors[f"joint_{m}_index"])
@@ -84,13 +84,13 @@ def test_neighbours_are_expanded_evenly_unless_switched_off(make, flags):
 def test_an_epoch_without_mixed_clusters_goes_on_without_the_joint_step(make, monkeypatch):
     stage = make(Invariant)
     apart = tuple(len(images.index) for images in (stage.data.visible, stage.data.infrared))
-    real = dcl.dbscan
+    real = clustering_stage.dbscan
 
     def without_mixed(distances, *settings):
         y = real(distances, *settings)
         return np.repeat([0, 1], apart) if len(y) == sum(apart) else y
 
-    monkeypatch.setattr(dcl, "dbscan", without_mixed)
+    monkeypatch.setattr(clustering_stage, "dbscan", without_mixed)
     taken = steps_of(stage)
     assert [name for name, _ in taken] == [CLASSIFIER, "encoder"]
     assert stage.facts["association_rate"] == 0
@@ -181,11 +181,11 @@ def test_the_classifier_sees_all_views_at_once_whatever_the_encoders_groups(make
 def test_joint_rows_of_one_modality_stay_as_negatives(make):
     stage = make(Invariant)
     tiny_runs.open_epoch(stage)
-    assert isinstance(stage.memory_joint, ClusterMemory)
+    assert isinstance(stage.joint_memory, ClusterMemory)
     used = np.unique(
         np.concatenate([stage.labels["joint_visible"], stage.labels["joint_infrared"]])
     )
-    assert len(stage.memory_joint.rows) > np.count_nonzero(used >= 0)
+    assert len(stage.joint_memory.rows) > np.count_nonzero(used >= 0)
 
 
 # --- from stage to stage ---
@@ -221,7 +221,7 @@ def test_stage_2_takes_the_classifier_along(make, tmp_path, monkeypatch, source)
 
 
 def test_a_foreign_first_stage_brings_its_classifier_if_it_has_one(make, tmp_path, monkeypatch):
-    monkeypatch.setattr(dcl.weights, "read", lambda path: torch.load(path)["weights"])
+    monkeypatch.setattr(clustering_stage.weights, "read", lambda path: torch.load(path)["weights"])
     folder = train(tmp_path, "--stages", "intra")
     best = folder / "intra" / "best_test.pth"
     stage = make(Invariant, "--stage1", str(best))
@@ -235,7 +235,7 @@ def test_a_foreign_first_stage_brings_its_classifier_if_it_has_one(make, tmp_pat
 
 
 def test_on_regdb_the_first_stage_may_win(make, tmp_path, monkeypatch):
-    """pca.md 1: candidate 0 of stage 2 is the model it starts from; not so on SYSU-MM01."""
+    """PCA-4: candidate 0 of stage 2 is the model it starts from; not so on SYSU-MM01."""
     scores = iter([50.0, 60.0, 90.0, 40.0, 30.0])  # stage 1, then its best model and stage 2
 
     def rated(stage, *_):

@@ -31,8 +31,8 @@ def stage_of(facts):
     )
     stage.optimise("modality_classifier", sgd, step_decay(20))
     counts = {name: facts[f"C_{name}"] for name in ("rgb", "ir", "joint")}
-    memories = {n: stage.memory(raw_rows(n, c), raw_rows(n, c)) for n, c in counts.items()}
-    stage.memory_v, stage.memory_r, stage.memory_joint = memories.values()
+    memories = {n: stage.build_memory(raw_rows(n, c), raw_rows(n, c)) for n, c in counts.items()}
+    stage.visible_memory, stage.infrared_memory, stage.joint_memory = memories.values()
     stage.labels = {"joint_visible": None} if facts["stage"] == 2 else {}
     return stage, memories
 

@@ -1,5 +1,5 @@
 """PCLHD's second stage where the recorded trajectories do not reach: the paper's variant, and the
-invariants of pclhd.md 11."""
+docs/methods/pclhd.md#invariants."""
 
 import copy
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from clustercontrast.engine.loop import take_step
-from clustercontrast.methods import dcl
+from clustercontrast.methods import clustering_stage
 from clustercontrast.methods.pclhd import Progressive
 
 UPSTREAM, PAPER = (), ("--variant", "paper", "--batch-size", "16", "--batch-visible", "16")
@@ -57,7 +57,8 @@ def test_an_iteration_of_the_paper_term_by_term(make):
     y_v, y_r = batch.visible.labels, batch.infrared.labels
     encoder = copy.deepcopy(stage.encoder)
     features = encoder(batch.visible.images, batch.infrared.images)
-    hard_v, hard_r = (m.rows.chunk(2)[1].clone() for m in (stage.memory_v, stage.memory_r))
+    memories = stage.visible_memory, stage.infrared_memory
+    hard_v, hard_r = (m.rows.chunk(2)[1].clone() for m in memories)
     maps, temp, lam = stage.maps, stage.args.temp, stage.args.hard_weight
 
     def hard_loss(f, rows, y):
@@ -70,8 +71,8 @@ def test_an_iteration_of_the_paper_term_by_term(make):
         "cross": (0.25, hard_loss(f_v, hard_r, maps[0][y_v])),
     }
     for name, f, y, memory in (
-        ("dynamic_infrared", f_r, y_r, stage.dynamic_r),
-        ("dynamic_visible", f_v, y_v, stage.dynamic_v),
+        ("dynamic_infrared", f_r, y_r, stage.infrared_dynamic),
+        ("dynamic_visible", f_v, y_v, stage.visible_dynamic),
     ):
         loss = dynamic_loss(f, y, memory.rows, memory.clusters, temp)
         expected[name] = (1 - lam, loss)
@@ -107,7 +108,7 @@ def test_the_momentum_forward_moves_its_statistics_even_without_dynamic_prototyp
     """Invariant 1, second half: they are the statistics of the network that is tested."""
     stage = make("--no-dpcl", "--no-joint-branch")
     batch = next(tiny_runs.open_epoch(stage))
-    assert not hasattr(stage, "dynamic_v")
+    assert not hasattr(stage, "visible_dynamic")
     before = copy.deepcopy(dict(stage.momentum_encoder.named_buffers()))
     one_iteration(stage, batch)
     after = dict(stage.momentum_encoder.named_buffers())
@@ -121,14 +122,14 @@ def test_rows_that_the_cross_call_touches(make, epoch):
     stage = make("--no-joint-branch")
     batch = next(tiny_runs.open_epoch(stage, epoch))
     y_v, y_r = batch.visible.labels, batch.infrared.labels
-    before = {"v": stage.memory_v.rows.clone(), "r": stage.memory_r.rows.clone()}
+    before = {"v": stage.visible_memory.rows.clone(), "r": stage.infrared_memory.rows.clone()}
     touched = {"v": set(y_v.tolist()), "r": set(y_r.tolist())}
     if epoch % 2 == 0:
         touched["r"] |= set(stage.maps[0][y_v].tolist())
     else:
         touched["v"] |= set(stage.maps[1][y_r].tolist())
     one_iteration(stage, batch, epoch)
-    for side, memory in (("v", stage.memory_v), ("r", stage.memory_r)):
+    for side, memory in (("v", stage.visible_memory), ("r", stage.infrared_memory)):
         changed = (memory.rows != before[side]).any(1).view(2, -1)
         assert set(changed.any(0).nonzero().flatten().tolist()) == touched[side]
         assert torch.equal(changed[0], changed[1])
@@ -138,18 +139,18 @@ def test_both_halves_of_a_memory_begin_equal(make):
     """Invariant 3: hence the loss is CE - 0.1 where CE is at least 0.2."""
     stage = make(*UPSTREAM)
     batch = next(tiny_runs.open_epoch(stage))
-    for memory in (stage.memory_v, stage.memory_r, stage.memory_joint):
+    for memory in (stage.visible_memory, stage.infrared_memory, stage.joint_memory):
         centroid, hard = memory.rows.chunk(2)
         assert torch.equal(centroid, hard)
     f_v, _ = stage.encoder(batch.visible.images, batch.infrared.images)
     y_v = batch.visible.labels
     plain = F.cross_entropy(F.normalize(f_v) @ centroid_rows(stage).T / stage.args.temp, y_v)
     assert plain > 0.2
-    torch.testing.assert_close(stage.memory_v(f_v, y_v), plain - 0.1)
+    torch.testing.assert_close(stage.visible_memory(f_v, y_v), plain - 0.1)
 
 
 def centroid_rows(stage):
-    return stage.memory_v.rows.chunk(2)[0]
+    return stage.visible_memory.rows.chunk(2)[0]
 
 
 def test_dynamic_prototypes_are_members_and_stay_through_the_epoch(make):
@@ -158,7 +159,7 @@ def test_dynamic_prototypes_are_members_and_stay_through_the_epoch(make):
     batches = tiny_runs.open_epoch(stage)
     y = torch.from_numpy(stage.labels["visible"])
     features = F.normalize(stage.extract(stage.momentum_encoder)[0])
-    memory = stage.dynamic_v
+    memory = stage.visible_dynamic
     assert len(memory.rows) == stage.args.num_instances * memory.clusters
     assert memory.clusters == int(y.max()) + 1
     for number, row in enumerate(memory.rows):
@@ -189,14 +190,14 @@ def test_the_joint_step_trains_on_mixed_clusters_only(make):
     """Invariant 6: but its memory keeps a row pair for every joint cluster."""
     stage = make(*UPSTREAM)
     whole = {}
-    real = dcl.dbscan
+    real = clustering_stage.dbscan
 
     def remember(*args):
         whole["labels"] = real(*args)
         return whole["labels"]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dcl, "dbscan", remember)
+        patch.setattr(clustering_stage, "dbscan", remember)
         batches = tiny_runs.open_epoch(stage)
     y, split = whole["labels"], len(stage.labels["visible"])
     sides = [set(part[part >= 0].tolist()) for part in (y[:split], y[split:])]
@@ -205,7 +206,7 @@ def test_the_joint_step_trains_on_mixed_clusters_only(make):
     kept = np.concatenate([stage.labels["joint_visible"], stage.labels["joint_infrared"]])
     assert set(kept[kept >= 0].tolist()) == mixed
     assert np.array_equal(kept, np.where(np.isin(y, list(mixed)), y, -1))
-    assert len(stage.memory_joint.rows) == 2 * (y.max() + 1)
+    assert len(stage.joint_memory.rows) == 2 * (y.max() + 1)
     batch = next(batches)
     for stream in (batch.joint_visible, batch.joint_infrared):
         assert set(stream.labels.tolist()) <= mixed
@@ -219,7 +220,7 @@ def test_the_joint_step_sees_the_weights_just_stepped(make):
     steps = stage.iteration(batch, 0)
     take_step(stage.optimisers["encoder"], next(steps)[1])
     assert not torch.equal(before, stage.encoder.neck.weight)
-    rows = stage.memory_joint.rows.chunk(2)[0].clone()
+    rows = stage.joint_memory.rows.chunk(2)[0].clone()
     encoder = copy.deepcopy(stage.encoder)
     terms = next(steps)[1]
     images = batch.joint_visible.images, batch.joint_infrared.images
@@ -252,7 +253,7 @@ def test_the_paper_begins_hard_prototypes_with_the_farthest_members(make):
     stage = make(*PAPER)
     tiny_runs.open_epoch(stage)
     features, y = stage.extract(stage.encoder)[0], stage.labels["visible"]
-    hard = stage.memory_v.rows.chunk(2)[1]
+    hard = stage.visible_memory.rows.chunk(2)[1]
     for cluster in range(y.max() + 1):
         members = features[y == cluster]
         distances = (members - members.mean(0)).norm(dim=1)

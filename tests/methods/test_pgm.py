@@ -8,13 +8,13 @@ import torch.nn.functional as F
 
 from clustercontrast.engine.loop import take_step
 from clustercontrast.losses.alternate import alternate_contrast
-from clustercontrast.methods.pgm import Cross
+from clustercontrast.methods.pgm import AlternateLearning
 
 
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     tiny_runs.use_small_encoder(monkeypatch)
-    return lambda *flags: tiny_runs.make_stage(Cross, "pgm", tmp_path, *flags)
+    return lambda *flags: tiny_runs.make_stage(AlternateLearning, "pgm", tmp_path, *flags)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def make(monkeypatch, tmp_path):
     ],
 )
 def test_sides_change_with_the_epoch(epoch, expected):
-    """pgm.md 4: even epochs ask the infrared memory, odd ones the visible memory."""
+    """Even epochs ask the infrared memory, odd ones the visible memory."""
     memories = tuple(
         lambda features, targets, name=name: (name, features, targets.item())
         for name in ("visible", "infrared")
@@ -51,7 +51,7 @@ def test_images_of_single_clusters_are_left_out():
 def test_an_iteration_term_by_term(make, epoch):
     stage = make()
     batch = next(tiny_runs.open_epoch(stage, epoch))
-    rows_v, rows_r = stage.memory_v.rows.clone(), stage.memory_r.rows.clone()
+    rows_v, rows_r = stage.visible_memory.rows.clone(), stage.infrared_memory.rows.clone()
     y_v, y_r = batch.visible.labels, batch.infrared.labels
     ((name, terms),) = stage.iteration(batch, epoch)
     f_v, f_r = stage.encoder(batch.visible.images, batch.infrared.images)
@@ -86,7 +86,7 @@ def test_the_cross_call_rewrites_rows_of_the_other_memory(make, epoch):
         expected[1] |= set(stage.maps[0][y_v].tolist())
     else:
         expected[0] |= set(stage.maps[1][y_r].tolist())
-    memories = stage.memory_v, stage.memory_r
+    memories = stage.visible_memory, stage.infrared_memory
     before = [memory.rows.clone() for memory in memories]
     ((_, terms),) = stage.iteration(batch, epoch)
     take_step(stage.optimisers["encoder"], terms)
@@ -120,7 +120,7 @@ def test_jitter_stands_where_the_variant_puts_it(make):
     ],
 )
 def test_fewer_visible_clusters_may_leave_the_cross_contrast_out(make, flags, visible, matched):
-    """pgm.md 3.3, pclhd.md 3.5; what an earlier epoch matched is forgotten."""
+    """PGM-4; what an earlier epoch matched is forgotten."""
     stage, generator = make(*flags), torch.Generator().manual_seed(0)
     stage.maps = "those of the epoch before"
     means = torch.randn(visible, 4, generator=generator), torch.randn(4, 4)

@@ -24,13 +24,14 @@ def test_rpnr_follows_the_official_trainer(file):
     vectors, facts = recorded(file)
     stage = make_stage(dcl.Intra if facts["stage"] == 1 else rpnr.Robust, "rpnr", facts)
     raw = {name: raw_rows(name, facts[f"C_{name}"]) for name in ("rgb", "ir")}
-    memories = {name: stage.memory(rows, rows) for name, rows in raw.items()}
-    stage.memory_v, stage.memory_r = memories["rgb"], memories["ir"]
+    memories = {name: stage.build_memory(rows, rows) for name, rows in raw.items()}
+    stage.visible_memory, stage.infrared_memory = memories["rgb"], memories["ir"]
     if facts["stage"] == 2:
         stage.maps = torch.from_numpy(vectors["r2i"]), torch.from_numpy(vectors["i2r"])
         # Upstream takes the means of partners in float32 and goes on in float64.
         mixed = (raw["ir"].float() + raw["rgb"].float()[stage.maps[1]]) / 2
-        stage.memory_h = memories["hybrid"] = stage.memory(mixed.double(), mixed.double())
+        memories["hybrid"] = stage.build_memory(mixed.double(), mixed.double())
+        stage.hybrid_memory = memories["hybrid"]
     for i in range(facts["iters"]):
         batch = SimpleNamespace(
             visible=stream(("rgb", "rgb_ca"), i, vectors["ids_rgb"][i], facts),
@@ -50,8 +51,8 @@ def test_mmm_joint_follows_the_official_trainer(file):
     vectors, facts = recorded(file)
     stage = make_stage(mmm.Joint, "mmm", facts)
     counts = {name: facts[f"C_{name}"] for name in ("rgb", "ir", "joint")}
-    memories = {n: stage.memory(raw_rows(n, c), raw_rows(n, c)) for n, c in counts.items()}
-    stage.memory_v, stage.memory_r, stage.memory_joint = memories.values()
+    memories = {n: stage.build_memory(raw_rows(n, c), raw_rows(n, c)) for n, c in counts.items()}
+    stage.visible_memory, stage.infrared_memory, stage.joint_memory = memories.values()
     stage.labels = {"joint_visible": None, "joint_infrared": None}
     for i in range(facts["iters"]):
         batch = SimpleNamespace(

@@ -68,7 +68,7 @@ HOMOGENEOUS = {"visible_in_visible": 1.0, "infrared_in_infrared": 1.0}
     ],
 )
 def test_weights_and_directions_of_an_epoch(make, make_of, epoch, expected):
-    """sdcl.md 4.1, table of effective coefficients; shallow terms count half."""
+    """docs/methods/sdcl.md#neighbour-losses, effective weights; shallow terms count half."""
     terms = terms_of(make(make_of), epoch)
     identity = dict.fromkeys(("infrared", "visible"), 1.0)
     shallow = {f"{n}_shallow": w / 2 for n, w in expected.items()}

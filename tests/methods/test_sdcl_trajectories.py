@@ -118,7 +118,7 @@ def batch_of(vectors, i, facts):
 
 def official_losses(terms, facts):
     """The terms as the official trainer prints them, with its inner factors, and the total."""
-    outer = {1: (1.0, 0.5), 2: (0.1, 0.1)}[facts["phase"]]  # sdcl.md 4.1
+    outer = {1: (1.0, 0.5), 2: (0.1, 0.1)}[facts["phase"]]  # a, b of docs/methods/sdcl.md
     found = []
     for official in facts["loss_names"][:-1]:
         ours = TERMS[official]

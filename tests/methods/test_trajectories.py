@@ -56,7 +56,7 @@ class Trajectory:
         if "ema_decay" in self.facts:
             make = pclhd.Progressive
         elif len(self.vectors["call_names"]) == 3:
-            make = pgm.Cross
+            make = pgm.AlternateLearning
         names = {name: [s.name for s in stages] for name, stages in methods.METHODS.items()}
         memory = MEMORY_KINDS.get(self.facts["memory_mode"], "hybrid")
         options = parse("sysu", names, ["--method", method, "--memory", memory])
@@ -91,7 +91,7 @@ class Trajectory:
         for suffix, modality in (("r", "ir"), ("v", "rgb"), ("joint", "all")):
             if modality in clusters:
                 rows = self._initial_rows(modality)
-                memory = stage.memory(rows, rows)
+                memory = stage.build_memory(rows, rows)
                 memory.bank.rows = torch.cat([rows, rows]) if len(memory.rows) > len(rows) else rows
                 setattr(stage, f"memory_{suffix}", Recorded(memory, self.calls))
             if "ema_decay" in self.facts and modality != "all":

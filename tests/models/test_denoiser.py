@@ -51,7 +51,7 @@ def flops(network, *inputs):
     [(192, 1, 162, 403), (128, 1, 72, 190), (96, 1, 41, 113), (64, 1, 18, 55), (192, 3, 295, 732)],
 )
 def test_size_and_cost(width, blocks, million, giga):
-    """cmam.md 5.3: the table, which is rounded to whole numbers."""
+    """Known counts, which are rounded to whole numbers."""
     with torch.device("meta"):
         network, inputs = Denoiser(width, blocks=blocks), noisy_on_meta()
     assert parameters_of(network) / 1e6 == pytest.approx(million, abs=0.5)
@@ -60,7 +60,7 @@ def test_size_and_cost(width, blocks, million, giga):
 
 @pytest.mark.parametrize(("width", "million", "giga"), [(192, 22.9, 52), (128, 10.2, 23)])
 def test_size_and_cost_of_the_adapter(width, million, giga):
-    """cmam.md 5.4."""
+    """docs/methods/cmam.md#time-memory-disk."""
     with torch.device("meta"):
         adapter = EdgeAdapter([width * multiplier for multiplier in (1, 2, 3, 4)])
         edges = torch.empty(1, 1, 192, 64)
@@ -100,7 +100,7 @@ def test_shapes_when_tiny(options):
 
 
 def test_zero_maps_are_no_maps():
-    """cmam.md 14, test 4, bit for bit."""
+    """Bit for bit."""
     network = randomised(Denoiser(**TINY))
     x, c_noise = noisy()
     without = network(x, c_noise)
@@ -111,7 +111,7 @@ def test_zero_maps_are_no_maps():
 @pytest.mark.parametrize("blocks", [1, 2])
 @pytest.mark.parametrize("level", range(4))
 def test_map_enters_after_the_last_block_of_its_level(level, blocks):
-    """cmam.md 14, test 4: the skip carries the map itself, earlier ones nothing of it."""
+    """The skip carries the map itself, earlier ones nothing of it."""
     network = randomised(Denoiser(**TINY, blocks=blocks))
     x, c_noise = noisy()
     noise, maps = network.noise(c_noise), zero_maps(network)

@@ -19,7 +19,7 @@ PARTS, EVAL, TRAIN, LOAD = (
     f"sdcl/vit_{name}.npz" for name in ("parts", "b16_ics_eval", "b16_ics_train", "checkpoint_load")
 )
 KEY_FILES = ("sdcl/vit_keys.json", "sdcl/vit_keys_depth3_64x32.json")
-DEAD = r"base\.(blocks\.{last}|norm|fc|decoder_norm)\."  # sdcl.md 2.1
+DEAD = r"base\.(blocks\.{last}|norm|fc|decoder_norm)\."
 
 
 def tolerance(file: str, what: str = "float64 rtol") -> float:
@@ -98,7 +98,7 @@ def test_resized_positions_equal_the_official_ones(name):
 def test_positions_of_the_same_grid_stay_and_others_are_refused():
     positions = torch.randn(1, 1 + 8, 5)
     torch.testing.assert_close(vit_weights.resize_positions(positions, (4, 2)), positions)
-    with pytest.raises(ValueError, match="16 patches fill no grid twice as high as wide"):
+    with pytest.raises(ValueError, match="16 patches do not fill a grid twice as high as wide"):
         vit_weights.resize_positions(torch.randn(1, 1 + 16, 5), (4, 2))
 
 
@@ -282,7 +282,7 @@ def test_official_names_cover_the_network_exactly(file):
 def test_trained_parameters_are_those_of_the_official_network():
     network = on_no_device(**sizes_of(official_shapes(KEY_FILES[0])))
     trained = sum(p.numel() for p in network.parameters() if p.requires_grad)
-    assert trained == 98_732_928  # sdcl.md 2.1
+    assert trained == 98_732_928  # docs/methods/sdcl.md#backbone
     frozen = {name for name, p in network.named_parameters() if not p.requires_grad}
     assert frozen == {"neck.bias", "shallow_neck.bias"}
 
@@ -372,7 +372,7 @@ def test_files_of_other_networks_are_told_apart():
 
 
 def test_pretrained_positions_need_a_grid_of_two_to_one():
-    with pytest.raises(ValueError, match="12 patches fill no grid twice as high as wide"):
+    with pytest.raises(ValueError, match="12 patches do not fill a grid twice as high as wide"):
         vit_weights.from_pretrained(transreid(), 12)
 
 
@@ -472,7 +472,7 @@ def test_modalities_have_stems_of_their_own_that_start_alike():
 
 
 def test_shallow_losses_train_the_shared_blocks_and_both_stems():
-    """No gradient is stopped (sdcl.md 2.2): the class token leads back through all blocks."""
+    """No gradient is stopped: the class token leads back through all blocks."""
     network = small(drop_path=0.0)
     torch.cat(network(*batches()))[:, 64:].pow(3).sum().backward()
     trained = {n: p.grad for n, p in network.named_parameters() if p.requires_grad}

@@ -17,11 +17,11 @@ CASES = sorted({name.split("/")[0] for name in MATCHING})
 
 
 def well_defined(script: str, rgb: int, ir: int) -> tuple[bool, bool]:
-    """Whether the official visible and infrared maps are meant, by the specification.
+    """Whether the official visible and infrared maps are what their authors meant.
 
     Beyond a ratio of two (PCLHD on SYSU-MM01: three) the official code mis-indexes rows; PCLHD on
     SYSU-MM01 overwrites the infrared map from a ratio of two on; only PGM on RegDB handles more
-    infrared than visible clusters (pgm.md 3.3, pclhd.md 3.5).
+    infrared than visible clusters (PGM-4).
     """
     if rgb < ir:
         return (script == "PGM_regdb" and ir <= 2 * rgb,) * 2
@@ -117,7 +117,7 @@ class TestInstanceVotes:
         np.testing.assert_allclose(before[1], v["memory_ir_after"], atol=1e-6)
 
     def test_greedy_order_by_hand(self):
-        """adca.md 15: counts {(0,0): 5, (0,1): 4, (1,1): 4, (1,0): 6} accept (1,0), then (0,1)."""
+        """Counts {(0,0): 5, (0,1): 4, (1,1): 4, (1,0): 6} accept (1,0), then (0,1)."""
         counts = {(0, 0): 5, (0, 1): 4, (1, 1): 4, (1, 0): 6}
         visible, infrared, labels_v, labels_r = [], [], [], []
         for number, ((a, b), count) in enumerate(counts.items()):

@@ -33,7 +33,7 @@ def test_other_margin_and_scale_by_hand():
 
 
 def test_gradient_is_the_detached_bracket():
-    """Acceptance test 5 of cmam.md: s [1 + m - c]₊ for the label, s [c + m]₊ for the others."""
+    """s [1 + m - c]₊ for the label, s [c + m]₊ for the others."""
     cosines = torch.linspace(-1, 1, 12, dtype=torch.float64).view(3, 4).requires_grad_()
     labels = torch.tensor([3, 0, 1])
     circle_logits(cosines, labels).sum().backward()

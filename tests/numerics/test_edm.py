@@ -41,7 +41,7 @@ def relative_error(solver, steps):
 
 
 def test_grid():
-    """cmam.md 14, test 1."""
+    """Levels by hand."""
     sigmas = noise_levels(20)
     assert sigmas.shape == (21,)
     assert sigmas.dtype == torch.float64
@@ -77,7 +77,7 @@ def test_number_of_evaluations(steps):
 
 @pytest.mark.parametrize(("steps", "value"), [(10, 0.609798), (20, 0.521824), (40, 0.504877)])
 def test_heun_on_gaussian_data(steps, value):
-    """cmam.md 14, test 2."""
+    """Known values, which tend to 0.5."""
     assert heun(gaussian, ONE, noise_levels(steps)).item() == pytest.approx(value, abs=6e-7)
 
 
@@ -138,7 +138,7 @@ def test_last_step_gives_the_denoiser(solver):
 
 @given(SIGMAS, st.floats(0.05, 5))
 def test_preconditioning(sigma, sigma_data):
-    """cmam.md 14, test 3."""
+    """Preconditioning by hand."""
     level = torch.tensor([sigma], dtype=torch.float64)
     c_skip, c_out, c_in, c_noise = (c.item() for c in coefficients(level, sigma_data))
     weight = (sigma**2 + sigma_data**2) / (sigma * sigma_data) ** 2
@@ -152,7 +152,7 @@ def test_preconditioning(sigma, sigma_data):
 
 
 def test_network_of_zeros():
-    """cmam.md 14, test 3: D is x at σ → 0, 0 at σ → ∞, and the Gaussian's denoiser in between."""
+    """D is x at σ → 0, 0 at σ → ∞, and the Gaussian's denoiser in between."""
     x = torch.tensor([1.5, 1.5, 1.5]).reshape(3, 1, 1, 1)
     sigma = torch.tensor([1e-6, 1.0, 1e6])
     found = denoised(lambda x, c_noise: torch.zeros_like(x), x, sigma, SIGMA_DATA)

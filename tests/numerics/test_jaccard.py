@@ -55,7 +55,7 @@ def people(rows, width, seed, length=0.9):
     return torch.from_numpy(noisy.astype(np.float32))
 
 
-# The twin: common.md 3.2 word by word, Python sets and float64.
+# The twin: the steps of docs/methods/common.md one by one, Python sets and float64.
 
 
 def twin_ranking(features, k1):
@@ -168,7 +168,7 @@ def test_golden_labels(golden):
             np.testing.assert_array_equal(dbscan(stored, eps, parameters["min_samples"]), expected)
 
 
-# Values of the specifications (common.md 3.6, adca.md 5)
+# Recorded values of the official code
 
 EIGHT = on_circle(0, 4, 9, 15, 90, 93, 99, 200)
 PAIRS = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3), (4, 5), (4, 6), (5, 6), (4, 7), (0, 4)]
@@ -188,7 +188,7 @@ def test_eight_angles(k2):
 
 
 def test_eight_angles_balanced_pulls_the_isolated_point_closer():
-    """The specification equates the other pairs with the plain ones, true to 1e-5."""
+    """The other pairs are taken as equal to the plain ones, true to 1e-5."""
     visible, infrared = EIGHT[0::2], EIGHT[1::2]
     found = dense(balanced_jaccard(visible, infrared, 4, 3))
     position = {0: 0, 2: 1, 4: 2, 6: 3, 1: 4, 3: 5, 5: 6, 7: 7}

@@ -61,7 +61,7 @@ def test_unknown_similarity():
 
 
 def test_planted_permutation_is_recovered_and_every_class_has_both_modalities():
-    """Acceptance test 10 of cmam.md: 400 clusters, infrared ones in another order."""
+    """400 clusters, infrared ones in another order."""
     k, draws = 400, torch.Generator().manual_seed(0)
     people = F.normalize(torch.randn(k, 64, generator=draws))
     order = torch.randperm(k, generator=draws)

@@ -84,7 +84,7 @@ def test_a_forward_without_backward_never_writes():
 
 
 class TestHandComputed:
-    """common.md 4, test vector: M = identity, inputs (3,4) and (0,2), both label 0."""
+    """M = identity, inputs (3,4) and (0,2), both label 0."""
 
     features = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
     labels = torch.tensor([0, 0])
@@ -119,7 +119,7 @@ class TestHandComputed:
         assert loss.item() == pytest.approx(13.600373, abs=1e-5)
 
     def test_adca_vector(self):
-        """adca.md 6: three samples, α = 0.1."""
+        """Three samples, α = 0.1."""
         memory = ClusterMemory(torch.eye(2, 3), 0.05, 0.1)
         samples = torch.tensor([[1.0, 1, 0], [0, 1, 1], [1, 0, 1]], requires_grad=True)
         memory(samples, torch.tensor([0, 1, 0])).backward()

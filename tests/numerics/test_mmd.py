@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy: official values and gradients, the specification, plain loops."""
+"""Maximum mean discrepancy: official values and gradients, a value by hand, plain loops."""
 
 import golden_set
 import numpy as np
@@ -28,15 +28,15 @@ def test_mmd_in_single_precision(case):
     assert mmd(*sides).item() == pytest.approx(float(ELEMENTS[f"{case}_loss"]), rel=1e-5)
 
 
-def test_mmd_of_the_specification():
-    """mmm.md 3.6: rows sin(phase + 0.9 i + 1.7 j (1 + i mod 3)), phases 1.0 and 0.3."""
+def test_mmd_of_given_rows():
+    """Rows sin(phase + 0.9 i + 1.7 j (1 + i mod 3)), phases 1.0 and 0.3."""
     i, j = np.mgrid[:4, :5]
     rows = [torch.from_numpy(np.sin(p + 0.9 * i + 1.7 * j * (1 + i % 3))) for p in (1.0, 0.3)]
     assert mmd(*rows).item() == pytest.approx(0.57952, abs=5e-6)
 
 
 def slow_mmd(source, target):
-    """mmm.md 3.6 pair by pair."""
+    """Pair by pair."""
     both, m = [*source, *target], len(source)
     squares = [[float(np.sum((a - b) ** 2)) for b in both] for a in both]
     width = sum(map(sum, squares)) / ((2 * m) ** 2 - 2 * m) / 4

@@ -73,7 +73,7 @@ def test_memories_of_the_joint_baseline():
 
 
 def slow_distances(visible, infrared):
-    """mmm.md 2, 2: loops over clusters and sub-memories."""
+    """Loops over clusters and sub-memories."""
     return [
         [sum(min(np.linalg.norm(r - v) for v in own) for r in other) for other in infrared]
         for own in visible
@@ -125,7 +125,7 @@ def test_released_distances_and_the_forgotten_last_clusters(file):
 
 @pytest.mark.parametrize("file", FILES)
 def test_visible_partners_are_those_of_the_transposed_problem(file):
-    """mmm.md 8, V1: the sum is over visible sub-memories, not D transposed."""
+    """The sum is over visible sub-memories, not D transposed."""
     features, labels = given_of(golden_set.load(file))
     memories = [sub_memories(f, y) for f, y in zip(features, labels, strict=True)]
     _, to_visible = multi_memory_matching(features, labels)
@@ -133,8 +133,8 @@ def test_visible_partners_are_those_of_the_transposed_problem(file):
     np.testing.assert_array_equal(to_visible, expected)
 
 
-def test_distance_of_the_specification():
-    """mmm.md 2: rows sin(phase + 0.9 i + 1.7 j (1 + i mod 3)), phases 1.0 and 0.3, unit length."""
+def test_distance_of_given_rows():
+    """Rows sin(phase + 0.9 i + 1.7 j (1 + i mod 3)), phases 1.0 and 0.3, unit length."""
     i, j = np.mgrid[:4, :5]
     rows = [np.sin(phase + 0.9 * i + 1.7 * j * (1 + i % 3)) for phase in (1.0, 0.3)]
     visible, infrared = (r[None] / np.linalg.norm(r, axis=1)[:, None] for r in rows)

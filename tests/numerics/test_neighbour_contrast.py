@@ -18,7 +18,7 @@ from clustercontrast.memories.instance import InstanceMemory
 
 FILES = [f for f in golden_set.files_b("sdcl") if "/losses_" in f]
 MODALITIES = "rgb", "ir"
-EVEN_FACTOR = 0.1  # sdcl.md 4.1: visible queries among infrared images; inside the recorded terms
+EVEN_FACTOR = 0.1  # SDCL-3: visible queries among infrared images; inside the recorded terms
 
 
 def memories_of(vectors, parameters, modality, dtype):

@@ -22,7 +22,7 @@ from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 NRL, MEMORY = "rpnr/nrl_rcloss.npz", "rpnr/memory_losses.npz"
 VECTORS, MEMORY_VECTORS = golden_set.load(NRL), golden_set.load(MEMORY)
 PARAMETERS = golden_set.entry_b(MEMORY)["params"]
-SMOOTHING = 0.1  # rpnr.md 3.7: the value of the official flag is only a switch
+SMOOTHING = 0.1  # MEM-4: the value of the official flag is only a switch
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def test_memories_equal_the_official_ones(tag):
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(("tag", "epoch"), [("even", 0), ("odd", 1)])
 def test_composite_loss_equals_the_official_one(tag, epoch):
-    """rpnr.md 4.3, 4.5: the own term's gradient uses rows that the cross term has rewritten."""
+    """MEM-1: the own term's gradient uses rows that the cross term has rewritten."""
     v = {n[len(tag) + 1 :]: a for n, a in MEMORY_VECTORS.items() if n.startswith(f"{tag}_")}
     loss_tolerance, tolerance = tolerances(MEMORY, "loss rtol", "grads/memories atol")
     names = ("rgb", "ir", "hybrid")

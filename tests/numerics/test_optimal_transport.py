@@ -85,7 +85,7 @@ def test_a_matching_by_hand():
     """Mass that everyone is near to is shared: visible 1 gets infrared 0, its only near one.
 
     Infrared 0 is nearest to both visible clusters; at a flat plan the map is the nearest one after
-    the mean cost of each infrared cluster is taken off (rpnr.md 3.5): 1-1.5 < 4-4 < 0 only for 0.
+    the mean cost of each infrared cluster is taken off (RPNR-4): 1-1.5 < 4-4 < 0 only for 0.
     """
     cost = np.array([[1.0, 3.0], [2.0, 5.0]])
     to_infrared, to_visible = transport_maps(cost, REGULARISATION)

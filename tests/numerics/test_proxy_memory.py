@@ -1,4 +1,4 @@
-"""Proxies of pseudo classes: acceptance test 11 of cmam.md, by hand, plain loops, gradients."""
+"""Proxies of pseudo classes: by hand, plain loops, gradients."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Probability and similarity preservation: acceptance tests 7 and 8 of cmam.md, by hand, sums."""
+"""Probability and similarity preservation: by hand, sums."""
 
 import math
 

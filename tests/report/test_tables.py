@@ -92,7 +92,7 @@ def test_every_published_row_has_the_number_of_its_source():
 
 
 def test_published_figures_keep_their_decimals():
-    """pgm.md 10.2 gives 32.70, pclhd.md 10.1 gives one decimal."""
+    """PGM's log gives 32.70, PCLHD's Table 1 gives one decimal."""
     last = next(e for e in published("sysu", "PGM") if "last epoch" in e.kind)
     assert last.shown("all", "mINP") == "32.70"
     assert last.shown("indoor", "mINP") == ""
@@ -217,7 +217,7 @@ def test_a_single_search_of_one_model_has_no_deviation():
     assert len(rows) == 2
     assert not any("±" in cell for row in rows for cell in row)
     assert "percent, a single search of one model" in table.notes
-    # cmam.md 11: V→N and N→V
+    # CMAM-UDA, Table II: V→N and N→V
     quoted = [row[2:] for row in table.rows if row[1].startswith("CMAM-UDA")]
     assert quoted == [("51.4", "", "90.3", "", "41.0", ""), ("56.1", "", "89.4", "", "40.3", "")]
 

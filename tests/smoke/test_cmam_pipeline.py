@@ -1,6 +1,6 @@
 """CMAM-UDA's whole pipeline on rendered people: four stages, skipped, shared, killed, resumed.
 
-The commands and networks are the real ones; only sizes are tiny (acceptance test 15).
+The commands and networks are the real ones; only sizes are tiny.
 """
 
 import json

@@ -1,4 +1,6 @@
-"""CMAM-UDA, stage 0: pseudo labels of the source images by PPLR (cmam.md 4).
+"""CMAM-UDA, stage 0: pseudo labels of the source images by PPLR.
+
+Step by step: docs/methods/cmam.md#source-labels.
 
 Only one thing leaves this stage: a label per source image, in ``labels.npz``.  PPLR (Cho et al.,
 CVPR 2022) clusters the images every epoch, trains a global feature and features of horizontal
@@ -16,7 +18,6 @@ from torch import nn
 
 from clustercontrast.clustering.agreement import cross_agreement, neighbours_without_self
 from clustercontrast.clustering.centroids import centroids
-from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import jaccard
 from clustercontrast.clustering.kmeans import kmeans
 from clustercontrast.data.augment import View, normalise
@@ -39,6 +40,7 @@ from clustercontrast.losses.part_refinement import (
     refined_targets,
 )
 from clustercontrast.losses.triplet import soft_margin_triplet
+from clustercontrast.methods.clustering_stage import dbscan_labels
 from clustercontrast.methods.cmam import readings
 from clustercontrast.models import weights
 from clustercontrast.models.part_resnet import PartResNet
@@ -93,11 +95,11 @@ class AuxiliaryLabels(Stage):
 
     def setup(self) -> None:
         self.run.log.say(readings.said(self.name, self.args))
-        self._check_flags()
+        self.check_flags()
         if self.args.label_method == "import":
             return
         self.encoder = self.add("encoder", PartResNet(self.args.depth, self.parts))
-        self.start_weights()
+        self.load_initial_weights()
         if self.args.label_method in TRAINED:
             self.optimise_with_adam()
 
@@ -119,7 +121,7 @@ class AuxiliaryLabels(Stage):
         yield "encoder", terms
 
     def terms(self, g: torch.Tensor, q: torch.Tensor, source: Stream, epoch: int) -> Terms:
-        """PPLR's losses of g (B, d) and q (P, B, d) (cmam.md 4.3, step 6)."""
+        """PPLR's losses of g (B, d) and q (P, B, d)."""
         labels, agreement = source.labels, self.agreement[source.rows]
         part_logits = q @ self.classifiers[1:].mT  # (P, B, C)
         beta = self.args.refinement if self.parts else 1.0
@@ -148,8 +150,8 @@ class AuxiliaryLabels(Stage):
         """Stripes P of the network."""
         return self.args.parts if self.args.label_method == "pplr" else 0
 
-    def start_weights(self) -> None:
-        """First weights of the network: ImageNet's, those of a file, or random ones."""
+    def load_initial_weights(self) -> None:
+        """Initial weights of the network: ImageNet's, those of a file, or random ones."""
         report = weights.start(self.encoder, self.args.pretrained)
         self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
 
@@ -183,20 +185,10 @@ class AuxiliaryLabels(Stage):
         a = self.args
         with self.run.timed("clustering"):
             distances = jaccard(features.to(self.run.device), a.k1, a.k2, a.eps, a.neighbours)
-            labels = dbscan(distances, a.eps, a.min_samples)
-        clusters, outliers = labels.max(initial=-1) + 1, np.count_nonzero(labels < 0)
-        if clusters < 2:
-            advice = "lower" if clusters == 1 and outliers < len(labels) / 2 else "raise"
-            raise UserError(
-                f"the source images fell into {clusters} cluster(s) with {outliers} of "
-                f"{len(labels)} as outliers {self.run.position}, and training needs two: {advice} "
-                f"--eps (now {a.eps}), or change --min-samples ({a.min_samples}), --k1 ({a.k1}) or "
-                "--pretrained; the epochs before are saved"
-            )
-        return labels
+            return dbscan_labels("source", distances, a.eps, self)
 
     def agree(self, features: torch.Tensor) -> torch.Tensor:
-        """Cross-agreement (N, P) on the device of features (1 + P, N, d) (cmam.md 4.3, step 4)."""
+        """Cross-agreement (N, P) on the device of features (1 + P, N, d)."""
         a, device = self.args, self.run.device
         agreement = torch.empty(features.shape[1], self.parts, device=device)
         with self.run.timed("agreement"):
@@ -282,7 +274,8 @@ class AuxiliaryLabels(Stage):
         self.labels = {"source": labels}
         self.facts = {"source": clustering_quality(labels, self.data.source.index.identities)}
 
-    def _check_flags(self) -> None:
+    def check_flags(self) -> None:
+        """Refuse what the label method cannot do."""
         a = self.args
         if a.label_method == "import":
             if not a.source_labels:
@@ -300,7 +293,7 @@ class AuxiliaryLabels(Stage):
 
 
 def with_singletons(labels: np.ndarray) -> np.ndarray:
-    """Labels (N,) whose outliers are classes of their own, behind the others (cmam.md 12, A29)."""
+    """Labels (N,) whose outliers are classes of their own, behind the others (A29)."""
     outliers = labels < 0
     own = labels.max(initial=-1) + np.cumsum(outliers)
     return np.where(outliers, own, labels)

@@ -1,4 +1,6 @@
-"""Stage 1a of CMAM-UDA: a diffusion model that draws infrared images from edges (cmam.md 5).
+"""Stage 1a of CMAM-UDA: a diffusion model that draws infrared images from edges.
+
+Formulas and constants: docs/methods/cmam.md#edges-and-generator.
 
 EDM (Karras et al., NeurIPS 2022) with the edges of an image as its condition, fed through a
 T2I-Adapter (Mou et al., AAAI 2024).  It learns from unlabelled infrared training images of the
@@ -62,7 +64,7 @@ def build_generator(args: Namespace) -> nn.ModuleDict:
 
 
 def edges_of(pixels: torch.Tensor, args: Namespace) -> torch.Tensor:
-    """Edge maps E (B, 1, h, w) of images (B, h, w, 3) uint8 of any kind (cmam.md 5.2)."""
+    """Edge maps E (B, 1, h, w) of images (B, h, w, 3) uint8 of any kind."""
     return edge_maps(luminance(pixels), args.edge_norm, args.edge_threshold)
 
 
@@ -71,7 +73,7 @@ def draw_images(
 ) -> torch.Tensor:
     """Eq. 1: fake infrared images (B, c, h, w) in about [-1, 1], from edges (B, 1, h, w) and noise.
 
-    The adapter does not see the noise level: its maps are computed once (cmam.md 5.4).
+    The adapter does not see the noise level: its maps are computed once.
     """
     maps = generator["adapter"](edges)
 
@@ -175,7 +177,7 @@ class Diffusion(Stage):
     def _loss(
         self, network: nn.ModuleDict, pixels: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """E over σ and n of λ(σ) ‖D(y + n; σ, E) - y‖² (cmam.md 5.5)."""
+        """E over σ and n of λ(σ) ‖D(y + n; σ, E) - y‖²."""
         a, clean = self.args, self._clean(pixels)
         maps = network["adapter"](edges_of(pixels, a)) if self.is_conditional else None
         sigma = draw_noise_levels(len(clean), a.noise_mean, a.noise_std, generator)
@@ -188,7 +190,7 @@ class Diffusion(Stage):
         return denoising_loss(found, clean, sigma, a.sigma_data)
 
     def _clean(self, pixels: torch.Tensor) -> torch.Tensor:
-        """What the diffusion draws: (B, c, h, w) in [-1, 1] (cmam.md 5.1)."""
+        """What the diffusion draws: (B, c, h, w) in [-1, 1]."""
         if self.args.fake_channels == 1:
             return scaled(luminance(pixels))
         return scaled(pixels.permute(0, 3, 1, 2).float() / 255)
@@ -201,7 +203,7 @@ class Diffusion(Stage):
         self.average.update(self.generator)
 
     def _check_lost(self) -> None:
-        """Go on after a bad batch (cmam.md 5.6), but not when most of an epoch's are.
+        """Go on after a batch whose loss is not finite, but stop if most batches of an epoch are.
 
         Raises:
             UserError: the generator no longer learns.
@@ -265,5 +267,5 @@ def preview(
 
 
 def _finite(parameter: nn.Parameter) -> None:
-    """Replace gradients that are not finite by 0 (cmam.md 5.6)."""
+    """Replace gradients that are not finite by 0."""
     torch.nan_to_num_(parameter.grad, nan=0.0, posinf=0.0, neginf=0.0)

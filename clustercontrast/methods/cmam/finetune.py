@@ -1,4 +1,4 @@
-"""Semi-supervised finetuning of CMAM-UDA's two networks (Table VI; cmam.md 10).
+"""Semi-supervised finetuning of CMAM-UDA's two networks (Table VI).
 
 The losses and the schedule are those of stage 3; the images are those of a share of the identities
 of the target, with their true labels in place of pseudo labels.  The only stage that reads them.
@@ -18,7 +18,7 @@ from clustercontrast.methods.cmam.selftrain import Labels, SelfTrain
 
 
 class Finetune(SelfTrain):
-    """Stage 3 with the true labels of some people: no clustering, proxies that live on."""
+    """Stage 3 with the true labels of some identities: no clustering, proxies that are kept."""
 
     name = "finetune"
 
@@ -43,7 +43,8 @@ class Finetune(SelfTrain):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         self.step = (epoch - self.epochs[0]) * self.iterations
-        self.note_labels(self.true_labels)
+        self.use_labels(self.true_labels)
+        self.grade_labels(self.true_labels)
         if epoch == self.epochs[0]:
             self.kept.keep(self._first_proxies())
         self.banks = self.memories(self.kept.rows())
@@ -85,17 +86,18 @@ class Rows(nn.Module):
 
 
 def labelled(identities: Labels, share: float, seed: int) -> Labels:
-    """Labels of the images of a share of the people, -1 for all others (cmam.md 10).
+    """Labels of the images of a share of the identities, -1 for all others.
 
-    The people of a smaller share are among those of a larger one; their number is rounded half up.
+    The identities of a smaller share are among those of a larger one; their number is rounded half
+    up.
 
     Args:
         identities: (N_v,), (N_r,) true identities.
-        share: of the people, above 0.
-        seed: of the order in which people get labels.
+        share: of the identities, above 0.
+        seed: of the order in which identities get labels.
 
     Raises:
-        UserError: fewer than two people, or the identities are not known.
+        UserError: fewer than two identities, or they are not known.
     """
     people = np.unique(np.concatenate(identities))
     people = people[people >= 0]

@@ -1,4 +1,4 @@
-"""Stage 1b of CMAM-UDA: a fake infrared image for every visible one (cmam.md 5.7).
+"""Stage 1b of CMAM-UDA: a fake infrared image for every visible one.
 
 Every set of fakes is one memory-mapped array with a mark per finished row: whatever is missing of
 what is wanted gets made, by one process or by several.

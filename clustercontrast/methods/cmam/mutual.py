@@ -2,7 +2,7 @@
 
 M_joint ("joint") reads visible images and infrared or fake infrared ones; M_gray ("gray") reads
 infrared and fake infrared ones only.  A *view* is the pair of a network and the stream it reads,
-such as ``("joint", "visible")``: the paper's j1, j2, j3, g2 and g3 (cmam.md 2).
+such as ``("joint", "visible")``: the paper's j1, j2, j3, g2 and g3.
 """
 
 from argparse import Namespace
@@ -45,7 +45,7 @@ class Seen(NamedTuple):
         metric: (B, d) features of the triplet loss.
         features: (B, d) features f of everything else.
         logits: (B, C) of the classes, whose softmax is the paper's p.
-        relation: (B, C) logits whose probabilities the networks teach each other (cmam.md 12, A1).
+        relation: (B, C) logits whose probabilities the networks teach each other (A1).
     """
 
     metric: torch.Tensor
@@ -74,7 +74,7 @@ def tested_network(args: Namespace) -> str:
 
 
 def is_tested_on_fakes(args: Namespace) -> bool:
-    """Whether the evaluated network is shown fakes of the visible test images (cmam.md 9)."""
+    """Whether the evaluated network is shown fakes of the visible test images."""
     return visible_input(args, tested_network(args)) == "fake"
 
 
@@ -93,7 +93,7 @@ class Mutual(Stage):
         self.companions = tuple(name for name in self.names if name != self.retrieval)
 
     def setup_networks(self) -> None:
-        """Both networks, with their first weights."""
+        """Both networks, with their initial weights."""
         self.run.log.say(readings.said(self.name, self.args))
         check_batch_size(self.args.batch_size, self.args.num_instances)
         source = self.first_weights()
@@ -105,7 +105,7 @@ class Mutual(Stage):
                 self.run.log.say(f"{self.name}.{name}: {report}")
 
     def first_weights(self) -> str | None:
-        """Where first weights come from; None if an earlier stage hands them over."""
+        """Where initial weights come from; None if an earlier stage hands them over."""
         return self.args.pretrained
 
     def optimise_with_adam(self, schedule, *others: nn.Module) -> None:
@@ -169,7 +169,7 @@ class Mutual(Stage):
         return found
 
     def _forward(self, batch: Batch, views: Sequence[View]) -> list[tuple[torch.Tensor, ...]]:
-        """Features of one network's views, from one forward or one each (cmam.md 12, A13)."""
+        """Features of one network's views, from one forward or one each (A13)."""
         network = self.networks[views[0][0]]
         images = [batch.streams[stream].images for _, stream in views]
         if not self.args.joint_forward:
@@ -207,7 +207,7 @@ class Mutual(Stage):
         return terms
 
     def triplet_groups(self, seen: Iterable[View]) -> dict[str, list[View]]:
-        """Views within which triplets are mined together: each on its own (cmam.md 12, A15)."""
+        """Views within which triplets are mined together: each on its own (A15)."""
         return {"_".join(view): [view] for view in seen}
 
     def preservation(
@@ -248,7 +248,7 @@ class Mutual(Stage):
 def _start(
     network: nn.Module, name: str, source: str, held: Mapping[str, weights.State]
 ) -> weights.LoadReport | None:
-    """First weights of one of both networks, from a file of the two of them or of any one.
+    """Initial weights of one of the two networks, from a file of the two of them or of any one.
 
     Args:
         network: gets them.
@@ -270,7 +270,7 @@ def _start(
 
 
 class CosineClassifier(nn.Module):
-    """Rows w_c of one view's classes, N(0, 0.01²) at first (cmam.md 6.2).
+    """Rows w_c of one view's classes, N(0, 0.01²) at first.
 
     Args:
         classes: C.

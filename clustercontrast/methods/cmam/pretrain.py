@@ -1,4 +1,6 @@
-"""Stage 2 of CMAM-UDA: RGB-gray asymmetric mutual learning on the source (cmam.md 6).
+"""Stage 2 of CMAM-UDA: RGB-gray asymmetric mutual learning on the source.
+
+See docs/methods/cmam.md#pretraining.
 
 M_joint reads visible images (j1) and their fakes (j2), M_gray the fakes alone (g2).  M_gray learns
 from M_joint's visible branch (Eq. 11, 12) and keeps what a fake can show of it; M_joint's fake
@@ -90,7 +92,7 @@ class Pretrain(Mutual):
         return self.epochs[0] + self.args.phase_one
 
     def _schedule(self) -> Schedule:
-        """Warm-up, constant, cosine, in each of the two phases (cmam.md 6.6)."""
+        """Warm-up, constant, cosine, in each of the two phases."""
         a, second, iters = self.args, self._second_phase, self.iterations
         lengths = a.phase_one * iters, (a.epochs - a.phase_one) * iters
         shape = a.warm_iterations, a.first_lr / a.lr, a.flat_iterations

@@ -1,7 +1,6 @@
 """What the paper leaves open and a flag decides, by stage: said before the stage starts.
 
-Ids are those of the specification's register (cmam.md 12); docs/methods/cmam.md explains them all,
-those without a flag included.
+docs/methods/cmam.md#decisions explains the ids, also those without a flag.
 """
 
 from argparse import Namespace

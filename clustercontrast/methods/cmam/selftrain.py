@@ -1,4 +1,6 @@
-"""Stage 3 of CMAM-UDA: mutual self-training on the target, without a label (cmam.md 7).
+"""Stage 3 of CMAM-UDA: mutual self-training on the target, without a label.
+
+Step by step: docs/methods/cmam.md#self-training.
 
 M_joint reads visible (j1) and infrared images (j3), M_gray the fakes of the visible ones (g2) and
 the infrared ones (g3).  Both describe every image together; the images of each modality are
@@ -64,7 +66,8 @@ class SelfTrain(Mutual):
         features = {view: self.features_of(view[0], self.arrays[view[1]]) for view in self.views}
         with self.run.timed("clustering"):
             labels = self.pseudo_labels(features, epoch)  # Eq. 16
-        self.note_labels(labels)
+        self.use_labels(labels)
+        self.grade_labels(labels)
         self.banks = self.memories(self.proxies(features, labels))
         yield self.batches(labels)
 
@@ -83,7 +86,7 @@ class SelfTrain(Mutual):
     # --- pseudo labels ---
 
     def pseudo_labels(self, features: dict[View, torch.Tensor], epoch: int) -> Labels:
-        """Labels (N_v,), (N_r,) int64 of one space, from k-means and matching (cmam.md 7.2)."""
+        """Labels (N_v,), (N_r,) int64 of one space, from k-means and matching."""
         a = self.args
         visible, infrared = self.described(features)
         if a.matching == "joint-kmeans":
@@ -112,10 +115,13 @@ class SelfTrain(Mutual):
         generator = torch.Generator().manual_seed(self.args.seed + epoch)
         return kmeans(rows.to(self.run.device), clusters, generator)
 
-    def note_labels(self, labels: Labels) -> None:
-        """Keep the labels for the checkpoint, and grade them for the log alone."""
-        lists = self.data.visible.index, self.data.infrared.index
+    def use_labels(self, labels: Labels) -> None:
+        """Train on these labels in this epoch; they are saved with the checkpoint."""
         self.labels = dict(zip(("visible", "infrared"), labels, strict=True))
+
+    def grade_labels(self, labels: Labels) -> None:
+        """Grade the labels, for the log alone."""
+        lists = self.data.visible.index, self.data.infrared.index
         self.facts = {
             name: clustering_quality(y, images.identities)
             for (name, y), images in zip(self.labels.items(), lists, strict=True)
@@ -128,7 +134,7 @@ class SelfTrain(Mutual):
     def proxies(
         self, features: dict[View, torch.Tensor], labels: Labels
     ) -> dict[str, torch.Tensor]:
-        """First rows (C, d) of every bank, from the features that were clustered (cmam.md 7.3)."""
+        """First rows (C, d) of every bank, from the features that were clustered."""
         banks = {}
         for network, stream in self.views:
             own = [F.normalize(f) for (name, _), f in features.items() if name == network]
@@ -155,7 +161,7 @@ class SelfTrain(Mutual):
         return self.banks[self._bank(view)].cosines(features)
 
     def classify(self, cosines: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C): the circle head, or cosines over a temperature (cmam.md 12, A27)."""
+        """Logits (B, C): the circle head, or cosines over a temperature (A27)."""
         if self.args.head == "cosine":
             return cosines / self.args.temp
         return super().classify(cosines, labels)
@@ -221,7 +227,7 @@ def _compact(visible: np.ndarray, infrared: np.ndarray) -> Labels:
 
 
 def _proxies(features: list[torch.Tensor], labels: Labels, kind: str) -> torch.Tensor:
-    """First proxies (C, d): means of modality means, or of all images (cmam.md 12, A20)."""
+    """Initial proxies (C, d): means of modality means, or of all images (A20)."""
     joint = np.concatenate(labels)
     if kind == "pooled":
         return centroids(torch.cat(features), joint)
