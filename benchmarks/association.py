@@ -3,7 +3,7 @@
     python -m benchmarks.association                       # 745 visible, 430 infrared clusters
     python -m benchmarks.association --visible 898 --infrared 444 --json association.json
 
-Clusters are synthetic: 30 visible and 28 infrared images each, around common people, d = 2048.
+Clusters are synthetic: 30 visible and 28 infrared images each, around common identities, d = 2048.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from clustercontrast.clustering.centroids import centroids
 
 
 def clusters(sizes: tuple[int, int], images: tuple[int, int], width: int = 2048) -> Clusters:
-    """Noisy unit features around people that both modalities share."""
+    """Noisy unit features around identities that both modalities share."""
     generator = torch.Generator().manual_seed(0)
     people = torch.randn(max(sizes), width, generator=generator)
     features, labels = [], []

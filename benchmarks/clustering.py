@@ -4,8 +4,8 @@
     python -m benchmarks.clustering --sizes 34167 --dim 768 --json clustering.json
 
 Every size runs in a fresh process, so its peak memory is its own (imports of torch included).  The
-features are synthetic, people seen by a few cameras with some stray images.  34,167 is the joint
-clustering of SYSU-MM01: 22,258 visible and 11,909 infrared rows, balanced, k1 = 40, k2 = 32; every
+features are synthetic, identities seen by a few cameras with some stray images.  34,167 is joint
+clustering on SYSU-MM01: 22,258 visible and 11,909 infrared rows, balanced, k1 = 40, k2 = 32; every
 other size is one modality, k1 = 30, k2 = 6.  Up to --dense-up-to rows the labels are compared with
 the plain dense NumPy version, which is written below.
 """
@@ -29,7 +29,7 @@ JOINT_ROWS, VISIBLE_ROWS = 34167, 22258
 LATENT = 64  # real features vary along few directions only
 IMAGES_PER_IDENTITY = 50  # of one modality
 CAMERAS = 4  # per modality
-STRAY, STRAY_SPREAD = 0.15, 2.5  # share of images far from everybody, and how far
+STRAY, STRAY_SPREAD = 0.15, 2.5  # share of images far from all identities, and how far
 COMMON = 1.5  # what all images share; the spread of the identities is 1
 
 

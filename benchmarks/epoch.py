@@ -1,7 +1,7 @@
 """Where an epoch's time goes: features, clustering, association, steps, evaluation, saving.
 
     python -m benchmarks.epoch logs/sysu/pclhd/seed1        # of a run that was made before
-    python -m benchmarks.epoch                              # of PCLHD on tiny rendered people, now
+    python -m benchmarks.epoch                              # of PCLHD on tiny rendered images, now
     python -m benchmarks.epoch RUN --json epoch.json
 
 Every run keeps this account itself, in the "saved" events of metrics.jsonl; this prints the mean

@@ -3,7 +3,7 @@
     python -m benchmarks.kmeans                       # 22,258 and 11,909 x 4,096, k = 400
     python -m benchmarks.kmeans --noise 3 --compare   # harder rows, and scikit-learn's k-means
 
-Sizes are those of SYSU-MM01.  Rows are synthetic: people that both modalities share, two unit
+Sizes are those of SYSU-MM01.  Rows are synthetic: identities that both modalities share, two unit
 halves as of two models side by side, noise along few directions.  From a noise of 3 on the clusters
 run into one another.
 """
@@ -26,7 +26,7 @@ LATENT = 256  # real features vary along few directions only
 def concatenated(
     people: torch.Tensor, rows: int, noise: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Rows (N, 2 d) of people (2, k, d): two unit halves with noise of the given share."""
+    """Rows (N, 2 d) of identities (2, k, d): two unit halves with noise of the given share."""
     labels = torch.randint(people.shape[1], (rows,), generator=generator)
     halves = []
     for of_model in people:
@@ -85,7 +85,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, nargs=2, default=(22258, 11909))
     parser.add_argument("--dim", type=int, default=4096, help="width of both halves together")
     parser.add_argument("--k", type=int, default=400)
-    parser.add_argument("--noise", type=float, default=1.0, help="a person's own spread is 1")
+    parser.add_argument("--noise", type=float, default=1.0, help="the spread of an identity is 1")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compare", action="store_true", help="also run scikit-learn's k-means")

@@ -3,7 +3,7 @@
     python -m benchmarks.ranking_agreement        # 22,258 visible, 11,909 infrared, d = 768
     python -m benchmarks.ranking_agreement --visible 5000 --infrared 3000 --json agreement.json
 
-Features are synthetic: noisy copies of people that both modalities share.
+Features are synthetic: noisy copies of identities that both modalities share.
 """
 
 import argparse
@@ -20,7 +20,7 @@ PEOPLE = 395
 
 
 def images(count: int, width: int, people: Halves, generator: torch.Generator):
-    """Deep and shallow features of a modality, (count, width) each, and their people."""
+    """Deep and shallow features of a modality, (count, width) each, and their identities."""
     y = torch.randint(len(people[0]), (count,), generator=generator)
     halves = (p[y] + 2 * torch.randn(count, width, generator=generator) for p in people)
     return tuple(halves), y.numpy()

@@ -151,7 +151,7 @@ def expand(full: csr_array, half: csr_array) -> csr_array:
 def encode(features: torch.Tensor, pattern: csr_array) -> csr_array:
     """Softmax of −d_ij = 2⟨x_i, x_j⟩ − 2 over the stored positions of each row (step 4).
 
-    The rows x are used as they come: for features shorter than 1 this is no Euclidean distance.
+    The rows x are used as they come: for features shorter than 1 it is not a Euclidean distance.
 
     Args:
         features: (N, d).

@@ -20,12 +20,12 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from clustercontrast.data.places import command_of, prepared_folder
 from clustercontrast.data.samples import PARTS, ImageList, Listing
 from clustercontrast.files import UserError, read_json, write_error, write_json
 
 VERSION = 2
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
-SCRIPTS = ("sysu", "regdb")  # datasets that have scripts of their own
 IMAGES_AT_ONCE = 256  # bounds what waits in memory between decoding and writing
 # Training needs most of the device for activations, and the host is shared with other programs.
 DEVICE_SHARE = 0.25
@@ -174,30 +174,13 @@ class Prepared(Mapping[str, ImageArray]):
         return f"run {command_of('prepare', self.dataset)} again"
 
 
-def command_of(action: str, dataset: str) -> str:
-    """The command line of "prepare", "train" or "test" on a dataset, without its flags."""
-    if dataset in SCRIPTS:
-        return f"python {action}_{dataset}.py"
-    return f"python -m clustercontrast {action} --dataset {dataset}"
-
-
-def cache_folder(args: Namespace) -> Path:
-    """Prepared images: ``--cache-dir``, or a folder beside the dataset named after their size."""
-    return Path(args.cache_dir or f"{args.data_dir}-{args.height}x{args.width}")
-
-
 def open_sized(args: Namespace, dataset: str) -> Prepared:
     """Open the prepared images that ``data_dir``, ``cache_dir``, ``height`` and ``width`` name.
 
     Raises:
         UserError: they are not there, or of another size.
     """
-    folder = cache_folder(args)
-    if not (folder / "index.json").exists():
-        raise UserError(
-            f"no prepared images in {folder}: run {command_of('prepare', dataset)} "
-            f"--data-dir {args.data_dir} --height {args.height} --width {args.width}"
-        )
+    folder = prepared_folder(args, dataset)
     prepared = open_prepared(folder, dataset)
     if (prepared.height, prepared.width) != (args.height, args.width):
         raise UserError(

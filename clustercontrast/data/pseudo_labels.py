@@ -78,7 +78,7 @@ def _rows(path: Path, known: np.ndarray, images: ImageList) -> np.ndarray:
     rows = np.array([place.get(name, -1) for name in images.paths], dtype=np.int64)
     if (rows < 0).all():
         raise UserError(
-            f"{path} knows none of the {len(images)} {images.modality} images: it belongs to "
-            "another dataset or trial"
+            f"{path} has none of the {len(images)} {images.modality} images: it belongs to another "
+            "dataset or trial"
         )
     return rows

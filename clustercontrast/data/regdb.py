@@ -59,7 +59,7 @@ AGAIN = "copy the idx folder again"
 def read(root: Path) -> Listing:
     """List the images of RegDB and the parts of its trials.
 
-    Images are ascending in (person, file name).  The rows of a part are ascending in the text
+    Images are ascending in (identity, file name).  The rows of a part are ascending in the text
     "<label>_c1_<file name>", unpadded: the order of upstream's prepared files, in which clusters
     are numbered (COMMON-23).
 
@@ -130,7 +130,7 @@ def _images(root: Path, modality: str) -> ImageList:
 
 def _person(place: Path) -> int:
     if not place.is_dir() or not place.name.isdecimal() or place.name != str(int(place.name)):
-        raise UserError(f"{place} is not a person's folder, expected a number: remove it")
+        raise UserError(f"{place} is not the folder of an identity, expected a number: remove it")
     return int(place.name)
 
 
@@ -176,7 +176,7 @@ def _trial(
     shared = sorted(people["train"] & people["test"])
     if shared:
         raise UserError(
-            f"person {shared[0]} is in the training and in the test part of trial {trial} in "
+            f"identity {shared[0]} is in the training and in the test part of trial {trial} in "
             f"{root / 'idx'}, expected different identities: {AGAIN}"
         )
     return parts
@@ -216,12 +216,12 @@ def _rows(file: Path, entries: dict[str, int], images: ImageList) -> np.ndarray:
 
 def _check_labels(files: str, labelled: set[tuple[int, int]]) -> None:
     """One label per identity and one identity per label, the same in both modalities."""
-    for which, name in enumerate(("person", "label")):
+    for which, name in enumerate(("identity", "label")):
         several = Counter(pair[which] for pair in labelled).most_common(1)
         if several and several[0][1] > 1:
             raise UserError(
                 f"{files}: {name} {several[0][0]} stands with {several[0][1]} different "
-                f"{('labels', 'people')[which]}, expected one: {AGAIN}"
+                f"{('labels', 'identities')[which]}, expected one: {AGAIN}"
             )
 
 

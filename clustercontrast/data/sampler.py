@@ -179,7 +179,7 @@ def paired_rows(
 
     Args:
         labels: visible (N_v,), infrared (N_r,) int64 labels of one space, -1 is never drawn.
-        people: P classes per batch.
+        people: P, classes per batch.
         num_instances: K images of a class and modality, drawn with replacement.
         batches: number of batches.
         generator: source of all draws.

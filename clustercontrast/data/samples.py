@@ -18,7 +18,7 @@ class ImageList:
         modality: "visible" or "infrared".
         paths: N paths relative to the dataset's folder, with forward slashes.
         identities: (N,) int64 true identities; for evaluation and diagnostics, never for training;
-            -1 means unknown or nobody.
+            -1 means unknown or none.
         cameras: (N,) int64 camera numbers as the dataset counts them, from 1; -1 means unknown.
     """
 
@@ -65,6 +65,6 @@ class Listing:
 
 
 def number_of_people(*lists: ImageList) -> int:
-    """Number of different identities in image lists; negative ones are not people."""
+    """Number of different identities in image lists; negative ones do not count."""
     identities = np.concatenate([images.identities for images in lists])
     return len(np.unique(identities[identities >= 0]))

@@ -62,7 +62,7 @@ def load_labels(path: Path, images: ImageList) -> np.ndarray:
     rows, labels = _joined(path, _read_npz(path), images)
     if (rows < 0).any():
         raise UserError(
-            f"{path} holds labels of other images: it knows {np.count_nonzero(rows >= 0):,} of the "
+            f"{path} holds labels of other images: it has {np.count_nonzero(rows >= 0):,} of the "
             f"{len(images):,} source images; make the labels again, or give the images it was "
             "made of"
         )
@@ -90,7 +90,7 @@ def import_labels(path: Path, images: ImageList) -> np.ndarray:
     rows, labels = _joined(path, content, images)
     if (rows < 0).all():
         raise UserError(
-            f"{path} knows none of the {len(images):,} source images: its relpath must be relative "
+            f"{path} has none of the {len(images):,} source images: its relpath must be relative "
             f"to the folder of the images, such as {images.paths[0]}"
         )
     return compacted(labels, smallest=2)

@@ -1,4 +1,4 @@
-"""One log for people (console and log.txt) and one for programs (metrics.jsonl)."""
+"""One log for readers (console and log.txt) and one for programs (metrics.jsonl)."""
 
 import json
 import math
@@ -23,7 +23,7 @@ class Log:
         self.text = folder / "log.txt"
 
     def say(self, line: str, console: bool = True) -> None:
-        """A line for people."""
+        """A line for readers."""
         self._append(self.text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
         if console:
             tqdm.write(line, file=sys.stdout)

@@ -11,9 +11,10 @@ from clustercontrast.engine.stage import ScheduledOptimiser, Stage, Terms
 
 
 def train(stage: Stage, run: Any) -> None:
-    """Refresh the labels, train on them, evaluate and save, epoch by epoch.
+    """Cluster, train, evaluate and save, epoch by epoch.
 
-    An epoch is one label refresh followed by ``iters`` iterations per stream of batches.
+    An epoch is one call of ``refresh`` (in most stages one re-clustering), then ``iters``
+    iterations per stream of batches that it yields.
     """
     for epoch in run.remaining(stage):
         run.open_epoch(stage, epoch)

@@ -25,7 +25,7 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
         if stage.is_finished():
             run.log.say(f"{make.name}: finished before, skipped")
             continue
-        torch.manual_seed(args.seed)  # new layers draw their first weights from torch's generator
+        torch.manual_seed(args.seed)  # new layers draw their initial weights from torch's generator
         stage.setup()
         if stage.starts_from and args.start_from in HANDED_OVER:
             earlier = {origin.partition(".")[0] for origin in stage.starts_from.values()}

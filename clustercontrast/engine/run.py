@@ -275,9 +275,11 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise UserError(f"--device {name} is no device: say auto, cpu, cuda or cuda:N") from error
+        raise UserError(
+            f"--device {name} is not a device: give auto, cpu, cuda or cuda:N"
+        ) from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"--device {name}: this machine has no usable GPU; say --device cpu")
+        raise UserError(f"--device {name}: this machine has no usable GPU; give --device cpu")
     return device
 
 
@@ -295,7 +297,7 @@ def saved_model(folder: Path, which: str) -> dict:
     state = checkpoint.last(folder)
     if state is None:
         raise UserError(
-            f"{folder} holds no finished epoch: train stage '{folder.name}' first, or give "
+            f"{folder} has no finished epoch: train stage '{folder.name}' first, or give "
             "--start-from PATH (weights of another run) or --start-from pretrained"
         )
     if which != "last":

@@ -1,1 +1,1 @@
-"""Retrieval metrics, who is searched among whom, and diagnostics of the clustering."""
+"""Retrieval metrics, query and gallery sets, and diagnostics of the clustering."""

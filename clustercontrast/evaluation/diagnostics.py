@@ -199,7 +199,7 @@ def _two_nearest(rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         similarity = rows[first : first + size] @ others.T
         inside = np.arange(len(similarity))
         best = similarity.argmax(axis=1)
-        # Two passes of arg-max beat a partition of the whole row.
+        # Two passes of argmax beat a partition of the whole row.
         similarity[inside, best] = -np.inf
         nearest[first : first + size] = np.stack([best, similarity.argmax(axis=1)], axis=1)
     return nearest

@@ -125,7 +125,7 @@ def sysu_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -
     rows = draw_gallery(visible, SYSU_CAMERAS[mode], draw)
     if not np.isin(infrared.identities, visible.identities[rows]).any():
         raise UserError(
-            f"none of the {len(infrared)} query images shows a person of the {len(rows)} "
+            f"none of the {len(infrared)} query images shows an identity of the {len(rows)} "
             f"gallery images ({mode} search): check that both belong to the same test split"
         )
     excluded = same_place(infrared.cameras, visible.cameras[rows])
@@ -193,7 +193,7 @@ def exhaustive_search(visible: ImageList, infrared: ImageList, mode: str, draw: 
         draw: nothing is drawn; 0.
 
     Raises:
-        UserError: no person is in both lists.
+        UserError: no identity is in both lists.
     """
     if draw:
         raise ValueError("there are no galleries to draw")
@@ -217,7 +217,7 @@ def llcm_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -
         draw: 0..9.
 
     Raises:
-        UserError: no person is in both lists.
+        UserError: no identity is in both lists.
     """
     query, gallery = _directed(visible, infrared, mode)
     drawn = draw_gallery(gallery, np.unique(gallery.cameras).tolist(), draw)

@@ -1,4 +1,4 @@
-"""Pictures by which a person judges the generator: images, their edges, the fakes made of them."""
+"""Pictures to check the generator by eye: images, their edges, the fakes made of them."""
 
 from collections.abc import Sequence
 from pathlib import Path

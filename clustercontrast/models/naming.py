@@ -1,4 +1,4 @@
-"""Names of parameters in other people's checkpoints, translated to ours."""
+"""Names of parameters in official checkpoints, translated to ours."""
 
 import re
 

@@ -78,7 +78,7 @@ def read(path: Path) -> State:
     ``net`` of AGW and CAJ; SDCL's) and torchvision ResNets.
 
     Raises:
-        UserError: no such file, not a checkpoint, or one that holds no network we know.
+        UserError: no such file, not a checkpoint, or one without a network that we know.
     """
     return _named(read_checkpoint(path), path)
 
@@ -87,8 +87,8 @@ def _named(content: dict, path: Path) -> State:
     """The network in the content of a file, under our names."""
     if "networks" in content and content["retrieval"] is None:
         raise UserError(
-            f"{path} is of stage {content['stage']}, which leaves no network that tells people "
-            "apart: give a checkpoint of another stage"
+            f"{path} is of stage {content['stage']}, which leaves no network for "
+            "re-identification: give a checkpoint of another stage"
         )
     state = _tensors(content)
     if vit_weights.is_official(state):
@@ -100,8 +100,8 @@ def _named(content: dict, path: Path) -> State:
     if "neck.weight" in state or "exponent" in state:
         return state
     raise UserError(
-        f"{path} holds no weights this project knows: it expects an official AGW checkpoint "
-        "(.pth.tar), a torchvision ResNet or a checkpoint of its own"
+        f"{path} does not hold weights that this project can read: give an official AGW checkpoint "
+        "(.pth.tar), a torchvision ResNet or a checkpoint of this project"
     )
 
 
@@ -299,7 +299,7 @@ def _start_vit(network: TwoStreamViT, pretrained: str) -> LoadReport:
         raise UserError(
             f"--pretrained {pretrained}: there is no such file, and a vision transformer starts "
             "from one: fetch vit_base_ics_cfs_lup.pth (ViT-B/16+ICS, released with TransReID-SSL) "
-            "and give its PATH, or say random"
+            "and give its PATH, or give random"
         )
     content = read_checkpoint(path)
     if not vit_weights.is_pretrained(content):

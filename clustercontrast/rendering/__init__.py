@@ -1,1 +1,1 @@
-"""Rendered pedestrians in SYSU-MM01's raw layout: people, their figures, cameras, folders."""
+"""Rendered pedestrians in the raw layouts of datasets: persons, their figures, cameras, folders."""

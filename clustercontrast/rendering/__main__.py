@@ -1,6 +1,6 @@
-"""Render people in the raw layout of SYSU-MM01, RegDB, Market-1501, SYSU-MM02 or LLCM.
+"""Render identities in the raw layout of SYSU-MM01, RegDB, Market-1501, SYSU-MM02 or LLCM.
 
-    python -m clustercontrast.rendering --out data/rendered                    # the demo's people
+    python -m clustercontrast.rendering --out data/rendered                    # for the demo
     python -m clustercontrast.rendering --out data/full --size full --workers 8
     python -m clustercontrast.rendering --out data/others --seed 1 --identities 150
     python -m clustercontrast.rendering --layout regdb --out data/rendered-regdb
@@ -59,18 +59,22 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--layout", choices=LAYOUTS, default="sysu", help="whose layout (default: %(default)s)"
+        "--layout", choices=LAYOUTS, default="sysu", help="of this dataset (default: %(default)s)"
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to make")
     parser.add_argument("--size", choices=SIZES, default="demo", help="default: %(default)s")
     parser.add_argument(
-        "--seed", type=_natural, default=0, help="another seed, other people (default: %(default)s)"
+        "--seed",
+        type=_natural,
+        default=0,
+        help="another seed gives other identities (default: %(default)s)",
     )
     parser.add_argument(
         "--identities",
         type=_natural,
-        help="training identities instead of the size's own; the test people stay as many, but "
-        "each trial of RegDB's layout has as many test people as training people",
+        help="number of training identities, instead of the size's own; the number of test "
+        "identities does not change, but each trial of RegDB's layout has as many test as training "
+        "identities",
     )
     parser.add_argument(
         "--workers",
@@ -94,12 +98,12 @@ def _render(options: argparse.Namespace, size: SetSize, render: Callable) -> int
         return 0
     with tqdm(total=size.images, unit="image", desc=f"rendering {size.name}") as bar:
         counts = render(options.out, size, options.seed, options.workers, bar.update)
-    sys.stderr.write(f"{options.out}: {_people(counts)}{size.images} images of rendered people\n")
+    sys.stderr.write(f"{options.out}: {_counted(counts)}{size.images} rendered images\n")
     return 0
 
 
-def _people(counts: dict[str, int]) -> str:
-    """How many people there are, as far as a layout tells them apart."""
+def _counted(counts: dict[str, int]) -> str:
+    """Numbers of identities, for the layouts that tell them apart."""
     words = {"train_identities": "training", "test_identities": "test"}
     known = [f"{counts[key]} {word}" for key, word in words.items() if key in counts]
     return f"{' and '.join(known)} identities, " if known else ""

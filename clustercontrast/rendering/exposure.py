@@ -28,7 +28,7 @@ class View:
 
     place: str  # kind of scene
     room: int  # which one of that kind
-    heading: float  # favourite yaw of the people in view
+    heading: float  # favourite yaw of the persons in view
     elevation: float  # above the horizon
 
 

@@ -1,4 +1,4 @@
-"""Rendered people in SYSU-MM01's raw layout, with SYSU-MM01's counts at full size.
+"""Rendered identities in SYSU-MM01's raw layout, with SYSU-MM01's counts at full size.
 
 No number measured on these images is a SYSU-MM01 result.
 """
@@ -17,8 +17,8 @@ from clustercontrast.rendering.cameras import CAMERAS, INFRARED, VISIBLE, photog
 from clustercontrast.rendering.people import sample_identity
 from clustercontrast.rendering.sets import is_rendered as is_rendered
 
-LAST_IDENTITY = 533  # SYSU-MM01 numbers its people 1 to 533, with gaps
-VISIBLE_FOLDERS = 3.136  # cameras that saw somebody, on average: 301 folders of 96 people
+LAST_IDENTITY = 533  # SYSU-MM01 numbers its identities 1 to 533, with gaps
+VISIBLE_FOLDERS = 3.136  # cameras per identity, on average: 301 folders of 96 identities
 INFRARED_FOLDERS = 1.8
 UNEVENNESS = 0.18  # spread of the number of images around a folder's share
 
@@ -64,13 +64,13 @@ class Size:
         }
 
     def with_training_identities(self, identities: int) -> "Size":
-        """The same size with another number of training people; the test people stay as they are.
+        """The same size with another number of training identities; the test part stays as it is.
 
         Args:
             identities: train and validation identities together, at least 2.
 
         Raises:
-            UserError: fewer than 2, or more people than four digits can number.
+            UserError: fewer than 2, or more identities than four digits can number.
         """
         sets.check_identities(identities, most=9999 - self.test_identities)
         before = self.train_identities + self.val_identities
@@ -112,7 +112,7 @@ class Plan:
 
 
 def plan(size: Size, seed: int) -> Plan:
-    """Who is in which list and how many images each folder holds; totals are exactly the size's."""
+    """Identities of all lists, numbers of images of all folders; totals are exactly the size's."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, 0, 0, 1)))
     total = size.train_identities + size.val_identities + size.test_identities
     last = min(9999, max(LAST_IDENTITY, round(1.1 * total)))
@@ -141,10 +141,10 @@ def _folders(
     counts: tuple[int, int],
     generator: np.random.Generator,
 ) -> Iterator[Folder]:
-    """Choose ``counts[0]`` pairs (identity, camera), one per person at least, and share images out.
+    """Choose ``counts[0]`` pairs (identity, camera), all identities among them, and share images.
 
-    Everybody is seen by a camera other than 2: queries of camera 3 skip the gallery of camera 2, so
-    whoever is in no other visible camera could not be found.
+    Every identity is seen by a camera other than 2: queries of camera 3 skip the gallery of camera
+    2, so an identity that no other visible camera sees could not be found.
     """
     number, images = counts
     free = [camera for camera in cameras if camera != 2]
@@ -177,7 +177,7 @@ def render_sysu(
     Args:
         root: folder to make; it must be empty, missing, or of the same size and seed.
         size: one of :data:`SIZES`, or a variation of it.
-        seed: world of people, at least 0; different seeds share nobody.
+        seed: world of identities, at least 0; different seeds share none.
         workers: processes, 1 renders in this one.
         progress: called with the number of images finished since the last call.
 

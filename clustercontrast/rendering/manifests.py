@@ -1,9 +1,9 @@
-"""Rendered people in place of SYSU-MM02 and of LLCM, described by a manifest.
+"""Rendered identities in place of SYSU-MM02 and of LLCM, described by a manifest.
 
 SYSU-MM02's visible camera 1 is played by camera 4 of :mod:`cameras`, its infrared cameras 2 and 3
-by 3 and 6; training images are unlabelled, and some people are seen in one modality only.  LLCM's
-nine cameras see both modalities and are played by 1, 2, 4, 5 (visible) and 3, 6 (infrared) in turn;
-everything is labelled.  Paths do not tell who is seen.
+by 3 and 6; training images are unlabelled, and some identities appear in one modality only.
+LLCM's nine cameras see both modalities and are played by 1, 2, 4, 5 (visible) and 3, 6 (infrared)
+in turn; everything is labelled.  Paths do not tell the identity.
 
 No number measured on these images is a SYSU-MM02 or LLCM result.
 """
@@ -27,7 +27,7 @@ from clustercontrast.rendering.stand_ins import StandIn, in_turn
 
 FILE, HEADER = "manifest.csv", ("relpath", "split", "modality", "camera", "identity")
 CAMERAS_PER_PERSON = 3  # of one modality, if it has as many
-ALONE = 0.15  # share of the people of an unlabelled set that only one modality sees, for either
+ALONE = 0.15  # share of the identities of an unlabelled set that only one modality sees, for either
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class ManifestSize:
         return self.train_visible + self.train_infrared + self.test_visible + self.test_infrared
 
     def with_training_identities(self, identities: int) -> "ManifestSize":
-        """The same size with another number of training people; the test people stay as they are.
+        """The same size with another number of training identities; the test part stays as it is.
 
         Args:
             identities: at least 2.
@@ -85,7 +85,7 @@ class ManifestSize:
 
 
 class SYSU02Size(ManifestSize):
-    """A size of SYSU-MM02's layout; how many people are in the training images is not known."""
+    """A size of SYSU-MM02's layout; how many identities the training images show is not known."""
 
     layout = "SYSU-MM02"
     network = SYSU02
@@ -186,7 +186,7 @@ def plan(size: ManifestSize, seed: int) -> tuple[Track, ...]:
 def _tracks(
     network: Network, part: str, people: list[int], images: int, generator: np.random.Generator
 ) -> Iterator[Track]:
-    """Share the images of a part out; every camera numbers its own in a random order of people."""
+    """Share the images of a part out; every camera numbers its own in random order."""
     split, _, modality = part.partition("_")
     cameras = list(network.cameras[modality])
     pairs = [
@@ -208,7 +208,7 @@ def render_sysu02(
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
-    """Render people in place of SYSU-MM02.
+    """Render identities in place of SYSU-MM02.
 
     It goes exactly as :func:`clustercontrast.rendering.sets.render` says; the files depend on
     ``size``, one of :data:`SYSU02_SIZES` or a variation of it, and on ``seed`` alone.
@@ -223,7 +223,7 @@ def render_llcm(
     workers: int = 1,
     progress: Callable[[int], None] | None = None,
 ) -> dict[str, int]:
-    """Render people in place of LLCM, one of :data:`LLCM_SIZES`; else as :func:`render_sysu02`."""
+    """Render identities in place of LLCM, one of :data:`LLCM_SIZES`, as :func:`render_sysu02`."""
     return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
 
 

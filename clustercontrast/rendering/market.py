@@ -1,9 +1,9 @@
-"""Rendered people in Market-1501's layout, with its counts at full size.
+"""Rendered identities in Market-1501's layout, with its counts at full size.
 
 Cameras c1 to c6 are played by the visible cameras 1, 2, 4, 5, 1, 2 of :mod:`cameras`; c5 and c6 see
-other walks than c1 and c2.  Besides the people of the training and of the test list there are
-passers-by whom nobody looks for: their images are distractors (identity 0), or, where a crop misses
-the person, junk (identity -1).
+other walks than c1 and c2.  Besides the identities of the training and of the test list there are
+passers-by that are never a query: their images are distractors (identity 0) or, where a crop
+misses the person, junk (identity -1).
 
 No number measured on these images is a Market-1501 result.
 """
@@ -27,7 +27,7 @@ from clustercontrast.rendering.stand_ins import in_turn
 CAMERAS = in_turn(range(1, 7), VISIBLE)
 TRAIN, GALLERY, QUERY = "bounding_box_train", "bounding_box_test", "query"
 JUNK, DISTRACTOR = -1, 0
-# Nobody of this layout is in a set of another one, not even with the same seed.
+# No identity of this layout is in a set of another one, not even with the same seed.
 FIRST_PERSON, FIRST_PASSER_BY = 20_000, 40_000
 IMAGES_PER_PASSER_BY = 4
 MISSED_BY = (0.45, 0.8)  # distance of a junk crop from the person, in widths of the crop
@@ -37,8 +37,8 @@ MISSED_BY = (0.45, 0.8)  # distance of a junk crop from the person, in widths of
 class MarketSize:
     """How much to render; every image has ``height`` x ``width`` pixels.
 
-    Everybody of the test list has one query in each camera that saw them; ``gallery`` counts their
-    other images, beside which there are ``junk`` and ``distractors`` in the gallery's folder.
+    Every test identity has one query in each camera that saw it; ``gallery`` counts its other
+    images, beside which there are ``junk`` and ``distractors`` in the gallery's folder.
     """
 
     name: str
@@ -65,13 +65,13 @@ class MarketSize:
         return {"train": self.train, "gallery": gallery, "query": self.query}
 
     def with_training_identities(self, identities: int) -> "MarketSize":
-        """The same size with another number of training people; the test people stay as they are.
+        """The same size with another number of training identities; the test part stays as it is.
 
         Args:
             identities: at least 2.
 
         Raises:
-            UserError: fewer than 2, or more people than four digits can number.
+            UserError: fewer than 2, or more identities than four digits can number.
         """
         sets.check_identities(identities, most=9999 - self.test_identities)
         return dataclasses.replace(
@@ -136,7 +136,7 @@ def plan(size: MarketSize, seed: int) -> tuple[Track, ...]:
 def _sightings(
     identities: list[int], number: int, generator: np.random.Generator
 ) -> list[tuple[int, int]]:
-    """``number`` pairs (identity, camera); everybody is in two cameras, then in any others."""
+    """``number`` pairs (identity, camera); every identity is in two cameras, then in any others."""
     orders = [(i, generator.permutation(list(CAMERAS)).tolist()) for i in identities]
     sure = [(i, camera) for i, order in orders for camera in order[:2]]
     others = [(i, camera) for i, order in orders for camera in order[2:]]
@@ -156,7 +156,7 @@ def _tracks(
 
 
 def _passers_by(identity: int, before: int, images: int) -> list[Track]:
-    """A few images each of people in no list, after ``before`` others, numbered through."""
+    """A few images each of identities in no list, after ``before`` others, numbered through."""
     return [
         Track(
             GALLERY,
@@ -180,7 +180,7 @@ def render_market(
     """Render a whole data set, exactly as :func:`clustercontrast.rendering.sets.render` says.
 
     The files depend on ``size``, one of :data:`MARKET_SIZES` or a variation of it, and on ``seed``
-    alone; different seeds share nobody, and no other layout has people of this one.
+    alone; different seeds share no identity, and no other layout has identities of this one.
     """
     return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
 

@@ -1,4 +1,4 @@
-"""Rendered people in RegDB's raw layout, with RegDB's counts at full size.
+"""Rendered identities in RegDB's raw layout, with RegDB's counts at full size.
 
 No number measured on these images is a RegDB result.
 """
@@ -24,9 +24,9 @@ SKIRTS = ("dress", "gown", "short skirt", "long skirt")
 
 @dataclass(frozen=True)
 class RegDBSize:
-    """How much to render: ``identities`` people to train on and as many to test on, per trial.
+    """How much to render: ``identities`` to train on and as many to test on, per trial.
 
-    Everybody is in ``frames`` images of either modality, each ``height`` x ``width`` pixels.
+    Every identity is in ``frames`` images of either modality, each ``height`` x ``width`` pixels.
     """
 
     name: str
@@ -58,7 +58,7 @@ class RegDBSize:
         }
 
     def with_training_identities(self, identities: int) -> "RegDBSize":
-        """The same size with other numbers of training and of test people per trial.
+        """The same size with other numbers of training and of test identities per trial.
 
         Args:
             identities: of each part, at least 2.
@@ -93,7 +93,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Plan:
-    """Every folder of a rendered set, and the people of the trials' parts by label.
+    """Every folder of a rendered set, and the identities of the trials' parts by label.
 
     ``trials[t - 1]["train"][label]`` is a person's number; "test" is the other half.
     """
@@ -103,7 +103,7 @@ class Plan:
 
 
 def plan(size: RegDBSize, seed: int) -> Plan:
-    """How every image is called and who is in which half of which trial."""
+    """The names of all images and the halves of all trials."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, 0, 0, 2)))
     people = range(1, 2 * size.identities + 1)
     halves = [(1 + generator.permutation(len(people))).tolist() for _ in range(TRIALS)]
@@ -116,7 +116,7 @@ def plan(size: RegDBSize, seed: int) -> Plan:
 
 
 def _folders(number: int, frames: int, seed: int) -> Iterator[Folder]:
-    """Somebody's two folders; the cameras count their own frames, so the numbers differ."""
+    """The two folders of a person; the cameras count their own frames, so the numbers differ."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, number, rig.RIG, 6)))
     habits = rig.habits(number, seed)
     start = f"{_sex(sample_identity(seed, number), generator)}_{habits.view}"
@@ -145,7 +145,7 @@ def render_regdb(
     """Render a whole data set, exactly as :func:`clustercontrast.rendering.sets.render` says.
 
     The files depend on ``size``, one of :data:`REGDB_SIZES` or a variation of it, and on ``seed``
-    alone; different seeds share nobody.
+    alone; different seeds share no identity.
     """
     return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
 
@@ -167,7 +167,7 @@ def _draw(folder: Folder, seed: int, shape: tuple[int, int]) -> Iterator[tuple[s
 
 
 def index_files(planned: Plan) -> dict[str, str]:
-    """Path below the root -> lines "<path> <label>" of the lists of all trials, people by label."""
+    """Path below the root -> lines "<path> <label>" of the lists of all trials, by label."""
     folders = {(folder.identity, folder.modality): folder for folder in planned.folders}
     return {
         f"idx/{part}_{word}_{trial}.txt": "".join(

@@ -1,6 +1,6 @@
 """RegDB's dual camera: a visible and a thermal lens side by side, looking at the same moment.
 
-The lenses differ a little in scale and position. Somebody is seen from the front or from behind, in
+The lenses differ a little in scale and position. A person is seen from the front or from behind, in
 one walk or two. Each eye cuts its own crop and has its own stretch of the avenue
 behind the person, so that no edge of the surroundings links the modalities.
 """
@@ -63,7 +63,7 @@ EYES = {
 
 @dataclass(frozen=True)
 class Habits:
-    """How somebody passes the rig."""
+    """How a person passes the rig."""
 
     view: str  # "front" or "back"
     first_walk: int  # number of frames before the second walk begins, if that many are taken

@@ -1,4 +1,4 @@
-"""The places behind the people, drawn once per camera: rooms, a gate, a garden and others.
+"""The places behind the persons, drawn once per camera: rooms, a gate, a garden and others.
 
 A scene is a wide picture with a wall or a view above :data:`HORIZON` and the ground below it. Each
 surface has a visible colour and an infrared reflectance of its own; foliage is bright in near

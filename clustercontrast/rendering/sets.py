@@ -1,6 +1,6 @@
 """Rendered data sets of any layout: claim a folder, draw in parallel, and mark it when it is whole.
 
-``rendered.json`` in the root says that the people are rendered; it is written last, so a folder
+``rendered.json`` in the root says that the identities are rendered; it is written last, so a folder
 without it is unfinished.
 """
 
@@ -82,7 +82,7 @@ def render(
     Args:
         root: folder to make; it must be empty, missing, or of the same size and seed.
         size: what the marker says.
-        seed: world of people, at least 0.
+        seed: world of identities, at least 0.
         plan: gives the content; called only when there is something to draw.
         workers: processes, 1 renders in this one.
         progress: called with the number of images finished since the last call.
@@ -117,7 +117,7 @@ def encoded(image: Image.Image, kind: str, **options: int) -> bytes:
 
 
 def check_identities(asked: int, most: int) -> None:
-    """Stop unless ``asked`` training people are possible: 2 to ``most``."""
+    """Stop unless ``asked`` training identities are possible: 2 to ``most``."""
     if not 2 <= asked <= most:
         raise UserError(f"{asked} training identities asked for: give 2 to {most}")
 

@@ -9,7 +9,7 @@ from clustercontrast.rendering import cameras
 from clustercontrast.rendering.cameras import FRAMES_PER_WALK
 from clustercontrast.rendering.people import Identity
 
-FRAMES_PER_VISIT = 1000 * FRAMES_PER_WALK  # more than anybody's images in one camera
+FRAMES_PER_VISIT = 1000 * FRAMES_PER_WALK  # more than any person's images in one camera
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def average(folder: Path) -> Results:
     """
     reports = _trial_reports(folder)
     if not reports:
-        raise UserError(f"{folder} holds no tested trial: run python test_regdb.py {folder}")
+        raise UserError(f"{folder} has no tested trial: run python test_regdb.py {folder}")
     return _mean(folder, reports)
 
 
@@ -116,7 +116,7 @@ def _over_trials(results: Results) -> dict[str, Any]:
 
 
 def _check_alike(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a mean over trials of different stages, epochs, methods, or kinds of people."""
+    """Refuse a mean over trials of different stages, epochs, methods, or kinds of images."""
     for key in ("stage", "epoch", "method", "variant", "rendered"):
         found = {str(report["about"].get(key)) for report in reports}
         if len(found) > 1:
@@ -153,7 +153,7 @@ def _no_report(folder: Path) -> UserError:
     if not [*folder.glob("config.json"), *folder.glob("trial*/config.json")]:
         return UserError(f"{folder} is not a run's folder: give logs/<dataset>/<method>/<name>/")
     return UserError(
-        f"{folder} holds no report.json: run python test_sysu.py (or test_regdb.py), or python -m "
+        f"{folder} has no report.json: run python test_sysu.py (or test_regdb.py), or python -m "
         f"clustercontrast test --dataset DATASET, with {folder} first"
     )
 
@@ -187,7 +187,7 @@ def comparison_tables(folders: Sequence[Path], selections: Sequence[str]) -> lis
         selections: models shown: "last", "test", "cycle", or any other of a report.
 
     Raises:
-        UserError: a folder holds no tested run.
+        UserError: a folder has no tested run.
     """
     runs = [gather(folder) for folder in folders]
     parts = {dataset: [r for r in runs if r.about["dataset"] == dataset] for dataset in TITLES}
@@ -251,7 +251,7 @@ def _run_rows(
 
 
 def _papers(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
-    """Papers that a run is compared with, by number; rendered people with none."""
+    """Papers that a run is compared with, by number; rendered identities with none."""
     method = run.about["method"]
     return {
         number: entry

@@ -76,7 +76,7 @@ COLOURS = {
     "mINP": "#e69f00",
     "cycle": "#56b4e9",
 }
-"""Colours of known curves, the same in every panel (Okabe and Ito's, told apart by all readers)."""
+"""Colours of known curves, the same in every panel (Okabe and Ito's, for all readers)."""
 
 LINES = {"joint": (0, (2, 3))}
 """Curves that often cover another one, in a style that lets it show; the others are solid."""
@@ -93,7 +93,7 @@ OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00", "#999999", "#882255", "#44aa99
 NAMES = {
     "rank1": "Rank-1",
     "cycle": "cycle consistency",
-    "match_accuracy": "matched to the same person",
+    "match_accuracy": "matched to the same identity",
 }
 """Legends of curves whose key does not read well."""
 
@@ -106,7 +106,7 @@ def curves(metrics_jsonl: Path, png: Path) -> None:
         png: picture to write; it is replaced only when the new one is complete.
 
     Raises:
-        UserError: the log is missing, damaged or holds no finished epoch; the picture cannot be
+        UserError: the log is missing, damaged or has no finished epoch; the picture cannot be
             written.
     """
     epochs = read_epochs(metrics_jsonl)
@@ -121,7 +121,7 @@ def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
     A last line that is cut off, as a killed run leaves it, is ignored.
 
     Raises:
-        UserError: the log is missing, damaged or holds no finished epoch.
+        UserError: the log is missing, damaged or has no finished epoch.
     """
     try:
         lines = Path(metrics_jsonl).read_text(encoding="utf-8").splitlines()
@@ -138,7 +138,7 @@ def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
         if record.get("event") == "epoch":
             epochs[record["stage"], record["epoch"]] = record
     if not epochs:
-        raise UserError(f"{metrics_jsonl} holds no finished epoch yet: nothing to draw")
+        raise UserError(f"{metrics_jsonl} has no finished epoch yet: nothing can be drawn")
     return list(epochs.values())
 
 

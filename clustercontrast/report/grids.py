@@ -53,7 +53,7 @@ def _row(ranking: Ranking, answer: Answer, images: Mapping[str, ImageArray], fir
 
 def _query_cell(images: ImageArray, row: int) -> str:
     (pixels,) = _pixels(images, [row])
-    caption = f"person {images.index.identities[row]}"
+    caption = f"identity {images.index.identities[row]}"
     picture = _picture(images, row, pixels, "query")
     return (
         f'<td class="query"><figure class="shown">{picture}'
@@ -75,7 +75,7 @@ def _hit_cell(images: ImageArray, hit: Hit, pixels: np.ndarray, apart: bool = Fa
 
 def _picture(images: ImageArray, row: int, pixels: np.ndarray, role: str) -> str:
     """An image whose alternative text says what is seen and whose title names the file."""
-    who = f"person {images.index.identities[row]}, camera {images.index.cameras[row]}"
+    who = f"identity {images.index.identities[row]}, camera {images.index.cameras[row]}"
     path = escape(images.index.paths[row])
     return f'<img src="{thumbnail(pixels)}" alt="{role}: {who}" title="{path} ({who})">'
 

@@ -29,7 +29,7 @@ def card(name: str, old: float, new: float) -> str:
 
 
 def plot(figure: Figure, text: str) -> str:
-    """A plot; ``text`` says what it shows to whoever cannot see it."""
+    """A plot; ``text`` says what it shows, for readers who cannot see it."""
     source = svg(figure)
     return f'<figure class="plot"><img src="{source}" alt="{escape(text)}"></figure>\n'
 

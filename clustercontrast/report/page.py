@@ -53,7 +53,7 @@ class Model:
     """A model of the run and what it makes of the test images.
 
     Attributes:
-        label: such as "first weights (--pretrained)" or "last epoch".
+        label: such as "initial weights (--pretrained)" or "last epoch".
         features: (N, d) float32 unit rows by modality; rows that no search uses are NaN.
     """
 
@@ -68,7 +68,7 @@ class Content:
     Attributes:
         title: the run, such as "PCLHD, seed1, stage progressive".
         dataset: what it was run on.
-        rendered: its people are rendered: the page says so first of all.
+        rendered: its identities are rendered: the page says so first of all.
         table: results of the run.
         epochs: records of :func:`clustercontrast.report.figures.read_epochs`.
         config: ``config.json`` of the run.
@@ -159,7 +159,7 @@ def _sections(content: Content) -> dict[str, tuple[str, str]]:
         "results": ("Results", _results(content, scores)),
         "curves": ("Training", _curves(content)),
         "cmc": ("CMC curves", _cmc(content, scores)),
-        "distances": ("Distances of people", _distances(content, rankings)),
+        "distances": ("Distances within and between identities", _distances(content, rankings)),
         "map": ("Feature map", _map(content)),
         "retrievals": ("Ranked retrievals", _retrievals(content, rankings)),
         "failures": ("Worst failures", _failures(content, rankings)),
@@ -179,11 +179,11 @@ def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
 
 
 def _banner(content: Content) -> str:
-    """What must be read before any number of a run on rendered people."""
+    """What must be read before any number of a run on rendered identities."""
     if not content.rendered:
         return ""
     marks = [note for note in content.table.notes if "rendered" in note.lower()]
-    text = marks[0] if marks else "rendered people: not a result on photographs"
+    text = marks[0] if marks else "rendered identities: not a result on photographs"
     return f'<p class="banner" role="note">{escape(text[:1].upper() + text[1:])}</p>\n'
 
 
@@ -217,8 +217,8 @@ def _results(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) ->
 
 def _curves(content: Content) -> str:
     said = (
-        "Epochs are counted over all stages, which dashed lines part. Clusters are compared with "
-        "true identities for the reader; training never sees these."
+        "Epochs are counted over all stages; dashed lines separate the stages. Clusters are "
+        "compared with true identities for the reader; training never sees these."
     )
     plots = "".join(
         plot(draw(content.epochs, [panel], 1, PLOT), f"{panel.title} over the epochs")
@@ -228,11 +228,11 @@ def _curves(content: Content) -> str:
 
 
 def _cmc(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) -> str:
-    counted = {"identity": "distinct people", "image": "images"}
+    counted = {"identity": "distinct identities", "image": "images"}
     units = {counted[content.searches[mode].cmc] for mode in content.headings}
     said = (
-        "Share of the queries whose person is found among the first k ranks; ranks count "
-        f"{' or '.join(sorted(units))}, as the protocol of the dataset has it."
+        "Share of the queries whose identity is found among the first k ranks; ranks count "
+        f"{' or '.join(sorted(units))}, as in the protocol of the dataset."
     )
     shares = {
         label: {mode: own.cmc for mode, own in modes.items()} for label, modes in scores.items()
@@ -255,11 +255,11 @@ def _distances(content: Content, rankings: Mapping[str, Ranking]) -> str:
     rows = "".join(_means_row(label, own) for label, own in found.items())
     heads = "".join(
         f'<th scope="col" class="number">{name}</th>'
-        for name in ("mean, same person", "mean, different people", "gap between the means")
+        for name in ("mean, same identity", "mean, different identities", "gap between the means")
     )
     histograms = plot(
         pictures.histograms(found),
-        "Histograms of the distances of one person's and of two people's images",
+        "Histograms of the distances of images of one identity and of two identities",
     )
     return (
         f'{explanation(said)}<div class="wide"><table class="means"><thead><tr>'
@@ -283,11 +283,12 @@ def _map(content: Content) -> str:
         people, {model.label: embed(people, model.features) for model in content.models}
     )
     said = (
-        f"t-SNE of test images of {len(people.chosen)} people, at most {IMAGES} of a person and "
-        "modality: colour is the person, shape the modality. A model that bridges the modalities "
-        "puts a person's circles and triangles together; distances between groups mean little."
+        f"t-SNE of test images of {len(people.chosen)} identities, at most {IMAGES} per identity "
+        "and modality: the colour shows the identity, the shape the modality. A model that bridges "
+        "the modalities puts circles and triangles of an identity together; distances between "
+        "groups mean little."
     )
-    return explanation(said) + plot(figure, "Map of the people before and after training")
+    return explanation(said) + plot(figure, "Map of the identities before and after training")
 
 
 # --- retrievals ---
@@ -297,9 +298,9 @@ def _retrievals(content: Content, rankings: Mapping[str, Ranking]) -> str:
     said = (
         f"What the trained model ({content.after.label}) finds: {QUERIES} queries spread evenly "
         f"over all queries ordered by average precision (AP), and the first {LENGTH} gallery "
-        "images with their cosine similarity. Solid green and ✓: the person of the query; dashed "
-        "red and ✗: somebody else. Images that the protocol excludes are not ranked; a file's name "
-        "appears under the pointer."
+        "images with their cosine similarity. Solid green and ✓: the identity of the query; "
+        "dashed red and ✗: another identity. Images that the protocol excludes are not ranked; a "
+        "file's name appears under the pointer."
     )
     grids = {
         mode: grid(ranking, ranking.spread(QUERIES), content.images)
@@ -310,7 +311,7 @@ def _retrievals(content: Content, rankings: Mapping[str, Ranking]) -> str:
 
 def _failures(content: Content, rankings: Mapping[str, Ranking]) -> str:
     said = (
-        f"The {QUERIES} queries of lowest average precision, one per person. At the end of each "
+        f"The {QUERIES} queries of lowest average precision, one per identity. At the end of each "
         "row: the first right image and the rank at which it stands."
     )
     grids = {

@@ -89,14 +89,14 @@ def cmc(models: Mapping[str, Mapping[str, np.ndarray]], headings: Mapping[str, s
 
 
 def histograms(models: Mapping[str, Distances]) -> Figure:
-    """Distances of same and different people, a plot per model on common axes."""
+    """Distances of same and different identities, a plot per model on common axes."""
     edges = common_edges(list(models.values()))
     figure, plots = _beside(len(models), height=3.8, sharex=True, sharey=True)
     for axes, (label, distances) in zip(plots, models.items(), strict=True):
         same, different = distances.means
         for name, values, mean, colour, line in (
-            ("different people", distances.different, different, DIFFERENT, "--"),
-            ("same person", distances.same, same, SAME, "-"),
+            ("different identities", distances.different, different, DIFFERENT, "--"),
+            ("same identity", distances.same, same, SAME, "-"),
         ):
             heights = density(values, edges)
             axes.stairs(heights, edges, fill=True, color=colour, alpha=0.3)
@@ -113,10 +113,10 @@ def histograms(models: Mapping[str, Distances]) -> Figure:
 
 
 def maps(people: People, models: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
-    """Where the images of a few people lie: colour = person, marker = modality.
+    """Where the images of a few identities lie: colour = identity, marker = modality.
 
     Args:
-        people: who is shown.
+        people: the identities that are shown.
         models: label -> modality -> (n, 2) positions, in the order of ``people.rows``.
     """
     figure, plots = _beside(len(models), height=5.6)
@@ -132,7 +132,7 @@ def maps(people: People, models: Mapping[str, Mapping[str, np.ndarray]]) -> Figu
     known = list(zip(people.chosen, TEN, strict=False))
     handles = [Line2D([], [], linestyle="", **_marker("visible", c)) for _, c in known]
     handles += [Line2D([], [], linestyle="", **_marker(name, "0.3")) for name in MODALITIES]
-    labels = [f"person {one}" for one, _ in known] + list(MODALITIES)
+    labels = [f"identity {one}" for one, _ in known] + list(MODALITIES)
     figure.legend(
         handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize="small"
     )

@@ -1,7 +1,7 @@
 """Published figures in percent, each with its source.  Pure data.
 
 They belong to the model that is best on the test set, as the official codes select; what belongs to
-a last epoch says so in its ``kind``.  How CMAM-UDA, which has no public code, selects is not known.
+a last epoch says so in its ``kind``.  How CMAM-UDA selects is not known: its code is not public.
 """
 
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What the features of a model look like: distances of pairs, and a map of a few people."""
+"""What the features of a model look like: distances of pairs, and a map of a few identities."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from clustercontrast.report.retrievals import Ranking
 BINS = 60
 PEOPLE = 10
 IMAGES = 15
-"""Images of one person and modality on the map, at most."""
+"""Images of one identity and modality on the map, at most."""
 
 PERPLEXITY = 30.0
 
@@ -22,7 +22,7 @@ class Distances:
     """Cosine distances between the queries and the gallery of a search, excluded pairs left out.
 
     Attributes:
-        same: (n,) of pairs that show one person.
+        same: (n,) of pairs that show one identity.
         different: (m,) of pairs that show two.
     """
 
@@ -39,7 +39,7 @@ class Distances:
 
     @property
     def gap(self) -> float:
-        """How much further two people are apart than two images of one, on average."""
+        """How much farther apart images of two identities are than images of one, on average."""
         same, different = self.means
         return different - same
 
@@ -70,12 +70,12 @@ def density(values: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class People:
-    """Test images of a few people, to be shown on a map.
+    """Test images of a few identities, to be shown on a map.
 
     Attributes:
         rows: by modality, (n,) int64 rows of its test images.
-        identities: by modality, (n,) int64 who they show.
-        chosen: the people, ascending.
+        identities: by modality, (n,) int64 identities that they show.
+        chosen: the identities, ascending.
     """
 
     rows: Mapping[str, np.ndarray]
@@ -84,21 +84,21 @@ class People:
 
 
 def choose_people(images: Mapping[str, ImageList], usable: Mapping[str, np.ndarray]) -> People:
-    """Ten people evenly spaced among those with most images, and images evenly spaced among theirs.
+    """Ten identities, evenly spaced among those with most images, and images of them likewise.
 
     Args:
         images: test images by modality.
         usable: by modality, (N,) bool: the image may be shown.
 
     Returns:
-        At most ``PEOPLE`` people with images of both modalities, at most ``IMAGES`` of each.
+        At most ``PEOPLE`` identities with images of both modalities, at most ``IMAGES`` of each.
     """
     known = {name: np.where(usable[name], images[name].identities, -1) for name in MODALITIES}
     both = np.intersect1d(known["visible"], known["infrared"])
     both = both[both >= 0]
     counts = [(known[name][:, None] == both).sum(axis=0) for name in MODALITIES]
     fewest = np.minimum(np.minimum(*counts), IMAGES)
-    # Whoever has as many images as the tenth of the richest has enough.
+    # Enough images: as many as the identity with the tenth most has.
     enough = both[fewest >= np.sort(fewest)[::-1][:PEOPLE].min()]
     chosen = _evenly(enough, PEOPLE)
     rows = {
@@ -115,10 +115,10 @@ def _evenly(items: np.ndarray, count: int) -> np.ndarray:
 
 
 def embed(people: People, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Positions of the people's images in the plane, by t-SNE (van der Maaten and Hinton, 2008).
+    """Positions of the images in the plane, by t-SNE (van der Maaten and Hinton, 2008).
 
     Args:
-        people: whom to show.
+        people: the identities to show.
         features: (N, d) unit rows by modality.
 
     Returns:

@@ -1,7 +1,7 @@
 """Results as a table in four forms: aligned text, Markdown, LaTeX (booktabs) and JSON.
 
 A table keeps apart what must not be mixed: how a model was selected, what the ± is taken over,
-published figures with their sources, and results on rendered people.
+published figures with their sources, and results on rendered identities.
 """
 
 import re
@@ -15,7 +15,7 @@ from clustercontrast.report.published import METRICS, Published, published
 
 TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": "LLCM"}
 RENDERED_NOTES = {
-    dataset: f"rendered people: not a {title} result" for dataset, title in TITLES.items()
+    dataset: f"rendered identities: not a {title} result" for dataset, title in TITLES.items()
 }
 CAVEATS = {
     "llcm": "LLCM's official lists and evaluation were not at hand: do not compare with published "
@@ -182,7 +182,7 @@ def results_table(
         results: one mapping per row: "model" says how the model was selected, "mode" is one of the
             protocol's, every metric that is known is {"mean", "std"} in percent; "searches" is the
             number of gallery draws, "trials" lists the trials averaged over.
-        rendered: the images are rendered people: the table says so in every form and shows no
+        rendered: the identities are rendered: the table says so in every form and shows no
             published figure beside them.
         title: what was run.
         method: whose published figures stand beside the results; None for those of all methods.

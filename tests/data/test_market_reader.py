@@ -117,5 +117,5 @@ def test_missing_and_empty_splits_are_named(root):
 @pytest.mark.parametrize("name", ["0002_c1_000451.jpg", "0002_c1s1_000451_03.png", "x.jpg"])
 def test_other_file_names_are_named_with_a_remedy(root, name):
     write_noise(root / "query" / name, 0)
-    with pytest.raises(UserError, match=rf"query/{name} is not called like .*: remove it, or read"):
+    with pytest.raises(UserError, match=rf"query/{name} is not named like .*: remove it, or read"):
         market.read(root)

@@ -45,7 +45,7 @@ def test_rows_are_joined_by_path(tmp_path):
 def test_a_file_of_another_dataset_is_named(tmp_path):
     path = tmp_path / "labels.npz"
     pseudo_labels.save(path, LISTS, LABELS)
-    with pytest.raises(UserError, match="knows none of the 1 visible images"):
+    with pytest.raises(UserError, match="has none of the 1 visible images"):
         pseudo_labels.load(path, (images("visible", "other"), LISTS[1]))
 
 

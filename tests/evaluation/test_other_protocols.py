@@ -115,7 +115,7 @@ def test_bad_input():
     visible, infrared = sysu02()
     strangers = images("infrared", [1, -1], [2, 3])  # the bystanders are not one person
     for name in ("sysu02", "llcm"):
-        with pytest.raises(UserError, match="no test person has both"):
+        with pytest.raises(UserError, match="no test identity has both"):
             PROTOCOLS[name].search(visible, strangers, "visible_to_infrared", 0)
         with pytest.raises(UserError, match="unknown mode 'all'"):
             PROTOCOLS[name].searches(visible, infrared, ["all"], 1)

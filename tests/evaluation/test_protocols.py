@@ -244,7 +244,7 @@ def test_bad_input():
         draw_gallery(pool, (7,), 0)
     with pytest.raises(UserError, match="none of the 1 query images"):
         sysu.search(pool, stranger, "all", 0)
-    with pytest.raises(UserError, match="no test person has both"):
+    with pytest.raises(UserError, match="no test identity has both"):
         regdb.search(pool, stranger, "visible_to_infrared", 0)
     with pytest.raises(ValueError, match="no galleries"):
         regdb.search(pool, known, "visible_to_infrared", 1)

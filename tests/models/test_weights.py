@@ -144,7 +144,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
 
 @pytest.mark.parametrize("content", [{"weights": {}}, {"a": torch.ones(2)}, {}])
 def test_files_without_a_network_are_named(tmp_path, content):
-    with pytest.raises(UserError, match="holds no weights this project knows"):
+    with pytest.raises(UserError, match="does not hold weights that this project can read"):
         weights.read(save(tmp_path / "other.pth", content))
 
 
@@ -242,11 +242,11 @@ def test_unknown_architectures_are_refused():
     state = small().state_dict()
     renamed = {n.replace("layer3.1", "layer3.7"): t for n, t in state.items()}
     renamed |= {"trunk.layers.layer3.2.conv1.weight": torch.ones(1)}
-    with pytest.raises(UserError, match="no ResNet-10, 18, 34 or 50"):
+    with pytest.raises(UserError, match="not a ResNet-10, 18, 34 or 50"):
         weights.network_for(renamed)
 
 
-# --- torchvision and first weights ---
+# --- torchvision and initial weights ---
 
 
 def test_torchvision_resnet_goes_to_both_stems_and_the_trunk(tmp_path):

@@ -181,5 +181,5 @@ def test_the_command_renders_either_layout(kind, people, tmp_path, monkeypatch, 
     root = tmp_path / "set"
     place = ["--layout", kind, "--out", str(root), "--size", "tiny", "--workers", "1"]
     assert command.main(place) == 0
-    assert f"set: {people} images of rendered people" in capsys.readouterr().err
+    assert f"set: {people} rendered images" in capsys.readouterr().err
     assert json.loads((root / "rendered.json").read_text())["layout"] == KINDS[kind][0].TITLE

@@ -170,7 +170,7 @@ def test_the_command_renders_the_layout(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(MARKET_SIZES, "tiny", FEW)
     place = ["--layout", "market", "--out", str(tmp_path / "set"), "--size", "tiny"]
     assert command.main([*place, "--workers", "1"]) == 0
-    assert "set: 28 images of rendered people" in capsys.readouterr().err
+    assert "set: 28 rendered images" in capsys.readouterr().err
     content = json.loads((tmp_path / "set" / "rendered.json").read_text())
     assert content["counts"] == FEW.counts
     assert "no number measured on them is a Market-1501 result" in content["note"]

@@ -63,7 +63,7 @@ def test_every_number_is_in_its_plot(tmp_path):
         "outliers": {"visible": [(3, 25)]},
         "clusters and identities: ARI, matching": {
             "visible": [(3, -0.1)],
-            "matched to the same person": [(3, 0.75)],
+            "matched to the same identity": [(3, 0.75)],
         },
         "clusters and identities: NMI": {"visible": [(3, 0.5)]},
     }

@@ -26,7 +26,7 @@ from clustercontrast.report.page import Content, Model, page, scores_of, write_p
 from clustercontrast.report.retrievals import Ranking
 
 HOSTILE = """<script>alert("'&")</script>"""
-NOTE = "rendered people: not a SYSU-MM01 result"
+NOTE = "rendered identities: not a SYSU-MM01 result"
 TABLE = SimpleNamespace(
     heading="PCLHD & more (somewhere)",
     header=("search", "model", "Rank-1", "mAP"),
@@ -82,7 +82,7 @@ def models_of(images, used):
     rng = np.random.default_rng(7)
     people = rng.standard_normal((20, 24))
     models = []
-    for label, noise in (("first weights (--pretrained)", 2.5), ("last epoch", 1.2)):
+    for label, noise in (("initial weights (--pretrained)", 2.5), ("last epoch", 1.2)):
         features = {}
         for name, array in images.items():
             identities = array.index.identities
@@ -342,7 +342,7 @@ def test_nothing_is_fetched(shown):
 
 
 def test_rendered_people_are_announced_first(sysu_page, regdb_page):
-    banner = 'class="banner" role="note">Rendered people: not a SYSU-MM01 result<'
+    banner = 'class="banner" role="note">Rendered identities: not a SYSU-MM01 result<'
     assert sysu_page.index(banner) < sysu_page.index("<h1>")
     assert 'class="banner"' not in regdb_page
 

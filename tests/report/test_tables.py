@@ -54,7 +54,7 @@ def test_rendered_results_carry_the_marker_in_every_form(dataset):
         assert f"rendered {name} layout" in form
         bare = form.replace(RENDERED_NOTES[dataset], "").replace(f"rendered {name} layout", "")
         assert name not in bare
-    assert RENDERED_NOTES["sysu"] == "rendered people: not a SYSU-MM01 result"
+    assert RENDERED_NOTES["sysu"] == "rendered identities: not a SYSU-MM01 result"
 
 
 def test_rendered_results_stand_alone():
