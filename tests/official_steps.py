@@ -1,7 +1,7 @@
 """Iterations of an official trainer on memories, recomputed by a real stage (``manifest_b.json``).
 
 Float64 on the CPU, as recorded; the momentum of the memories is a float64 number, since upstream
-ran with that default (README_b.md).
+ran with that default (tests/golden/README_b.md).
 """
 
 import re
@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from official import assert_checksum, filled_encoder, tensors
 
-from clustercontrast import methods
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.models.weights import our_name
 from clustercontrast.settings.options import parse
@@ -29,8 +28,7 @@ def recorded(file):
 
 def make_stage(make, method, facts):
     """A stage with the official weights and optimiser, without data."""
-    names = {name: [s.name for s in stages] for name, stages in methods.METHODS.items()}
-    options = parse("sysu", names, ["--method", method])
+    options = parse("sysu", ["--method", method])
     stage = make(options.at(make.name), None, SimpleNamespace(device=torch.device("cpu")))
     assert (stage.args.momentum, stage.args.temp) == (facts["momentum"], facts["temp"])
     salt = golden_set.salt_b()

@@ -23,7 +23,7 @@ def retrieve(
     Args:
         network: in eval mode, without gradients.
         images: test images by modality.
-        searches: by mode, see :meth:`Protocol.searches`.
+        searches: by mode, see :meth:`clustercontrast.evaluation.protocols.Protocol.searches`.
         batch_size: images per forward.
     """
     return score_all(images, features_of(network, images, searches, batch_size), searches)

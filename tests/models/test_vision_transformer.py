@@ -534,5 +534,5 @@ def test_pretrained_weights_of_another_size_are_named(tmp_path):
     torch.save({n: torch.zeros(s) for n, s in zip(names, shapes, strict=True)}, file)
     with pytest.raises(UserError, match="another architecture"):
         weights.start(TwoStreamViT(8, 64, 12), str(file))
-    with pytest.raises(UserError, match="no grid twice as high as wide"):
+    with pytest.raises(UserError, match="not fill a grid twice as high as wide"):
         weights.start(TwoStreamViT(7, 768, 12), str(file))
