@@ -104,7 +104,8 @@ def labelled(identities: Labels, share: float, seed: int) -> Labels:
     count = int(np.floor(share * len(people) + 0.5))
     if count < 2:
         raise UserError(
-            f"--labelled {share} is {count} of {len(people)} known training people: two are needed"
+            f"--labelled {share} is {count} of {len(people)} known training identities: "
+            "at least two are needed"
         )
     chosen = np.sort(np.random.default_rng(seed).permutation(people)[:count])
     return tuple(_numbered(y, chosen) for y in identities)
