@@ -165,7 +165,7 @@ class Prepared(Mapping[str, ImageArray]):
             raise UserError(f"{path} is missing or damaged ({error}): {self._again()}") from error
         if pixels.shape != expected or pixels.dtype != np.uint8:
             raise UserError(
-                f"{path} holds {pixels.dtype} {pixels.shape}, the index promises uint8 {expected}: "
+                f"{path} holds {pixels.dtype} {pixels.shape}, but its index says uint8 {expected}: "
                 f"{self._again()}"
             )
         return ImageArray(images, pixels)

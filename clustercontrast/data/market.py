@@ -76,7 +76,7 @@ def _check_layout(root: Path, folders: list[str]) -> None:
         return
     deeper = sorted(folder.parent for folder in root.glob(f"*/{missing[0]}") if folder.is_dir())
     if deeper:
-        raise UserError(f"{root} has no {missing[0]} but {deeper[0]} has: name that folder")
+        raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that folder")
     raise UserError(
         f"{root} has no {', '.join(missing)}, expected {', '.join(folders)}: copy {TITLE} again, "
         f"correct the folder, or read other splits. {SOURCE}"

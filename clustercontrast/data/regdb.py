@@ -104,7 +104,7 @@ def _check_layout(root: Path) -> None:
     missing = [name for name in wanted if not (root / name).is_dir()]
     deeper = sorted(folder.parent for folder in root.glob("*/Visible") if folder.is_dir())
     if missing and deeper:
-        raise UserError(f"{root} has no {missing[0]} but {deeper[0]} has: point --data-dir at it")
+        raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
     if missing:
         raise UserError(
             f"{root} has no {', '.join(missing)}, expected Visible, Thermal and idx: copy RegDB "
@@ -220,7 +220,7 @@ def _check_labels(files: str, labelled: set[tuple[int, int]]) -> None:
         several = Counter(pair[which] for pair in labelled).most_common(1)
         if several and several[0][1] > 1:
             raise UserError(
-                f"{files}: {name} {several[0][0]} stands with {several[0][1]} different "
+                f"{files}: {name} {several[0][0]} has {several[0][1]} different "
                 f"{('labels', 'identities')[which]}, expected one: {AGAIN}"
             )
 

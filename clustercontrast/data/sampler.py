@@ -265,7 +265,7 @@ class ClassBatches:
         self.shared = shared
         if not all(map(len, self.classes)):
             raise UserError(
-                "no class has images in every list: the images may all be outliers, or say "
+                "no class has images in every list: all images may be outliers; if not, give "
                 "--class-draw independent"
             )
 

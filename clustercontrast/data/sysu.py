@@ -109,7 +109,7 @@ def _check_layout(root: Path) -> None:
     missing = [f"cam{camera}" for camera in CAMERAS if not (root / f"cam{camera}").is_dir()]
     deeper = sorted(folder.parent for folder in root.glob("*/cam1") if folder.is_dir())
     if len(missing) == len(CAMERAS) and deeper:
-        raise UserError(f"{root} has no cam1 ... cam6 but {deeper[0]} has: point --data-dir at it")
+        raise UserError(f"{root} has no cam1 ... cam6, but {deeper[0]} has: give that --data-dir")
     if missing:
         raise UserError(
             f"{root} has no {', '.join(missing)}, expected cam1 ... cam6 and exp: copy SYSU-MM01 "

@@ -101,7 +101,7 @@ def test_no_folder_and_a_folder_one_level_deeper(root):
     (root / "outer").mkdir()
     for folder in FILES:
         (root / folder).rename(root / "outer" / folder)
-    with pytest.raises(UserError, match=r"has no bounding_box_train but .*outer has: name that"):
+    with pytest.raises(UserError, match=r"has no bounding_box_train, but .*outer has: give that"):
         market.read(root)
 
 

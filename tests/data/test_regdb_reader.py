@@ -188,8 +188,8 @@ def shorten_trial(root):
         (add_other_folder, "eleven is not the folder of an identity"),
         (break_line, r"train_visible_1\.txt, line 1 is malformed"),
         (repeat_line, r"train_visible_1\.txt, line 5 is malformed or repeats"),
-        (swap_labels, r"train_\*_1\.txt: identity 11 stands with 2 different labels"),
-        (share_label, r"train_\*_1\.txt: label 0 stands with 2 different identities"),
+        (swap_labels, r"train_\*_1\.txt: identity 11 has 2 different labels"),
+        (share_label, r"train_\*_1\.txt: label 0 has 2 different identities"),
         (share_person, "identity 2 is in the training and in the test part of trial 2"),
         (shorten_trial, "trial 2 lists 3 images for test_visible, trial 1 lists 4"),
     ],
@@ -203,5 +203,5 @@ def test_contradictions_are_one_line_that_names_them(regdb_root, spoil, message)
 
 
 def test_a_folder_too_high_is_pointed_out(regdb_root):
-    with pytest.raises(UserError, match="point --data-dir at it"):
+    with pytest.raises(UserError, match="give that --data-dir"):
         regdb.read(regdb_root.parent)

@@ -84,7 +84,7 @@ def test_empty_root_says_where_the_dataset_comes_from(tmp_path):
 def test_dataset_one_folder_deeper_is_pointed_at(sysu_root, tmp_path):
     (tmp_path / "outer").mkdir()
     sysu_root.rename(tmp_path / "outer" / "SYSU-MM01")
-    refused(tmp_path / "outer", "point --data-dir at", str(tmp_path / "outer" / "SYSU-MM01"))
+    refused(tmp_path / "outer", "give that --data-dir", str(tmp_path / "outer" / "SYSU-MM01"))
 
 
 def test_missing_cameras_are_named(sysu_root):
