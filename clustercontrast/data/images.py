@@ -2,7 +2,7 @@
 
 Resizing is the first operation of every transform, so a prepared array changes no result
 (COMMON-5). A prepared folder holds one ``<list>.npy`` per image list and ``index.json``; it is
-written under another name and renamed when complete, so an interrupted one never looks whole.
+written under another name and renamed when complete, so an interrupted one never looks complete.
 """
 
 import functools

@@ -80,8 +80,8 @@ class Preparation:
     def known(self) -> Prepared | None:
         """The prepared images if they are whole and were made from the dataset's folder.
 
-        The folder is listed only if they were made from another one, as when both were moved; what
-        was made from images that are gone is believed.
+        The folder is read only if they were made from another one, as when both were moved.  If the
+        dataset's images no longer exist, the prepared ones are accepted.
         """
         prepared = self._opened()
         if prepared is None:
@@ -140,8 +140,8 @@ def ensure(
 ) -> Prepared:
     """Open prepared images, after verifying and writing them where that has not been done.
 
-    What is there is opened without a look at the dataset, which may be gone.  A folder that is
-    damaged, or of another size, dataset or source, is replaced.
+    Existing prepared images are opened without reading the dataset, which may be missing.  A folder
+    that is damaged, or of another size, dataset or source, is replaced.
 
     Args:
         dataset: a key of ``READERS`` or ``SOURCES``.

@@ -67,7 +67,7 @@ class Run:
         self.add_seconds(what, time.perf_counter() - started)
 
     def add_seconds(self, what: str, seconds: float) -> None:
-        """Book seconds of the open epoch."""
+        """Add seconds to the current epoch."""
         self._seconds[what] = self._seconds.get(what, 0.0) + seconds
 
     # Stages and their weights

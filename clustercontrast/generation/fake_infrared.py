@@ -118,7 +118,7 @@ class FakeSet:
 def _make_empty(
     folder: Path, name: str, images: ImageList, shape: tuple[int, int, int], about: dict
 ) -> None:
-    """Write the three files, the one that says that they are whole last."""
+    """Write the three files; the one that marks them as complete comes last."""
     folder.mkdir(parents=True, exist_ok=True)
     content = np.lib.format.open_memmap(
         folder / f"{name}.npy", mode="w+", dtype=np.uint8, shape=(len(images), *shape)

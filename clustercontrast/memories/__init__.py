@@ -1,1 +1,1 @@
-"""Memories: rows that features are contrasted with."""
+"""Memories: rows that features are contrasted with, of clusters, images or classes."""

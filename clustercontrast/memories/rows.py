@@ -1,4 +1,4 @@
-"""The rows of a prototype memory: how queries meet them, and how backpropagation rewrites them.
+"""The rows of a memory: how queries are compared with them, how backpropagation rewrites them.
 
 Common to all memories: M holds unit rows, z = f / ‖f‖ is the normalised query, τ the temperature,
 μ the momentum, **the weight of the old row**.  Logits are z Mᵀ / τ.  No gradient reaches M; its

@@ -259,7 +259,7 @@ def start(network: nn.Module, pretrained: str) -> LoadReport | None:
 
     Args:
         network: freshly built, on any device.
-        pretrained: "imagenet", "random" (said in so many words, never by accident) or a file.
+        pretrained: "imagenet", "random" (only when this value is given) or a file.
 
     Returns:
         The load report; None for a random start.

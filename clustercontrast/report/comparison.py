@@ -288,7 +288,7 @@ def _difference_cells(run: Tested, paper: Published) -> list[str]:
 
 
 def _gaps(run: Tested, selections: Sequence[str]) -> Iterator[str]:
-    """What one would look for in a run's rows in vain."""
+    """Trials and models that a run does not have."""
     missing = sorted(set(range(1, TRIALS + 1)) - set(run.trials))
     name = f"{run.about['method']} {run.name}"
     if run.trials and missing:
