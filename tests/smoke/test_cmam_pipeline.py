@@ -1,4 +1,4 @@
-"""CMAM-UDA's whole pipeline on rendered people: four stages, skipped, shared, killed, resumed.
+"""CMAM-UDA's whole pipeline on rendered identities: four stages, skipped, shared, killed, resumed.
 
 The commands and networks are the real ones; only sizes are tiny.
 """

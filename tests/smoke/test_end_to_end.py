@@ -1,4 +1,4 @@
-"""From rendered people to the table: what a finished run leaves behind, method by method.
+"""From rendered identities to the table: what a finished run leaves behind, method by method.
 
 The fast part runs the whole commands with a network of three layers, the slow part with a ResNet.
 """

@@ -38,4 +38,4 @@ def test_official_checkpoint_is_tested(tmp_path, capsys, non_local):
     rows = [line for line in printed.splitlines() if path.name in line and " search " in line]
     assert [row.split()[0] for row in rows] == ["All", "Indoor"]
     assert "±" not in "".join(rows)  # of a single draw
-    assert "rendered people" in printed
+    assert "rendered identities" in printed
