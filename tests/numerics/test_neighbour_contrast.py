@@ -78,7 +78,7 @@ def test_every_direction_is_recorded_at_least_once():
 
 
 def plain_contrast(logits, neighbours):
-    """The formula as it stands: soft-max, clamp, logarithm, sum over the neighbours."""
+    """The formula as it stands: softmax, clamp, logarithm, sum over the neighbours."""
     log_p = logits.softmax(dim=1).clamp(min=1e-8).log()
     sums = torch.where(neighbours, log_p, torch.zeros_like(log_p)).sum(dim=1)
     return -(sums / (neighbours.sum(dim=1) + 1)).mean()

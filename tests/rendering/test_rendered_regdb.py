@@ -270,7 +270,7 @@ def test_the_command_renders_either_layout(tmp_path, monkeypatch, capsys):
     place = ["--layout", "regdb", "--out", str(tmp_path / "set")]
     arguments = [*place, "--size", "tiny", "--identities", "2", "--workers", "1"]
     assert command.main(arguments) == 0
-    assert "2 training and 2 test identities, 16 images" in capsys.readouterr().err
+    assert "2 training and 2 test identities, 16 rendered images" in capsys.readouterr().err
     assert len(images_of(tmp_path / "set")) == 16
     assert command.main(arguments) == 0
     assert "is already rendered" in capsys.readouterr().err
