@@ -17,7 +17,6 @@ import torch
 
 from clustercontrast.generation.edm import denoised, draw_noise_levels
 from clustercontrast.losses.denoising import denoising_loss
-from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
 from clustercontrast.settings.options import parse
 
@@ -26,8 +25,7 @@ PAPER = "paper, RTX 3090: 0.47 s per image, 1.16 s per training iteration of 32 
 
 def values(argv: list[str]):
     """Flags of the stage that draws."""
-    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-    return parse("sysu", names, ["--method", "cmam", *argv]).at("generation")
+    return parse("sysu", ["--method", "cmam", *argv]).at("generation")
 
 
 def timed(work, repeats: int, device: torch.device) -> float:

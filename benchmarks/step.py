@@ -16,11 +16,11 @@ import tempfile
 import time
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from clustercontrast.commands.training import TrainingData
 from clustercontrast.data import pseudo_labels
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
@@ -46,7 +46,7 @@ def random_images(modality: str, cameras: tuple[int, ...], height: int, width: i
     return ImageArray(images, pixels)
 
 
-def synthetic_features(data: TrainingData, width: int) -> tuple[torch.Tensor, torch.Tensor]:
+def synthetic_features(data: SimpleNamespace, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Features in which every identity is one tight cluster, the same in both modalities."""
     generator = torch.Generator().manual_seed(0)
     people = torch.randn(IDENTITIES, width, generator=generator)
@@ -58,7 +58,7 @@ def synthetic_features(data: TrainingData, width: int) -> tuple[torch.Tensor, to
     return tuple(0.98 * torch.nn.functional.normalize(f) for f in noisy)
 
 
-def leave_labels(folder: Path, data: TrainingData) -> None:
+def leave_labels(folder: Path, data: SimpleNamespace) -> None:
     """The file that MMM's last stage reads."""
     lists = data.visible.index, data.infrared.index
     labels = tuple(images.identities for images in lists)
@@ -68,14 +68,14 @@ def leave_labels(folder: Path, data: TrainingData) -> None:
 
 def time_stage(method: str, number: int, argv: list[str], device: torch.device, steps: int) -> dict:
     """Seconds per step and peak memory of one stage."""
-    names = {m: [stage.name for stage in stages] for m, stages in METHODS.items()}
-    fixed = ["--method", method, "--pretrained", "random", "--start-from", "pretrained"]
-    options = parse("sysu", names, [*fixed, "--iters", str(steps + 2), *argv])
+    fixed = ["--method", method, "--pretrained", "random"]
+    fixed += ["--start-from", "pretrained"] if len(METHODS[method]) > 1 else []
+    options = parse("sysu", [*fixed, "--iters", str(steps + 2), *argv])
     make = METHODS[method][number]
     args = options.at(make.name)
-    data = TrainingData(
-        random_images("visible", (1, 2, 4, 5), args.height, args.width),
-        random_images("infrared", (3, 6), args.height, args.width),
+    data = SimpleNamespace(
+        visible=random_images("visible", (1, 2, 4, 5), args.height, args.width),
+        infrared=random_images("infrared", (3, 6), args.height, args.width),
     )
     for array in (data.visible, data.infrared):
         array.place(device)

@@ -6,11 +6,12 @@ that the scripts <action>_sysu.py and <action>_regdb.py in the root of the repos
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 from clustercontrast.commands import cli
-from clustercontrast.data.preparation import READERS
 from clustercontrast.files import UserError, say
-from clustercontrast.settings.flags import OneLineParser
+from clustercontrast.settings.parser import OneLineParser
+from clustercontrast.settings.recipes.common import DATASETS
 
 ACTIONS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
 HELP = "--help lists the datasets"
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _start(words: Sequence[str]) -> None:
     # The commands themselves refuse --dataset, which a script's name says.
     parser = OneLineParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--dataset", choices=READERS)
+    parser.add_argument("--dataset", choices=DATASETS)
     known, rest = parser.parse_known_args(words)
     if known.dataset is None and (not rest or {"-h", "--help"} & set(rest)):
         say(usage())
@@ -34,13 +35,14 @@ def _start(words: Sequence[str]) -> None:
     if action not in ACTIONS:
         raise UserError(f"'{action}' is not one of {', '.join(ACTIONS)} ({HELP})")
     if known.dataset is None:
-        raise UserError(f"{action} needs --dataset: {', '.join(READERS)} ({HELP})")
+        raise UserError(f"{action} needs --dataset: {', '.join(DATASETS)} ({HELP})")
     ACTIONS[action](known.dataset, flags)
 
 
 def usage() -> str:
     """How to say it, and the datasets with the places they come from."""
-    datasets = [f"  {name:8} {reader.TITLE}: {reader.SOURCE}" for name, reader in READERS.items()]
+    readers = {name: import_module(f"clustercontrast.data.{name}") for name in DATASETS}
+    datasets = [f"  {name:8} {reader.TITLE}: {reader.SOURCE}" for name, reader in readers.items()]
     return "\n".join(
         [
             "usage: python -m clustercontrast {prepare,train,test} --dataset DATASET "

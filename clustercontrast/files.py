@@ -13,8 +13,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock, Timeout
-
 
 class UserError(Exception):
     """A mistake the user can correct: its text is one line that names the thing and the remedy.
@@ -65,6 +63,8 @@ def alone(folder: Path, say: Callable[[str], None] = print) -> Iterator[None]:
     Raises:
         UserError: the place cannot be written.
     """
+    from filelock import FileLock, Timeout  # a quarter of a second, which --help need not wait
+
     lock = FileLock(folder.with_name(f".{folder.name}.lock"))
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)

@@ -64,8 +64,13 @@ def load_json(file: str) -> dict:
 
 @functools.cache
 def fill() -> ModuleType:
-    """The set's own rule that fills weights and inputs (``fill.py``)."""
-    return _rule("fill")
+    """The set's own rule that fills weights and inputs (``fill.py``).
+
+    A checksum draws as many random numbers as the tensor has; those of a size are drawn once.
+    """
+    rule = _rule("fill")
+    rule.probe = functools.cache(rule.probe)
+    return rule
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import re
 import golden_set
 import numpy as np
 import torch
+from torch.autograd.function import once_differentiable
 
 from clustercontrast.models import weights
 from clustercontrast.models.modality_classifier import ModalityClassifier
@@ -17,7 +18,7 @@ def official_shapes(non_local: bool) -> dict[str, list[int]]:
     return golden_set.load_json(file)["state_dict"]
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)
 def filled_state(non_local: bool, salt: int) -> dict[str, torch.Tensor]:
     """Weights of the golden rule for all parts that run, under the official names."""
     fill = golden_set.fill()
@@ -54,6 +55,29 @@ def assert_checksum(actual, expected, tolerance: float, what: str) -> None:
     assert worst < tolerance, f"{what}: relative deviation {worst:.2e}"
 
 
+class Product(torch.autograd.Function):
+    """``weight @ columns(x)``; columns, larger than x, are made again in backward."""
+
+    @staticmethod
+    def forward(ctx, x, weight, columns):
+        ctx.columns = columns
+        ctx.save_for_backward(x, weight)
+        return weight @ columns(x)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient):
+        x, weight = ctx.saved_tensors
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            columns = ctx.columns(x)
+        of_weight = gradient @ columns.detach().T
+        if not ctx.needs_input_grad[0]:
+            return None, of_weight, None
+        (of_x,) = torch.autograd.grad(columns, x, weight.T @ gradient)
+        return of_x, of_weight, None
+
+
 def matrix_convolution(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     """A convolution as one matrix product over the whole batch.
 
@@ -63,11 +87,15 @@ def matrix_convolution(self: torch.nn.Conv2d, x: torch.Tensor) -> torch.Tensor:
     n, _, h, w = x.shape
     size, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
     height, width = ((s + 2 * padding - size) // stride + 1 for s in (h, w))
-    if size == 1:
-        columns = x[:, :, ::stride, ::stride].flatten(2)
-    else:
-        columns = torch.nn.functional.unfold(x, size, padding=padding, stride=stride)
-    flat = self.weight.flatten(1) @ columns.transpose(0, 1).flatten(1)
+
+    def columns(x: torch.Tensor) -> torch.Tensor:
+        if size == 1:
+            every = x[:, :, ::stride, ::stride].flatten(2)
+        else:
+            every = torch.nn.functional.unfold(x, size, padding=padding, stride=stride)
+        return every.transpose(0, 1).flatten(1)
+
+    flat = Product.apply(x, self.weight.flatten(1), columns)
     if self.bias is not None:
         flat = flat + self.bias[:, None]
     return flat.view(-1, n, height, width).transpose(0, 1).contiguous()

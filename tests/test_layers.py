@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from clustercontrast.methods import METHODS
+
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "clustercontrast"
 FILES = sorted(PACKAGE.rglob("*.py"))
 NUMERICS = {"models", "losses", "clustering", "association", "memories"}
 THIRD_PARTY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "faiss", "numba", "ot"}
 
+REGISTRY = "settings.recipes"
 # Room or module -> what of this package it may import besides its own room.  The longest matching
 # name decides.
 ALLOWED = {
@@ -36,7 +39,7 @@ ALLOWED = {
     "engine": {"files"},
     "report": {"files", "data", "evaluation"},
     "rendering": {"files"},
-    "methods": {"files", "data", "engine", "evaluation", "generation", *NUMERICS},
+    "methods": {"files", "data", "engine", "evaluation", "generation", *NUMERICS, REGISTRY},
     "commands": {"*"},
     # the doors of python -m
     "__main__": {"*"},
@@ -124,10 +127,13 @@ def test_the_root_holds_rooms_and_doors_only():
     assert {path.stem for path in PACKAGE.glob("*.py")} == {"__init__", "__main__", "files"}
 
 
-@pytest.mark.parametrize("name", ["files", "settings/recipes"])
-def test_the_ground_needs_the_standard_library_only(name):
-    tops = {name.split(".")[0] for name in imported(PACKAGE / f"{name}.py")}
-    assert not tops & (THIRD_PARTY | {"PIL", "matplotlib", "tqdm", "clustercontrast"})
+GROUND = [PACKAGE / "files.py", *sorted((PACKAGE / "settings").rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", GROUND, ids=module_of)
+def test_the_ground_needs_the_standard_library_only(path):
+    tops = {name.split(".")[0] for name in imported(path)}
+    assert not tops & (THIRD_PARTY | {"PIL", "matplotlib", "tqdm"})
 
 
 @pytest.mark.parametrize(
@@ -138,17 +144,21 @@ def test_the_ground_needs_the_standard_library_only(name):
 def test_numerics_know_no_flags_paths_or_logs(path):
     tops = {name.split(".")[0] for name in imported(path)}
     forbidden = {"argparse", "logging", "json", "os", "sys", "PIL", "tqdm", "matplotlib"}
-    if module_of(path) != "models.weights":
+    # files of weights, and what numba has compiled
+    if module_of(path) not in ("models.weights", "clustering.jaccard"):
         forbidden.add("pathlib")
     assert not tops & forbidden
 
 
-def test_a_method_imports_no_other_method_but_dcl():
+SHARED_STAGES = {"clustering_stage", "dcl"}
+
+
+def test_a_method_imports_no_other_method_but_the_shared_stages():
     for path in (PACKAGE / "methods").rglob("*.py"):
         others = {name.split(".")[1] for name in own(path) if name.startswith("methods.")}
         folder = path.relative_to(PACKAGE / "methods").parts[0]
         if folder != "__init__.py":  # a method of several files is a folder
-            assert others <= {"dcl", folder}, path
+            assert others <= {*SHARED_STAGES, folder}, path
 
 
 def test_packages_import_their_children_in_methods_only():
@@ -191,7 +201,30 @@ def test_imports_stand_at_the_top_of_their_file():
                     n for n in ast.walk(function) if isinstance(n, ast.Import | ast.ImportFrom)
                 ]
                 names = {alias.name for node in inner for alias in node.names}
-                assert names <= {"faiss"}, f"{path}: {names} imported inside {function.name}"
+                # optional, or slow and not needed by --help
+                allowed = {"faiss", "FileLock", "Timeout"}
+                assert names <= allowed, f"{path}: {names} imported inside {function.name}"
+
+
+STAGES = {stage for stages in METHODS.values() for stage in stages}
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.__module__}.{stage.__name__}")
+def test_a_stage_shows_its_own_refresh_and_iteration(stage):
+    """A reader of a paper finds what happens on one page, with one line L = ..."""
+    assert {"refresh", "iteration"} <= vars(stage).keys()
+    says = vars(stage)["iteration"].__doc__ or ""
+    assert re.match(r"L\S* =|Nothing is trained", says), says
+
+
+@pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.__module__}.{stage.__name__}")
+def test_no_stage_extends_a_stage_of_another_paper(stage):
+    papers = {
+        base.__module__.split(".")[2]
+        for base in stage.__mro__
+        if base.__module__.startswith("clustercontrast.methods.")
+    }
+    assert len(papers - {"clustering_stage"}) == 1, papers
 
 
 DATASETS = re.compile(r"sysu|regdb|llcm", re.IGNORECASE)
@@ -217,6 +250,18 @@ def identifiers(path: Path) -> set[str]:
 def test_no_dataset_is_known_where_methods_are_written(folder):
     for path in (PACKAGE / folder).rglob("*.py"):
         assert not [name for name in identifiers(path) if DATASETS.search(name)], path
+
+
+NAMES = {*METHODS, *(stage.name for stages in METHODS.values() for stage in stages)}
+GENERIC = ["engine", "commands", "evaluation", "data", "settings/options.py", "settings/parser.py"]
+WORDS = {"joint"}  # of the log: what is said of both modalities together
+
+
+@pytest.mark.parametrize("room", GENERIC)
+def test_generic_rooms_know_no_method_and_no_stage(room):
+    place = PACKAGE / room
+    for path in place.rglob("*.py") if place.is_dir() else [place]:
+        assert not identifiers(path) & (NAMES - WORDS), path
 
 
 GLOBAL_STATE = re.compile(

@@ -1,44 +1,75 @@
 """Every flag once, every default once, and no value whose origin is not known."""
 
-import argparse
 import ast
 from pathlib import Path
 
 import pytest
 
-from clustercontrast.data.preparation import READERS
+import clustercontrast
 from clustercontrast.files import UserError
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import BODIES
-from clustercontrast.settings import options as options_module
-from clustercontrast.settings import recipes
-from clustercontrast.settings.flags import REJECTED, add_flags
-from clustercontrast.settings.options import FOLLOWS, RESNETS, RUN_ONLY, parse
-from clustercontrast.settings.recipes import RECIPES, UNUSED, matching, variants
+from clustercontrast.settings import flags as table
+from clustercontrast.settings.options import (
+    RESNETS,
+    all_flags,
+    flags_of_method,
+    flags_of_run,
+    parse,
+    readers,
+)
+from clustercontrast.settings.parser import REJECTED
+from clustercontrast.settings.recipes import all_recipes
+from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
 
-PACKAGE = Path(options_module.__file__).parents[1]
+PACKAGE = Path(clustercontrast.__file__).parent
 STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
 OFFICIAL = ("pgm", "pclhd", "adca", "rpnr", "pca")
+RECIPES = all_recipes()
 
 
 def read(*argv, method="pclhd", dataset="sysu"):
-    return parse(dataset, STAGES, ["--method", method, *argv])
+    return parse(dataset, ["--method", method, *argv])
 
 
-def flags() -> set[str]:
-    parser = argparse.ArgumentParser(add_help=False)
-    add_flags(parser, ["first", "second"])
-    return {action.dest for action in parser._actions}
+# --- the table of flags, the recipes ---
 
 
-def test_every_recipe_key_is_a_flag():
-    keys = {key for row in RECIPES.values() for key in row}
-    assert keys <= flags()
+def test_a_flag_stands_once():
+    own = [flag.name for recipe in RECIPES.values() for flag in recipe.flags]
+    names = [flag.name for flag in table.SHARED] + own
+    assert len(names) == len(set(names))
+    assert set(names) == set(all_flags())
 
 
-def test_every_flag_has_a_value_somewhere():
-    keys = {key for row in RECIPES.values() for key in row}
-    assert flags() - keys == {"method"}
+def test_a_recipe_names_flags_that_there_are():
+    for recipe in RECIPES.values():
+        for names in (recipe.run, recipe.when, recipe.choices, *recipe.stages.values()):
+            assert set(names) <= set(all_flags())
+        for row in (*SHARED_ROWS, *recipe.rows):
+            assert row.values.keys() <= set(all_flags())
+
+
+def test_what_flags_say_of_one_another_exists():
+    for flag in all_flags().values():
+        others = {flag.follows, flag.also_with, *flag.when} - {None}
+        assert others <= set(all_flags()), flag
+
+
+def test_the_recipes_know_the_stages():
+    assert {method: list(recipe.stages) for method, recipe in RECIPES.items()} == STAGES
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+@pytest.mark.parametrize("method", METHODS)
+def test_every_flag_of_a_method_has_a_default_with_an_origin(method, dataset):
+    options = read(method=method, dataset=dataset)
+    names = {flag.name for flag in flags_of_method(RECIPES[method], dataset)}
+    assert options.values.keys() == names
+    assert options.origins.keys() | {"variant"} == names
+    for stage, own in RECIPES[method].stages.items():
+        at = vars(options.at(stage))
+        assert at.keys() == {*own, *flags_of_run(RECIPES[method], dataset)}
 
 
 def attributes_read(path: Path) -> set[str]:
@@ -49,40 +80,22 @@ def attributes_read(path: Path) -> set[str]:
     return dotted | {n.args[1].value for n in calls if isinstance(n.args[1], ast.Constant)}
 
 
-def test_every_flag_is_read_somewhere():
-    files = [path for path in PACKAGE.rglob("*.py") if path.name not in ("options.py", "flags.py")]
+def test_every_flag_of_a_run_is_read_by_the_commands_the_engine_or_the_data():
+    rooms = ("commands", "engine", "data", "methods")
+    files = [path for room in rooms for path in (PACKAGE / room).rglob("*.py")]
     attributes = set().union(*map(attributes_read, files))
-    unread = flags() - attributes
-    # Leaders are read through their followers, --hpcl through --memory, --stage1 through
-    # --start-from and --stages.
-    assert unread <= {*FOLLOWS.values(), "hpcl", "stage1"}, unread
+    for recipe in RECIPES.values():
+        for dataset in DATASETS:
+            # --stage1 stands for --start-from and --stages
+            assert flags_of_run(recipe, dataset) - attributes <= {"stage1"}
 
 
-def test_no_default_stands_with_the_flags():
-    tree = ast.parse((PACKAGE / "settings/flags.py").read_text(encoding="utf-8"))
-    function = next(n for n in ast.walk(tree) if getattr(n, "name", "") == "add_flags")
-    keywords = {k.arg for n in ast.walk(function) if isinstance(n, ast.Call) for k in n.keywords}
-    assert "default" not in keywords
-
-
-def test_flags_that_may_change_on_resuming_exist():
-    assert flags() >= RUN_ONLY
-    assert not RUN_ONLY & {"seed", "epochs", "eps", "precision", "bn_groups"}
-
-
-def test_every_method_has_a_recipe_and_a_value_for_every_flag_it_reads():
-    for method, stages in METHODS.items():
-        for dataset in READERS:
-            given = read(method=method, dataset=dataset)
-            for stage in stages:
-                assert vars(given.at(stage.name)).keys() == given.values.keys()
-
-
-def test_a_list_in_a_recipe_has_one_value_per_stage():
-    for key, row in RECIPES.items():
-        for name, value in row.items():
-            if isinstance(value, list):
-                assert len(value) == len(STAGES[key[0]]), (key, name)
+def test_flags_that_may_change_on_resuming():
+    free = {flag.name for flag in all_flags().values() if flag.free}
+    assert free == {
+        "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
+        "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard", "allow_incomplete",
+    }  # fmt: skip
 
 
 # --- the official scripts ---
@@ -134,17 +147,24 @@ SCRIPTS = {
 }  # fmt: skip
 
 
-def at_stage(values, stage):
-    return {k: v[stage] if isinstance(v, dict) else v for k, v in values.items()}
+def at_stage(values, method, stage):
+    """Expected values of the flags that a stage reads; each must be read by one stage at least."""
+    own = {*RECIPES[method].stages[stage], *flags_of_run(RECIPES[method], "regdb")}
+    assert all(readers(RECIPES[method], name) or name in own for name in values)
+    scalar = {k: v[stage] if isinstance(v, dict) else v for k, v in values.items()}
+    return {name: value for name, value in scalar.items() if name in own}
 
 
 @pytest.mark.parametrize("method", OFFICIAL)
 def test_defaults_are_those_of_the_official_scripts(method):
+    scripted = SHARED | SCRIPTS[method]
+    draws = {"eval_draws": scripted.pop("eval_draws", 1)}
+    assert read(method=method).values.items() >= draws.items()
     for stage in STAGES[method]:
         got = vars(read(method=method).at(stage))
-        expected = at_stage(SHARED | SCRIPTS[method], stage)
+        expected = at_stage(scripted, method, stage)
         assert {key: got[key] for key in expected} == expected
-        assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.6
+        assert got["eps_visible"] == got["eps_infrared"] == got.get("eps_joint", 0.6) == 0.6
 
 
 REGDB = {  # what differs from SYSU-MM01
@@ -165,12 +185,14 @@ def test_defaults_of_regdb_are_those_of_the_official_scripts(method, variant):
     """Both generations of PGM run the same on RegDB (PGM-1)."""
     options = read("--variant", variant, method=method, dataset="regdb")
     own = REGDB[method] | {"iters": 100, "data_dir": "data/RegDB", "trial": 1}
+    scripted = SHARED | SCRIPTS[method] | own
+    scripted.pop("eval_draws", None)
     for stage in STAGES[method]:
         got = vars(options.at(stage))
-        expected = at_stage(SHARED | SCRIPTS[method] | own, stage)
-        expected = {k: v for k, v in expected.items() if k not in ("eps", "eval_draws")}
+        expected = at_stage(scripted, method, stage)
+        expected.pop("eps", None)
         assert {key: got[key] for key in expected} == expected
-        assert got["eps_visible"] == got["eps_infrared"] == got["eps_joint"] == 0.3
+        assert got["eps_visible"] == got["eps_infrared"] == got.get("eps_joint", 0.3) == 0.3
         assert not {"draws", "eval_draws"} & got.keys()
 
 
@@ -193,7 +215,7 @@ def test_defaults_of_mmm_are_those_of_its_two_programs(dataset):
     assert (joint.joint_k1, joint.joint_k2) == {"sysu": (40, 32), "regdb": (38, 18)}[dataset]
     assert joint.eps_joint == {"sysu": 0.6, "regdb": 0.3}[dataset]
     assert (intra.export_labels, joint.export_labels) == (False, True)
-    assert (final.batch_size, final.batch_visible, final.num_instances) == (24, 24, 4)
+    assert (final.batch_size, final.num_instances, final.bn_groups) == (24, 4, 1)
     assert (final.epochs, final.lr, final.weight_decay, final.iters) == (100, 0.1, 5e-4, 0)
     assert (final.warm_epochs, final.margin) == (5, 0.2)
     assert (final.mimic_weight, final.alignment_weight) == (0.5, 0.05)
@@ -242,7 +264,7 @@ CMAM = {  # of the paper, and decisions (docs/methods/cmam.md#decisions)
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("dataset", READERS)
+@pytest.mark.parametrize("dataset", DATASETS)
 @pytest.mark.parametrize("stage", CMAM)
 def test_defaults_of_cmam_are_those_of_the_paper_and_the_decisions(dataset, stage):
     got = vars(read(method="cmam", dataset=dataset).at(stage))
@@ -256,15 +278,6 @@ def test_defaults_of_cmam_are_those_of_the_paper_and_the_decisions(dataset, stag
 def test_cmam_trains_as_long_as_the_paper(stage, iterations):
     at = read(method="cmam").at(stage)
     assert at.epochs * at.iters == iterations
-
-
-def test_flags_that_a_method_has_no_use_for_are_refused():
-    for method, names in UNUSED.items():
-        shared = RECIPES["*", "*"].keys()
-        assert set(names) <= shared
-        for name in ("cam", "non_local"):
-            with pytest.raises(UserError, match=f"{method} on sysu does not use"):
-                read("--" + name.replace("_", "-"), method=method)
 
 
 def test_finetuning_is_run_when_asked_for():
@@ -281,7 +294,7 @@ def test_a_foreign_first_stage_takes_its_place():
 def test_pgm_v2024_differs_from_v2023_in_two_stages():
     """PGM-1, PGM-2: jittered infrared images in stage 1, the hardest-sample update in stage 2."""
     intra, cross = (vars(read("--variant", "v2024", method="pgm").at(s)) for s in STAGES["pgm"])
-    before = vars(read(method="pgm").at("intra"))
+    before = vars(read(method="pgm").at("cross"))  # the defaults of both stages are the same
     assert {k: v for k, v in intra.items() if before[k] != v} == {
         "variant": "v2024",
         "jitter_infrared": True,
@@ -300,7 +313,7 @@ def test_pclhd_paper_is_the_equations():
     assert progressive.hard_init == "farthest"
     assert progressive.dynamic_query == "online"
     assert progressive.joint_branch is False
-    assert progressive.dynamic_weight == 0.5
+    assert (progressive.dynamic_weight, progressive.hard_weight) == (None, 0.5)  # 1 - λ
 
 
 # --- values ---
@@ -332,33 +345,31 @@ def test_wrong_per_stage_values_are_refused(argv):
 
 
 def test_following_values():
-    at = read("--eps", "0.5", "--eps-joint", "progressive=0.7").at
-    stage = at("progressive")
+    stage = read("--eps", "0.5", "--eps-joint", "progressive=0.7").at("progressive")
     assert (stage.eps_visible, stage.eps_infrared, stage.eps_joint) == (0.5, 0.5, 0.7)
-    assert at("intra").eps_joint == 0.5
     at = read("--eps", "0.5", "0.4").at
     assert (at("intra").eps_visible, at("progressive").eps_visible) == (0.5, 0.4)
 
 
-def test_the_dynamic_weight_of_the_paper_follows_lambda_unless_given():
-    paper = ("--variant", "paper", "--hard-weight", "0.3")
-    assert read(*paper).at("progressive").dynamic_weight == pytest.approx(0.7)
-    given = read(*paper, "--dynamic-weight", "0.1").at("progressive")
-    assert given.dynamic_weight == pytest.approx(0.1)
-    assert read("--hard-weight", "0.3").at("progressive").dynamic_weight == 1.0
+def test_a_flag_on_the_command_line_leads_followers_with_defaults_of_their_own():
+    """SDCL has --k1-visible 30 and 15, and on RegDB another momentum in epoch 0."""
+    intra, agreed = (read(method="sdcl").at(stage) for stage in STAGES["sdcl"])
+    assert (intra.k1, intra.k1_visible, agreed.k1_visible) == (30, 30, 15)
+    at = read("--k1", "20", method="sdcl").at
+    assert [(at(s).k1, at(s).k1_visible) for s in STAGES["sdcl"]] == [(20, 20), (20, 20)]
+    at = read("--k1", "intra=20", method="sdcl").at
+    assert [(at(s).k1, at(s).k1_visible) for s in STAGES["sdcl"]] == [(20, 20), (30, 15)]
+    at = read("--k1", "20", "--k1-visible", "8", method="sdcl").at
+    assert [(at(s).k1, at(s).k1_visible) for s in STAGES["sdcl"]] == [(20, 8), (20, 8)]
+    assert read(method="sdcl", dataset="regdb").at("intra").first_momentum == 0.99
+    led = read("--momentum", "0.3", method="sdcl", dataset="regdb")
+    assert led.at("intra").first_momentum == 0.3
 
 
 def test_switches():
     assert read("--no-cam").at("intra").cam is False
     assert read("--no-joint-branch").at("progressive").joint_branch is False
     assert read("--non-local", method="adca").at("intra").non_local is True
-
-
-def test_hard_prototypes_off_leaves_centroids():
-    off = read("--no-hpcl")
-    assert {off.at(stage).memory for stage in STAGES["pclhd"]} == {"sequential"}
-    assert read("--no-hpcl", "--memory", "hard").at("progressive").memory == "hard"
-    assert read().at("progressive").memory == "hybrid"
 
 
 def test_trials():
@@ -371,9 +382,9 @@ def test_trials():
     assert (fifth.trial_number, fifth.start_from) == (5, "runs/trial5/x.pth")
     assert options.start_from == "runs/trial{trial}/x.pth"
     assert fifth.numbers() != options.of_trial(3).numbers()
-    with pytest.raises(UserError, match="pclhd on sysu does not use --trial"):
+    with pytest.raises(UserError, match="pclhd on sysu does not read --trial"):
         read("--trial", "1")
-    with pytest.raises(UserError, match="pclhd on regdb does not use --draws"):
+    with pytest.raises(UserError, match="pclhd on regdb does not read --draws"):
         read("--draws", "1", dataset="regdb")
 
 
@@ -388,28 +399,26 @@ def test_stages_are_read_from_the_command_line():
 def test_origins():
     origins = read("--k1", "20", "--variant", "paper").origins
     assert origins["k1"] == "command line"
-    assert origins["lr"] == "*/*"
-    assert origins["eps"] == "*/sysu"
-    assert origins["ema_decay"] == "pclhd/*"
-    assert origins["hard_init"] == "pclhd/*/paper"
-    assert read("--variant", "v2024", method="pgm").origins["memory"] == "pgm/sysu/v2024"
+    assert origins["lr"] == "official script"
+    assert origins["logs_dir"] == "ours"
+    assert origins["hard_init"] == "paper, Eq. 3-23"
+    later = read("--variant", "v2024", method="pgm").origins
+    assert later["memory"] == "official script of 2024"
+    assert read(method="cmam").origins["unet_width"] == "EDM"
 
 
 def test_later_rows_win():
-    assert matching("pgm", "sysu", "v2024") == [
-        ("*", "*"),
-        ("*", "sysu"),
-        ("pgm", "*"),
-        ("pgm", "sysu"),
-        ("pgm", "*", "v2024"),
-        ("pgm", "sysu", "v2024"),
-    ]
+    """Shared rows, the dataset's, the method's in their order."""
+    values = read("--variant", "paper", dataset="regdb").values
+    assert values["batch_visible"] == 256  # the row of the variant, not [64, 128] of RegDB
+    assert values["eps"] == 0.3
+    assert read(method="cmam", dataset="regdb").values["eps"] == 0.5
 
 
 def test_variants_of_the_methods():
-    assert variants("pgm") == ["v2023", "v2024"]
-    assert variants("pclhd") == ["upstream", "paper"]
-    assert variants("adca") == ["upstream"]
+    assert RECIPES["pgm"].variants == ("v2023", "v2024")
+    assert RECIPES["pclhd"].variants == ("upstream", "paper")
+    assert RECIPES["adca"].variants == ("upstream",)
     with pytest.raises(UserError, match="choose from v2023, v2024"):
         read("--variant", "paper", method="pgm")
 
@@ -418,11 +427,6 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
     a = read("--logs-dir", "x", "--device", "cpu", "--print-freq", "3", "--draws", "2").numbers()
     assert a == read().numbers()
     assert read("--k1", "20").numbers() != a
-
-
-def test_recipes_are_data():
-    known = {"RECIPES", "Row", "UNSUPERVISED", "MATCHED", "UNUSED", "matching", "variants"}
-    assert not [n for n in vars(recipes) if n not in known and not n.startswith("__")]
 
 
 # --- refusal ---
@@ -436,9 +440,106 @@ def test_dead_official_flags_are_refused_with_their_reason(flag):
     assert REJECTED[flag] in str(error.value)
 
 
-def test_flags_of_other_methods_are_refused():
-    with pytest.raises(UserError, match="adca on sysu does not use --ema-decay"):
-        read("--ema-decay", "0.9", method="adca")
+IGNORED = [  # method, flags, what the message says
+    ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd does"),
+    ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: mmm, pclhd, pca do"),
+    ("adca", ["--hinge", "9"], "--memory hybrid, which is sequential"),
+    ("adca", ["--vit-width", "128"], "--arch vit, which is resnet"),
+    ("adca", ["--eps-gap", "1"], "no official script reads it"),
+    ("supervised", ["--eps", "0.01"], "does not read --eps"),
+    ("supervised", ["--temp", "3"], "does not read --temp"),
+    ("supervised", ["--memory", "hybrid"], "does not read --memory"),
+    ("supervised", ["--hard-k", "7"], "does not read --hard-k"),
+    ("supervised", ["--start-from", "last"], "does not read --start-from"),
+    ("cmam", ["--cam"], "does not read --cam"),
+    ("cmam", ["--non-local"], "does not read --non-local"),
+    ("cmam", ["--parts", "2", "--label-method", "kmeans"], "--label-method pplr"),
+    ("cmam", ["--temp", "0.1"], "--head cosine"),
+    ("pclhd", ["--stage1="], "--stage1: the value is empty"),
+    ("pclhd", ["--stage1", "a.pth", "--start-from", "last"], "leave out --start-from"),
+    ("pclhd", ["--stage1", "a.pth", "--stages", "intra"], "takes the place of stage intra"),
+    ("pclhd", ["--hard-k", "2"], "--hard-init farthest, which is centroid"),
+    ("pclhd", ["--hinge", "0.1", "--no-hpcl"], "--hpcl alone, which is off"),
+    ("pclhd", ["--joint-k1", "9", "--no-joint-branch"], "--joint-branch alone, which is off"),
+    ("pclhd", ["--joint-k1", "intra=9"], "stage intra of pclhd does not read --joint-k1"),
+    ("pclhd", ["--joint-k1", "9", "8"], "one for each stage that reads it: progressive"),
+    ("pclhd", ["--dynamic-query", "online", "--no-dpcl"], "--dpcl alone, which is off"),
+    ("pclhd", ["--forget-last"], "--association mmm, which is pgm"),
+    ("pclhd", ["--cross-weight", "1", "--association", "none"], "--association pgm or mmm"),
+    ("pclhd", ["--eps", "0.5", "--no-joint-branch", "--pseudo-labels", "l.npz"], "not read beside"),
+    ("pca", ["--joint-k1", "intra=9"], "--log-association alone, which is off"),
+    ("mmm", ["--batch-visible", "final=4"], "stage final of mmm does not read --batch-visible"),
+    ("mmm", ["--match-always"], "does not read --match-always"),
+    ("sdcl", ["--memory", "hybrid"], "not one of sequential, hard"),
+    ("rpnr", ["--npc-members", "3", "--no-npc"], "--npc alone, which is off"),
+]
+
+
+@pytest.mark.parametrize(("method", "argv", "said"), IGNORED)
+def test_a_flag_that_would_be_ignored_is_refused(method, argv, said):
+    with pytest.raises(UserError) as error:
+        read(*argv, method=method)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_switch_that_a_flag_needs_lets_it_in():
+    assert read("--memory", "hybrid", "--hinge", "9", method="adca").at("intra").hinge == 9
+    assert (
+        read("--log-association", "--joint-k1", "intra=9", method="pca").at("intra").joint_k1 == 9
+    )
+    given = read("--eps", "0.5", "--pseudo-labels", "labels.npz").at("progressive")
+    assert given.eps_joint == 0.5  # the joint clustering still reads it
+
+
+def test_the_last_stage_of_mmm_has_the_groups_that_it_is_given():
+    assert [read(method="mmm").at(stage).bn_groups for stage in STAGES["mmm"]] == [2, 2, 1]
+    at = read("--bn-groups", "2", method="mmm").at
+    assert [at(stage).bn_groups for stage in STAGES["mmm"]] == [2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("--epoch", "--epochs"),
+        ("--iter", "--iters"),
+        ("--ema_decay", "--ema-decay"),
+        ("--hard_init=centroid", "--hard-init"),
+    ],
+)
+def test_a_mistyped_flag_is_met_with_the_nearest_one(word, meant):
+    with pytest.raises(UserError, match=f"did you mean {meant}\\?"):
+        read(word, "3")
+
+
+AGREEING = [
+    ("pclhd", "sysu", ["-d", "sysu_all", "-a", "agw", "-mb", "CMhybrid"]),
+    ("rpnr", "sysu", ["--dataset", "sysu", "--arch", "agw", "-mb", "CMhcl"]),
+    ("adca", "regdb", ["-d", "regdb_rgb", "-a", "agw", "--memorybank", "CM"]),
+    ("sdcl", "sysu", ["-a", "agw"]),
+]
+
+
+@pytest.mark.parametrize(("method", "dataset", "argv"), AGREEING)
+def test_flags_of_official_scripts_are_understood_where_they_agree(method, dataset, argv):
+    given, plain = (read(*words, method=method, dataset=dataset) for words in (argv, []))
+    assert given.values == plain.values
+
+
+@pytest.mark.parametrize(
+    ("method", "argv", "said"),
+    [
+        ("pclhd", ["-d", "regdb_rgb"], "trains on sysu"),
+        ("pclhd", ["-a", "resnet50"], "say --arch and --depth"),
+        ("pgm", ["-mb", "CMhcl"], "say --memory hybrid"),
+        ("pgm", ["-mb", "CMx"], "say --memory sequential, hard or hybrid"),
+        ("cmam", ["-a", "agw"], "not what cmam runs"),
+    ],
+)
+def test_flags_of_official_scripts_that_do_not_agree_are_refused(method, argv, said):
+    with pytest.raises(UserError) as error:
+        read(*argv, method=method)
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize("argv", [["--bogus"], ["--iter", "3"], ["surplus"]])
@@ -472,7 +573,9 @@ def test_values_out_of_range_are_refused(argv, bound):
 
 @pytest.mark.parametrize("method", ["pclhd", "cmam"])
 def test_depths_that_there_are_not_are_refused(method):
-    with pytest.raises(UserError, match=r"--depth 101 is no ResNet .* choose from 10, 18, 34, 50"):
+    with pytest.raises(
+        UserError, match=r"--depth 101 is not a ResNet .* choose from 10, 18, 34, 50"
+    ):
         read("--depth", "101", method=method)
     assert tuple(BODIES) == RESNETS
 

@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from clustercontrast.commands import cli
-from clustercontrast.methods import METHODS
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.options import flags_of_method, parse
+from clustercontrast.settings.recipes import all_recipes
 
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SHELL = sorted([*ROOT.glob("*.sh"), *(ROOT / ".ci").glob("*")])
-STAGES = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
 COMMANDS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
 
 
@@ -58,16 +57,24 @@ def test_commands_answer_help(action, capsys):
     assert "--data-dir" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("method", STAGES)
-def test_help_of_a_method_shows_its_values_and_rows(method, capsys):
+@pytest.mark.parametrize("method", all_recipes())
+def test_help_of_a_method_shows_its_values_and_where_they_come_from(method, capsys):
     with pytest.raises(SystemExit) as leaving:
-        parse("sysu", STAGES, ["--method", method, "--help"])
-    shown = " ".join(capsys.readouterr().out.split())
+        parse("sysu", ["--method", method, "--help"])
+    shown = capsys.readouterr().out
     assert leaving.value.code == 0
     assert f"{method} on sysu" in shown
-    assert "[10; */*]" in shown
-    assert f"; {method}/*]" in shown
-    assert ("--ema-decay" in shown) == (method == "pclhd")
+    assert "[10; official script]" in shown
+    assert "[logs; ours]" in shown
+    assert "*/" not in shown
+    flags = {flag.spelled for flag in flags_of_method(all_recipes()[method], "sysu")}
+    assert {word.replace("[no-]", "") for word in SPELLED.findall(shown)} == flags
+
+
+def test_the_help_of_pclhd_is_short(capsys):
+    with pytest.raises(SystemExit):
+        parse("sysu", ["--method", "pclhd", "--help"])
+    assert len(capsys.readouterr().out.splitlines()) <= 120
 
 
 @pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
@@ -93,17 +100,18 @@ def test_shell_scripts_stop_at_the_first_failure(script):
         assert 'cd "$(dirname "$0")' in text
 
 
+SPELLED = re.compile(r"^  (?:-b, )?(--[a-z0-9\[\]-]+)", re.MULTILINE)
 FLAG = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]+")
 
 
 @pytest.mark.parametrize("name", ["run_train_sysu.sh", "test_sysu.sh"])
 def test_shell_scripts_name_existing_flags(name, capsys):
     known = set()
-    for method in STAGES:
+    for method in all_recipes():
         with pytest.raises(SystemExit):
-            parse("sysu", STAGES, ["--method", method, "--help"])
-        known |= set(FLAG.findall(capsys.readouterr().out))
-    assert set(FLAG.findall((ROOT / name).read_text())) <= known
+            parse("sysu", ["--method", method, "--help"])
+        known |= set(FLAG.findall(capsys.readouterr().out.replace("[no-]", "")))
+    assert set(FLAG.findall((ROOT / name).read_text())) <= {*known, "--help"}
 
 
 def test_the_training_script_hands_everything_on(tmp_path):

@@ -11,7 +11,6 @@ from clustercontrast.data.samples import ImageList
 from clustercontrast.data.source_labels import FILE, save_labels
 from clustercontrast.engine.run import Run
 from clustercontrast.generation.fake_infrared import FakeSet
-from clustercontrast.methods import METHODS
 from clustercontrast.settings.options import parse
 
 PEOPLE, SHOTS, SIZE, SMALL = 6, 6, (32, 16), (16, 8)
@@ -28,8 +27,7 @@ FLAGS = [
 
 def options(*flags: str):
     """The values of a command line on top of the tiny ones."""
-    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-    return parse("sysu", names, ["--method", "cmam", *FLAGS, *flags])
+    return parse("sysu", ["--method", "cmam", *FLAGS, *flags])
 
 
 def patterns(modality: str, seed: int, size: tuple[int, int] = SIZE) -> ImageArray:

@@ -5,42 +5,44 @@ from saved weights) is exchanged where a test is about the engine and not about 
 """
 
 import atexit
+import contextlib
 import functools
 import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from clustercontrast.commands import cli, training
+from clustercontrast.commands import cli
 from clustercontrast.data.images import open_prepared
 from clustercontrast.data.preparation import SOURCES
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import Stage
+from clustercontrast.files import UserError
 from clustercontrast.methods import METHODS, clustering_stage
 from clustercontrast.models import weights
 from clustercontrast.rendering.layouts import SIZES, render_sysu
 from clustercontrast.rendering.market import MARKET_SIZES, render_market
 from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.options import all_flags, parse, unread
 
 SIZE = ["--height", "32", "--width", "16"]
-SCHEDULE = ["--epochs", "2", "--iters", "2"]
-CLUSTERING = ["--k1", "8", "--k2", "3", "--eps", "0.5", "--min-samples", "3"]
-BATCHES = ["--batch-size", "16", "--batch-visible", "16", "--num-instances", "4"]
-START = ["--depth", "18", "--pretrained", "random", "--device", "cpu"]
-SCORING = ["--selection-images", "64", "--eval-from", "0"]
-DRAWS = {"sysu": ["--draws", "2", "--eval-draws", "1"], "regdb": []}
+TINY = {  # flag -> word of a short training, for methods that read the flag
+    "height": "32", "width": "16", "epochs": "2", "iters": "2", "k1": "8", "k2": "3", "eps": "0.5",
+    "min_samples": "3", "joint_k1": "10", "joint_k2": "4", "eps_joint": "0.6", "batch_size": "16",
+    "batch_visible": "16", "num_instances": "4", "depth": "18", "pretrained": "random",
+    "device": "cpu", "selection_images": "64", "eval_from": "0", "draws": "2", "eval_draws": "1",
+}  # fmt: skip
 RENDER = {
     "sysu": lambda root: render_sysu(root, SIZES["tiny"], seed=3),
     "regdb": lambda root: render_regdb(root, REGDB_SIZES["tiny"], seed=3),
     "market": lambda root: render_market(root, MARKET_SIZES["tiny"], seed=3),
 }
-JOINT = ["--joint-k1", "10", "--joint-k2", "4", "--eps-joint", "0.6"]
 
 
 @functools.cache
@@ -59,14 +61,25 @@ def dataset(name: str = "sysu") -> Path:
 def arguments(method: str, logs: Path, *more: str, on: str = "sysu") -> list[str]:
     """Command line of a short training; what ``more`` says comes last and wins."""
     places = ["--method", method, "--data-dir", str(dataset(on)), "--logs-dir", str(logs)]
-    numbers = [*SIZE, *SCHEDULE, *CLUSTERING, *BATCHES, *START, *SCORING, *DRAWS[on]]
-    return [*places, *numbers, *(JOINT if method in ("pclhd", "mmm", "pca") else []), *more]
+    return [*places, *tiny_flags(method, on, *more), *more]
+
+
+def tiny_flags(method: str, on: str, *more: str) -> list[str]:
+    """Words of ``TINY`` that a method reads beside the flags in ``more``."""
+    with contextlib.suppress(UserError):
+        options = parse(on, ["--method", method, *more])
+        return [
+            word
+            for name, value in TINY.items()
+            if any(unread(options, all_flags()[name], s) is None for s in options.recipe.stages)
+            for word in (all_flags()[name].spelled, value)
+        ]
+    return ["--height", TINY["height"], "--width", TINY["width"]]
 
 
 def epochs_of(method: str) -> list[tuple[str, int]]:
     """Stage and number of every epoch of a short training."""
-    names = {name: [stage.name for stage in stages] for name, stages in METHODS.items()}
-    options = parse("sysu", names, arguments(method, Path("logs")))
+    options = parse("sysu", arguments(method, Path("logs")))
     stages = (make(options.at(make.name), None, None) for make in METHODS[method])
     return [(stage.name, epoch) for stage in stages for epoch in stage.epochs]
 
@@ -137,10 +150,13 @@ def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
 
 def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Stage:
     """A stage with the small encoder on the rendered people, set up but not trained."""
-    names = {name: [stage.name for stage in stages] for name, stages in METHODS.items()}
-    options = parse("sysu", names, arguments(method, folder, "--start-from", "pretrained", *flags))
+    elsewhere = len(METHODS[method]) == 1 or {"--stage1", "--start-from"} & set(flags)
+    start = [] if elsewhere else ["--start-from", "pretrained"]
+    options = parse("sysu", arguments(method, folder, *start, *flags))
     prepared = open_prepared(Path(f"{dataset()}-32x16"), "sysu")
-    data = training.TrainingData(prepared["train_visible"], prepared["train_infrared"])
+    data = SimpleNamespace(
+        visible=prepared["train_visible"], infrared=prepared["train_infrared"]
+    )
     run = Run(folder, torch.device("cpu"))
     run.generator.manual_seed(5)
     torch.manual_seed(5)

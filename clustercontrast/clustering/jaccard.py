@@ -9,6 +9,7 @@ matrix is sparse, and the result does not depend on the number of threads.
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -220,6 +221,12 @@ def compare(encoding: csr_array, cutoff: float = 1.0) -> csr_array:
     starts = starts.astype(get_index_dtype(maxval=starts[-1]))  # int32 halves the memory
     indices, distances = _mirrored(counts, indices, distances, starts)
     return csr_array((distances, indices, starts), shape=encoding.shape)
+
+
+def is_compiled() -> bool:
+    """Whether numba has compiled this module before, in this process or in an earlier one."""
+    cache = Path(_upper_rows.stats.cache_path)
+    return bool(_upper_rows.signatures) or any(cache.glob("jaccard._upper_rows-*.nbi"))
 
 
 def _clamped(k1: int, k2: int, rows: int) -> tuple[int, int]:

@@ -6,33 +6,36 @@ python -m clustercontrast.report tables logs/sysu/*/*/ logs/regdb/*/*/ --out tab
 python -m clustercontrast.report html logs/sysu/pclhd/seed1
 """
 
-import json
 import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Sequence
 from pathlib import Path
 
-from clustercontrast.commands.cli import command, html
-from clustercontrast.files import atomic, say
-from clustercontrast.report.comparison import comparison_tables
-from clustercontrast.settings.flags import OneLineParser
+from clustercontrast.commands.cli import add_evaluation_flags, command, existing, with_torch
+from clustercontrast.settings.parser import OneLineParser
 
-FORMS = {
-    "text": lambda tables: "\n".join(table.text() for table in tables),
-    "markdown": lambda tables: "\n".join(table.markdown() for table in tables),
-    "latex": lambda tables: "\n".join(table.latex() for table in tables),
-    "json": lambda tables: json.dumps([t.json() for t in tables], indent=2, ensure_ascii=False),
-}
-FILES = {"markdown": "tables.md", "latex": "tables.tex", "json": "tables.json"}
+FORMS = ("text", "markdown", "latex", "json")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a sub-command; a user's mistake is one line and exit code 2."""
     words = sys.argv[1:] if argv is None else list(argv)
-    if words[:1] == ["html"]:
-        html(words[1:])
-    else:
-        command(lambda: _tables(words))
+    action = _html if words[:1] == ["html"] else _tables
+    command(lambda: action(words))
+
+
+def _html(words: Sequence[str]) -> None:
+    parser = OneLineParser(
+        prog="python -m clustercontrast.report html",
+        description="Write report.html into the folder of a run, or of each of its trials.",
+    )
+    parser.add_argument("run", type=Path, help="logs/<dataset>/<method>/<name>/, or a trial of it")
+    chosen = ("last", "test", "cycle")
+    parser.add_argument("--model", choices=chosen, default="last", help="model it shows [last]")
+    add_evaluation_flags(parser)
+    args = parser.parse_args(words[1:])
+    run = existing(args.run, "a run's folder")
+    with_torch("testing").write_pages(run, args.model, args)
 
 
 def _tables(words: Sequence[str]) -> None:
@@ -52,11 +55,6 @@ def _tables(words: Sequence[str]) -> None:
     tables.add_argument("--out", type=Path, help="folder for tables.md, tables.tex, tables.json")
     tables.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
     args = parser.parse_args(words)
-    made = comparison_tables(args.runs, args.models)
-    say(FORMS[args.format](made))
-    if args.out:
-        for form, name in FILES.items():
-            with atomic(args.out / name) as file:
-                file.write(FORMS[form](made))
-        # Not among what is printed, which may be piped into a program that reads it.
-        sys.stderr.write(f"written to {args.out}: {', '.join(FILES.values())}\n")
+    for run in args.runs:
+        existing(run, "folders of tested runs")
+    with_torch("tables").write_tables(args.runs, args.models, args.format, args.out)

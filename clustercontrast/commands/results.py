@@ -16,7 +16,6 @@ from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, read_json, say, write_json
-from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.report.comparison import average
@@ -40,7 +39,7 @@ class Evaluation:
     """The test people of a dataset, or of one of its trials, and how they are searched.
 
     Attributes:
-        dataset: "sysu" or "regdb".
+        dataset: a key of ``PROTOCOLS``.
         trial: of RegDB; None elsewhere.
         rendered: the people were drawn by this repository.
         images: test images by modality.
@@ -62,26 +61,22 @@ class Evaluation:
     @classmethod
     def of(
         cls,
-        dataset: str,
         prepared: Prepared,
+        parts: Mapping[str, ImageArray],
         args: Namespace,
         device: torch.device,
-        parts: Mapping[str, ImageArray] | None = None,
     ) -> "Evaluation":
         """The evaluation that the flags of training or testing ask for, in every mode.
 
         Args:
-            dataset: "sysu" or "regdb".
-            prepared: its images.
-            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``allow_leak``
-                and ``fakes`` (see :func:`tested_parts`).
+            prepared: the dataset's images.
+            parts: of the dataset or of one trial of it, as the network is shown them.
+            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``allow_leak``.
             device: where features are extracted.
-            parts: of the trial as the network is shown them, when they have been read before.
         """
+        dataset = prepared.dataset
         protocol = PROTOCOLS[dataset]
-        fakes = {"fakes": getattr(args, "fakes", None)}
-        shown = parts or tested_parts(prepared.parts(args.trial_number), fakes)
-        images = searched_images(shown)
+        images = searched_images(parts)
         lists = images["visible"].index, images["infrared"].index
         draws = getattr(args, "draws", protocol.draws)
         return cls(
@@ -96,21 +91,19 @@ class Evaluation:
         )
 
 
-def tested_parts(parts: dict[str, ImageArray], about: Mapping[str, Any]) -> dict[str, ImageArray]:
+def shown_parts(
+    prepared: Prepared, trial: int | None, about: Mapping[str, Any]
+) -> dict[str, ImageArray]:
     """A dataset's parts as a run's network is shown them.
 
     Args:
-        parts: image arrays of ``PARTS``.
-        about: what the run says of itself; with ``fakes``, the folder of the fake infrared images
-            that stand for the visible ones.
+        prepared: the dataset's images.
+        trial: which of its trials; None where there are none.
+        about: what the run or the model says of itself.
     """
-    if not about.get("fakes"):
-        return parts
-    folder, shown = Path(about["fakes"]), dict(parts)
-    for name in ("train_visible", "test_visible"):
-        fakes = FakeSet(folder, name, parts[name].index)
-        shown[name] = fakes.array(parts[name].pixels.shape[1:3])
-    return shown
+    parts = prepared.parts(trial)
+    stages = METHODS.get(about.get("method"))
+    return stages[-1].tested_parts(parts, about) if stages else parts
 
 
 def searched_images(parts: Mapping[str, ImageArray]) -> dict[str, ImageArray]:

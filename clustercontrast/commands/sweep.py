@@ -17,14 +17,12 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from clustercontrast.commands.cli import command
-from clustercontrast.commands.training import run_folder, train_runs
-from clustercontrast.data.preparation import READERS
+from clustercontrast.commands.cli import command, read_options, with_torch
 from clustercontrast.files import UserError, atomic, say, write_json
-from clustercontrast.methods import METHODS
-from clustercontrast.report.comparison import grid_table
-from clustercontrast.settings.flags import OneLineParser
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.options import Options
+from clustercontrast.settings.parser import OneLineParser
+from clustercontrast.settings.recipes import all_recipes
+from clustercontrast.settings.recipes.common import DATASETS
 
 Cell = dict[str, str]
 """Flag -> value of one run, in the order of the grid."""
@@ -86,17 +84,19 @@ def _sweep(argv: Sequence[str] | None) -> None:
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--dataset", choices=READERS, required=True)
-    parser.add_argument("--method", choices=list(METHODS), required=True)
+    parser.add_argument("--dataset", choices=DATASETS, required=True)
+    parser.add_argument("--method", choices=list(all_recipes()), required=True)
     parser.add_argument("--grid", nargs="+", action="append", required=True, metavar="FLAG=V,V")
     parser.add_argument("--name", default="sweep", help="start of the runs' names [sweep]")
     args, shared = parser.parse_known_args(argv)
     runs = _runs(args.dataset, args.method, args.name, cells(args.grid), shared)
+    training = with_torch("training")
     done, failed = {}, []
-    for number, (folder, (cell, words)) in enumerate(runs.items(), start=1):
+    for number, (cell, options, words) in enumerate(runs, start=1):
+        folder = training.run_folder(options)
         say(f"--- cell {number} of {len(runs)}: {folder.name}")
         try:
-            train_runs(args.dataset, words)
+            training.train_runs(options, words)
             done[folder] = cell
         except UserError as error:
             failed.append(folder.name)
@@ -108,13 +108,12 @@ def _sweep(argv: Sequence[str] | None) -> None:
 
 def _runs(
     dataset: str, method: str, name: str, grid: list[Cell], shared: Sequence[str]
-) -> dict[Path, tuple[Cell, list[str]]]:
-    """Folder -> cell and command line, all checked before the first run starts."""
-    stages = {method: [stage.name for stage in own] for method, own in METHODS.items()}
-    runs = {}
+) -> list[tuple[Cell, Options, str]]:
+    """Cell, values and command of every run, all checked before the first one starts."""
+    runs = []
     for cell in grid:
         words = ["--method", method, *shared, *flags(cell), "--name", cell_name(name, cell)]
-        runs[run_folder(parse(dataset, stages, words), dataset)] = cell, words
+        runs.append((cell, *read_options(dataset, words)))
     return runs
 
 
@@ -122,7 +121,7 @@ def _report(args: Namespace, done: dict[Path, Cell]) -> None:
     """Print the table of the finished cells and write it beside their folders."""
     if not done:
         return
-    table = grid_table(args.dataset, f"{args.method} {args.name}", done)
+    table = with_torch("results").grid_table(args.dataset, f"{args.method} {args.name}", done)
     place = next(iter(done)).parent
     for suffix, content in (("txt", table.text()), ("md", table.markdown())):
         with atomic(place / f"{args.name}.{suffix}") as file:

@@ -2,11 +2,8 @@
 
 import contextlib
 import platform
-import shlex
 import subprocess
-import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,41 +11,29 @@ import torch
 
 import clustercontrast
 from clustercontrast.commands import results
-from clustercontrast.commands.transfer import TransferData, basis_of, places
-from clustercontrast.data.images import ImageArray, command_of, open_sized
-from clustercontrast.data.samples import MODALITIES
+from clustercontrast.data.images import ImageArray
+from clustercontrast.data.target import TargetImages
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
+from clustercontrast.engine.sharing import basis_of, places, process_of
 from clustercontrast.engine.stage import Stage
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
 from clustercontrast.evaluation.scoring import retrieve, training_cycle
 from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
-from clustercontrast.methods.cmam.generation import Generation, shard_of
-from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
 from clustercontrast.models import weights
-from clustercontrast.report import times
-from clustercontrast.settings.options import Options, parse
-from clustercontrast.settings.recipes import RECIPES
+from clustercontrast.settings.options import Options
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What stages see of a dataset."""
-
-    visible: ImageArray
-    infrared: ImageArray
-
-
-def train_runs(dataset: str, argv: Sequence[str] | None = None) -> Path:
+def train_runs(options: Options, words: str) -> Path:
     """Train what a command line asks for: one model, or one per trial.
 
     Runs that are finished and reported are left as they are.
 
     Args:
-        dataset: a key of ``READERS``.
-        argv: flags of its training command; those of the process by default.
+        options: the values of the command line.
+        words: the command line as it was typed, for the record.
 
     Returns:
         The folder of the run.
@@ -57,30 +42,27 @@ def train_runs(dataset: str, argv: Sequence[str] | None = None) -> Path:
         UserError: the flags, the images, or what lies in the folder do not allow it.
         KeyboardInterrupt: interrupted; its text says how to go on.
     """
-    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-    options = parse(dataset, names, argv)
-    given = sys.argv[1:] if argv is None else argv
-    words = f"{command_of('train', dataset)} {shlex.join(given)}"
-    folder = run_folder(options, dataset)
+    folder = run_folder(options)
     for trial in options.trials():
         place = folder if trial is None else results.trial_folder(folder, trial)
-        _train_run(dataset, options.of_trial(trial), place, words)
+        _train_run(options.of_trial(trial), place, words)
     if options.trials() != [None] and results.trials_of(folder):  # none: shared stages alone
-        results.report_trials(folder, dataset)
+        results.report_trials(folder, options.dataset)
     return folder
 
 
-def run_folder(options: Options, dataset: str) -> Path:
+def run_folder(options: Options) -> Path:
     """logs/<dataset>/<method>/<name>; the name defaults to the seed, and the variant if unusual."""
-    usual = RECIPES.get((options.method, "*"), {}).get("variant", "upstream")
+    usual = options.recipe.variants[0]
     variant = "" if options.variant == usual else f"{options.variant}-"
     name = options.name or f"{variant}seed{options.seed}"
-    return Path(options.logs_dir) / dataset / options.method / name
+    return Path(options.logs_dir) / options.dataset / options.method / name
 
 
-def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None:
+def _train_run(options: Options, folder: Path, words: str) -> None:
     """Train and report one model, of a dataset or of one trial of it."""
-    stages = _stages(options)
+    every = METHODS[options.method]
+    stages = [stage for stage in every if not options.stages or stage.name in options.stages]
     own = [stage for stage in stages if not stage.reads]
     with alone(folder, say) if own else contextlib.nullcontext():
         if own:
@@ -88,122 +70,82 @@ def _train_run(dataset: str, options: Options, folder: Path, words: str) -> None
             if _is_finished(options, folder, own):
                 say(f"{folder}: trained and tested before, left as it is")
                 return
-        device = choose_device(options.device)
-        transfer = _transfer(dataset, options, device)
-        if transfer:
-            _make_shared([stage for stage in stages if stage.reads], transfer, words)
+        data = _images(options, every)
+        _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
-            _train_own(own, dataset, options, folder, words, transfer)
+            _train_own(own, data, folder, words)
 
 
-def _transfer(dataset: str, options: Options, device: torch.device) -> TransferData | None:
-    """Source, small images and shared folders, for methods that have them."""
-    every = METHODS[options.method]
-    if not any(stage.reads for stage in every):
-        return None
-    return TransferData(dataset, options, places(dataset, options, every), device)
+def _images(options: Options, stages: Sequence[type[Stage]]) -> TargetImages:
+    """The images that the stages of a method see, not opened yet."""
+    make = stages[0].opens or TargetImages
+    shared = places(options.dataset, options, stages)
+    return make(options.dataset, options, choose_device(options.device), shared)
 
 
-def _make_shared(stages: Sequence[type[Stage]], data: TransferData, words: str) -> None:
+def _make_shared(
+    shared: Sequence[type[Stage]], asked: Sequence[type[Stage]], data: TargetImages, words: str
+) -> None:
     """Make the files that several runs share, each stage in a folder of its own.
 
     Raises:
         UserError: several processes were started for what only one can do.
     """
     options = data.options
-    number, count = shard_of(options)
-    if count > 1 and (options.stages != [Generation.name]):
+    number, count = process_of(options)
+    alone_only = [stage.name for stage in asked if not stage.is_divisible]
+    if shared and count > 1 and alone_only:
+        can = [stage.name for stage in METHODS[options.method] if stage.is_divisible]
         raise UserError(
-            f"{count} processes can share --stages {Generation.name} alone: run the others with one"
+            f"{count} processes can share --stages {' '.join(can)} alone: run the others with one"
         )
-    for stage in stages:
+    for stage in shared:
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
         with alone(folder, say):  # another command may want the same files just now
             run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
             basis = basis_of(stage, data.dataset, options)
             write_json(folder / "config.json", {"command": words, "basis": basis})
             run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
-            _run_stages([stage], options, data, run)
+            _run_stages([stage], data, run)
 
 
-def _train_own(
-    stages: Sequence[type[Stage]],
-    dataset: str,
-    options: Options,
-    folder: Path,
-    words: str,
-    transfer: TransferData | None,
-) -> None:
+def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, words: str) -> None:
     """Train the stages that make the run's model, and report it."""
-    prepared = transfer.prepared if transfer else open_sized(options, dataset)
-    parts = transfer.parts if transfer else prepared.parts(options.trial_number)
-    about = _about(options, dataset, prepared.rendered)
-    if transfer and is_tested_on_fakes(options.at(stages[-1].name)):
-        about["fakes"] = str(transfer.places[Generation.name])
-    for source in (options.pretrained, options.start_from):
+    options, last = data.options, stages[-1]
+    about = _about(options, data.prepared.rendered)
+    about |= last.described(options.at(last.name), data)
+    for source in (options.pretrained, options.values.get("start_from")):
         _check_source(source, about, options)
-    tested = results.tested_parts(parts, about)
+    tested = last.tested_parts(data.parts, about)
     run = Run(
         folder,
-        choose_device(options.device),
+        data.device,
         options.precision,
-        evaluate=lambda stage: _scores(stage, dataset, tested),
+        evaluate=lambda stage: _scores(stage, data.dataset, tested),
         rules={"test": options.select, "cycle": "cycle"},
         print_freq=options.print_freq,
         about=about,
     )
     _write_config(options, folder, about, words)
-    for array in (*parts.values(), *tested.values()):
-        place = array.place(run.device)
+    data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
+    place = data.infrared.residence
     run.log.say(
         f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"
     )
-    data = transfer or TrainingData(parts["train_visible"], parts["train_infrared"])
-    _run_stages(stages, options, data, run)
-    evaluation = results.Evaluation.of(dataset, prepared, options, run.device, tested)
-    results.report(folder, stages[-1].name, evaluation)
-    if transfer:
-        _report_times(options, folder, transfer)
+    _run_stages(stages, data, run)
+    evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
+    results.report(folder, last.name, evaluation)
+    last.finish(options, data, folder)
 
 
-def _report_times(options: Options, folder: Path, data: TransferData) -> None:
-    """How long everything took, files shared with other runs included."""
-    names = ("diffusion", "generation", "pretrain", "selftrain")
-    accounts = {
-        name: times.Account.of(data.places.get(name, folder) / "metrics.jsonl", name)
-        for name in names
-    }
-    parts = data.parts
-    trained, tested = (
-        sum(len(parts[f"{part}_{modality}"]) for modality in MODALITIES)
-        for part in ("train", "test")
-    )
-    networks = 2 if options.models == "both" else 1
-    counts = {"described": trained * networks, "tested": tested}
-    done = times.works(accounts, counts)
-    times.write(done, folder)
-    say(times.text(done))
-
-
-def _run_stages(
-    stages: Sequence[type[Stage]],
-    options: Options,
-    data: TrainingData | TransferData,
-    run: Run,
-) -> None:
+def _run_stages(stages: Sequence[type[Stage]], data: TargetImages, run: Run) -> None:
     try:
-        run_pipeline(stages, options, data, run)
+        run_pipeline(stages, data.options, data, run)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f" {run.position}: every epoch before is saved in {run.folder}; the same command goes "
             "on"
         ) from None
-
-
-def _stages(options: Options) -> list[type[Stage]]:
-    """The stages that were asked for, all by default."""
-    every = METHODS[options.method]
-    return [stage for stage in every if not options.stages or stage.name in options.stages]
 
 
 def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> bool:
@@ -219,13 +161,13 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
     return reached == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
 
 
-def _about(options: Options, dataset: str, rendered: bool) -> dict:
+def _about(options: Options, rendered: bool) -> dict:
     """What is said of a run wherever its models and results go."""
     return {
         "method": options.method,
-        "dataset": dataset,
+        "dataset": options.dataset,
         "variant": options.variant,
-        "name": run_folder(options, dataset).name,
+        "name": run_folder(options).name,
         "trial": options.trial_number,
         "height": options.height,
         "width": options.width,
@@ -233,13 +175,13 @@ def _about(options: Options, dataset: str, rendered: bool) -> dict:
     }
 
 
-def _check_source(source: str, about: dict, options: Options) -> None:
+def _check_source(source: str | None, about: dict, options: Options) -> None:
     """Refuse first weights that have seen this trial's test people.
 
     Raises:
         UserError: the file holds a model of another trial.
     """
-    if about["trial"] is None or options.allow_leak or not Path(source).is_file():
+    if about["trial"] is None or options.allow_leak or not source or not Path(source).is_file():
         return
     results.check_trial(weights.about(Path(source)), about["dataset"], about["trial"], source)
 

@@ -323,10 +323,10 @@ def _summary(stage, epoch, loss, scores, best, seconds) -> str:
     if "test" in best:
         score, of = best["test"]["score"], best["test"]["epoch"]
         parts.append(f"best on test {score:.2f} (epoch {of})")
-    return "  ".join((*parts, _split(seconds)))
+    return "  ".join((*parts, time_split(seconds)))
 
 
-def _split(seconds: dict[str, float]) -> str:
+def time_split(seconds: dict[str, float]) -> str:
     """Seconds of an epoch, and the shares that are worth naming, largest first."""
     total = seconds["total"]
     shares = {n: 100 * s / max(total, 1e-9) for n, s in seconds.items() if n != "total"}

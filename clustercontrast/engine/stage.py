@@ -2,7 +2,8 @@
 
 import contextlib
 from argparse import Namespace
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
@@ -31,6 +32,8 @@ class Stage:
         reads: flags that a stage's files depend on, when runs that agree on them share the files.
         made_from: images that those files are made from, of "source" and "target".
         built_on: earlier stages whose shared files it reads.
+        is_divisible: whether several processes can share its work.
+        opens: class of the images that it sees; None for the target's alone.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
     """
@@ -43,6 +46,8 @@ class Stage:
     reads: ClassVar[tuple[str, ...]] = ()
     made_from: ClassVar[tuple[str, ...]] = ()
     built_on: ClassVar[tuple[str, ...]] = ()
+    is_divisible: ClassVar[bool] = False
+    opens: ClassVar[type | None] = None
 
     def __init__(self, args: Namespace, data: Any, run: Any) -> None:
         self.args, self.data, self.run = args, data, run
@@ -66,6 +71,29 @@ class Stage:
     def iteration(self, batch: Any, epoch: int) -> Iterator[tuple[str, Terms]]:
         """Yield ``(optimiser, {term: (weight, value)})``; code after a yield follows its step."""
         raise NotImplementedError
+
+    # What the commands ask of a method's last stage.
+
+    @classmethod
+    def described(cls, args: Namespace, data: Any) -> dict[str, Any]:  # noqa: ARG003
+        """Facts to keep with a run and with each of its models, besides the usual ones."""
+        return {}
+
+    @classmethod
+    def tested_parts(cls, parts: dict[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ARG003
+        """A dataset's parts as the evaluated network is shown them.
+
+        Args:
+            parts: image arrays by part of the dataset.
+            about: what the run says of itself.
+        """
+        return parts
+
+    @classmethod
+    def finish(cls, options: Any, data: Any, folder: Path) -> None:
+        """Leave what the method reports besides the usual table, when a run has been tested."""
+
+    # What the engine asks of every stage.
 
     @property
     def epochs(self) -> range:

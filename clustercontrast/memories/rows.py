@@ -40,7 +40,7 @@ class RowBank:
         self, rows: torch.Tensor, update: Update, momentum: Momentum, gradient: str
     ) -> None:
         self._rows = rows
-        self._update, self._momentum = update, momentum
+        self._update, self.momentum = update, momentum
         self._clean = gradient == "clean"
         self._calls = 0
         self._waiting: list[tuple[int, torch.Tensor, torch.Tensor]] = []
@@ -49,7 +49,7 @@ class RowBank:
     def rows(self) -> torch.Tensor:
         """Rows with every finished backward pass written."""
         for _, queries, labels in sorted(self._waiting, key=lambda item: item[0]):
-            self._rows = self._update(self._rows, queries, labels, self._momentum)
+            self._rows = self._update(self._rows, queries, labels, self.momentum)
         self._waiting.clear()
         return self._rows
 
@@ -73,7 +73,7 @@ class RowBank:
         if self._clean:
             self._waiting.append((call, queries, labels))
         else:
-            self._rows = self._update(self._rows, queries, labels, self._momentum)
+            self._rows = self._update(self._rows, queries, labels, self.momentum)
 
 
 class _Similarity(torch.autograd.Function):

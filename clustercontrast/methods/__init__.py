@@ -1,16 +1,12 @@
-"""One file per paper.  A method is an ordered list of stages."""
+"""One file per paper.  A method is an ordered list of stages; the recipes say which there are."""
+
+from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
 
 from clustercontrast.engine.stage import Stage
-from clustercontrast.methods import adca, cmam, mmm, pca, pclhd, pgm, rpnr, sdcl, supervised
+from clustercontrast.settings.recipes import all_recipes
 
-METHODS: dict[str, list[type[Stage]]] = {
-    "adca": adca.STAGES,
-    "pgm": pgm.STAGES,
-    "pclhd": pclhd.STAGES,
-    "rpnr": rpnr.STAGES,
-    "mmm": mmm.STAGES,
-    "pca": pca.STAGES,
-    "sdcl": sdcl.STAGES,
-    "cmam": cmam.STAGES,
-    "supervised": supervised.STAGES,
-}
+METHODS: Mapping[str, list[type[Stage]]] = MappingProxyType(
+    {name: import_module(f"{__name__}.{name}").STAGES for name in all_recipes()}
+)

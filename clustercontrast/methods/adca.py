@@ -16,10 +16,12 @@ import torch
 
 from clustercontrast.association.instance_votes import aggregate
 from clustercontrast.data.batches import Batch
+from clustercontrast.engine.stage import Terms
 from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage
 
 
-class Cross(dcl.Matched):
+class Aggregation(ClusteringStage):
     """Dual contrastive learning on aggregated memories."""
 
     name = "cross"
@@ -29,22 +31,28 @@ class Cross(dcl.Matched):
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
         means = self.centroids(features, labels)
-        self.memory_v, self.memory_r = self.memories(features, labels, means)
-        self.match(features, labels, means)
-        self.note_labels(labels, self.maps)
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.match_clusters(features, labels, means)  # votes of similar images
+        self.use_labels(labels)
+        self.grade_labels(labels, self.maps)
         if self.maps is not None:
-            self.aggregate_memories(self.maps[0])
+            self.aggregate_memories(self.maps[0])  # CMA
         yield self.batches()
         self.export_labels(epoch)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_V + L_I."""
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
+        yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
 
     def aggregate_memories(self, to_infrared: torch.Tensor) -> None:
         """Blend visible rows with those of their infrared partners."""
         matched = (to_infrared >= 0).nonzero()[:, 0]
         pairs = torch.stack([matched, to_infrared[matched]], dim=1)
-        self.memory_v.rows = aggregate(
-            self.memory_v.rows, self.memory_r.rows, pairs, self.args.aggregation_weight
-        )
+        visible, infrared = self.visible_memory.rows, self.infrared_memory.rows
+        weight = self.args.aggregation_weight  # λ
+        self.visible_memory.rows = aggregate(visible, infrared, pairs, weight)
         self.facts["aggregated"] = len(pairs)
 
 
-STAGES = [dcl.Intra, Cross]
+STAGES = [dcl.Intra, Aggregation]

@@ -31,8 +31,8 @@ from clustercontrast.association.multi_memory import relabel
 from clustercontrast.clustering.centroids import centroids
 from clustercontrast.clustering.confidence import class_prototypes, clean_probability
 from clustercontrast.data import pseudo_labels
-from clustercontrast.data.batches import Batch, chosen_batches
-from clustercontrast.data.sampler import paired_rows, permuted_rows
+from clustercontrast.data.batches import Batch, StreamPlan, chosen_batches
+from clustercontrast.data.sampler import check_batch_size, paired_rows, permuted_rows
 from clustercontrast.engine.schedules import warm_steps
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
@@ -40,17 +40,31 @@ from clustercontrast.losses.confidence import confidence_weighted_cross_entropy,
 from clustercontrast.losses.mmd import alignment
 from clustercontrast.losses.triplet import batch_hard_triplet
 from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage
 
 
-class Joint(dcl.Joint):
+class Joint(ClusteringStage):
     """Cross-modality clustering (CMC): a third clustering over both modalities, its own step."""
 
     name = "joint"
     starts_from: ClassVar = {"encoder": "intra.encoder"}
 
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        means = self.centroids(features, labels)
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.use_labels(labels)
+        self.grade_labels(labels)
+        self.cluster_jointly(features)  # CMC
+        yield self.batches()
+        self.export_labels(epoch)
+
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
-        yield from super().iteration(batch, epoch)
-        if "joint_visible" in self.labels:
+        """L = L_V + L_I; then L_joint, a step of its own."""
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
+        yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
+        if self.joint_memory is not None:
             yield "encoder", self.joint_terms(batch)
 
 
@@ -62,17 +76,16 @@ class Prototypes(nn.Module):
         self.register_buffer("rows", torch.zeros(3, classes, width))
 
 
-class Final(dcl.Intra):
+class Final(ClusteringStage):
     """Classification on matched, frozen pseudo labels, weighted by their confidence."""
 
     name = "final"
 
     def setup(self) -> None:
-        self.args.bn_groups = 1  # upstream trains this part on one GPU
-        self._check_flags()
+        self.check_flags()
         self.y_v, self.y_r, classes = self.matched_labels()
-        self.encoder = self.add("encoder", dcl.build_encoder(self.args))
-        self.start_weights()
+        self.encoder = self.add("encoder", self.build_encoder())
+        self.load_initial_weights()
         self.classifier = self.add("classifier", nn.Linear(self.encoder.width, classes, bias=False))
         nn.init.normal_(self.classifier.weight, std=0.001)
         self.prototypes = self.add("prototypes", Prototypes(classes, self.encoder.width))
@@ -80,7 +93,8 @@ class Final(dcl.Intra):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         identity = torch.arange(self.classifier.out_features)
-        self.note_labels((self.y_v, self.y_r), (identity, identity))
+        self.use_labels((self.y_v, self.y_r))
+        self.grade_labels((self.y_v, self.y_r), (identity, identity))
         self.is_warm = epoch >= self.args.warm_epochs
         if not self.is_warm:
             yield self.permuted_batches()
@@ -91,6 +105,7 @@ class Final(dcl.Intra):
         self.renew_prototypes(chosen_batches(self.plans(), rows, self.run.generator))
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_id + L_tri + 0.5 L_SM + 0.05 L_MMD; in the warm epochs L = L_id alone."""
         pooled, logits = self.classify(batch)  # (3B, d), (3B, C): [plain; exchanged; infrared]
         y = torch.cat([batch.visible.labels, batch.infrared.labels])
         if not self.is_warm:
@@ -101,7 +116,7 @@ class Final(dcl.Intra):
     def weighted_terms(
         self, pooled: torch.Tensor, logits: torch.Tensor, y: torch.Tensor, w: torch.Tensor
     ) -> Terms:
-        """L_id, L_tri, L_SM and L_MMD of a batch with confidences w (3B,) (mmm.md 3.6)."""
+        """L_id, L_tri, L_SM and L_MMD of a batch with confidences w (3B,)."""
         a, size = self.args, len(y) // 3
         views = [v.split(size) for v in (pooled, y, w)]
         mimic = [
@@ -127,14 +142,12 @@ class Final(dcl.Intra):
 
     def matched_labels(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Visible labels in the space of the infrared ones, infrared labels, number of classes."""
-        a = self.args
-        path = Path(a.pseudo_labels or self.run.folder / Joint.name / pseudo_labels.FILE)
-        lists = self.data.visible.index, self.data.infrared.index
-        (y_v, y_r), features = pseudo_labels.load(path, lists)
+        path = Path(self.args.pseudo_labels or self.run.folder / Joint.name / pseudo_labels.FILE)
+        (y_v, y_r), features = pseudo_labels.load(path, self.image_lists())
         if features is None:
             raise UserError(f"{path} has no features, and clusters are matched by them")
         means = tuple(centroids(f, y) for f, y in zip(features, (y_v, y_r), strict=True))
-        maps = dcl.match_clusters(a, Clusters(features, (y_v, y_r), means))
+        maps = self.associate(Clusters(features, (y_v, y_r), means))
         y_v = relabel(y_v, maps[0])
         return y_v, y_r, 1 + max(y_v.max(initial=0), y_r.max(initial=0))
 
@@ -197,6 +210,24 @@ class Final(dcl.Intra):
 
     # --- batches ---
 
+    def check_flags(self) -> None:
+        """Refuse batches that do not divide by K or by the BatchNorm groups."""
+        a = self.args
+        check_batch_size(a.batch_size, a.num_instances)
+        if a.batch_size % a.bn_groups:
+            raise UserError(
+                f"--batch-size {a.batch_size} does not divide by --bn-groups {a.bn_groups}"
+            )
+
+    def plans(self) -> dict[str, StreamPlan]:
+        """How to make the streams; their rows are chosen here, batch by batch."""
+        sizes = self.args.batch_size, self.args.num_instances
+        images = {"visible": self.data.visible, "infrared": self.data.infrared}
+        return {
+            name: StreamPlan(images[name], labels, self.views(name == "visible"), *sizes)
+            for name, labels in self.labels.items()
+        }
+
     @property
     def iterations(self) -> int:
         """Batches of an epoch; with --iters 0 one pass over the larger modality (mmm.md 3.6)."""
@@ -210,8 +241,8 @@ class Final(dcl.Intra):
 
     def paired_rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Batches of P classes with K images of either modality, in the same order (mmm.md 3.6)."""
-        people = self.args.batch_size // self.args.num_instances
-        shape = people, self.args.num_instances, self.iterations
+        identities = self.args.batch_size // self.args.num_instances
+        shape = identities, self.args.num_instances, self.iterations
         return paired_rows((self.y_v, self.y_r), *shape, self.run.generator)
 
     def optimise_with_sgd(self) -> None:

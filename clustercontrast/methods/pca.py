@@ -3,7 +3,7 @@
 Progressive Cross-modal Association Learning for Unsupervised Visible-Infrared Person
 Re-Identification.  No clusters are matched: what ties the modalities is learnt step by step.
 
-Stage "intra" is dual contrastive learning (:mod:`clustercontrast.methods.dcl`) with
+Stage "intra" contrasts each modality with its own memory, V and I, and adds
 
 * TAL, triple-modal adversarial learning: a classifier D tells visible images V, their exchanged
   views G and infrared images I apart, and from epoch 25 on the encoder makes all of them look like
@@ -31,14 +31,15 @@ from clustercontrast.data.batches import Batch
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Terms
 from clustercontrast.losses.adversarial import adversarial_loss, modality_accuracy, modality_loss
-from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage, Pair
 from clustercontrast.models import weights
 from clustercontrast.models.modality_classifier import ModalityClassifier
 
 
-class Adversarial(dcl.Joint):
+class Adversarial(ClusteringStage):
     """Dual contrastive learning, with triple-modal adversarial learning from a later epoch on."""
 
+    name = "intra"
     companions: ClassVar = ("modality_classifier",)
 
     def setup(self) -> None:
@@ -56,14 +57,30 @@ class Adversarial(dcl.Joint):
         )
         self.optimise("modality_classifier", sgd, step_decay(a.step_size))
 
-    def associate(self, features: dcl.Pair) -> None:
-        """Upstream clusters jointly here as well and uses nothing of it (quirk PCA-5)."""
-        if self.args.log_association:
-            self.joint_labels(features)
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        means = self.centroids(features, labels)
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.use_labels(labels)
+        self.grade_labels(labels)
+        if self.args.log_association:  # upstream does it and uses nothing of it (PCA-5)
+            self.grade_joint_labels(self.joint_labels(features))
+        yield self.batches()
+        self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
-        labels = batch.visible.labels, batch.infrared.labels
+        """L = L_V + L_I + L_adv; a step of the classifier on L_mod beside it."""
         features = self.encoder(batch.visible.images, batch.infrared.images)  # [V; G], I
+        labels = batch.visible.labels, batch.infrared.labels
+        yield from self.adversarial_steps(features, labels, epoch)
+
+    # --- TAL ---
+
+    def adversarial_steps(
+        self, features: Pair, labels: Pair, epoch: int
+    ) -> Iterator[tuple[str, Terms]]:
+        """Steps of encoder and classifier: first the encoder, later the classifier."""
         terms = self.own_terms(features, labels)  # L_I, L_V
         if not self.args.tal:
             yield "encoder", terms
@@ -74,7 +91,7 @@ class Adversarial(dcl.Joint):
             yield "modality_classifier", self.modality_terms(features)
             yield "encoder", terms | self.adversarial_term(features)
 
-    def modality_terms(self, features: dcl.Pair) -> Terms:
+    def modality_terms(self, features: Pair) -> Terms:
         """L_mod, which trains the classifier alone, and its accuracy for the log."""
         logits, infrared = self.modality_classifier(torch.cat(features).detach()), len(features[1])
         return {
@@ -82,7 +99,7 @@ class Adversarial(dcl.Joint):
             "modality_accuracy": (0.0, modality_accuracy(logits, infrared)),
         }
 
-    def adversarial_term(self, features: dcl.Pair) -> Terms:
+    def adversarial_term(self, features: Pair) -> Terms:
         """L_adv of the classifier just stepped.
 
         What it leaves in the classifier's gradients is dropped by the classifier's next step.
@@ -114,27 +131,34 @@ class Invariant(Adversarial):
         origin = "random weights: there are none in" if state is None else "from"
         self.run.log.say(f"{self.name}.modality_classifier: {origin} {path}")
 
-    def associate(self, features: dcl.Pair) -> None:
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        means = self.centroids(features, labels)
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.use_labels(labels)
+        self.grade_labels(labels)
         if self.args.mcl:
             self.cluster_jointly(features)
+        if epoch == self.epochs[0] and self.args.start_competes:
+            self.run.rate_start(self)
+        yield self.batches()
+        self.export_labels(epoch)
 
-    def joint_distances(self, features: dcl.Pair) -> csr_array:
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_V + L_I + 0.1 L_adv, L_mod of the classifier; then L_joint, a step of its own."""
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # [V; G], I
+        labels = batch.visible.labels, batch.infrared.labels
+        yield from self.adversarial_steps(features, labels, epoch)
+        if self.joint_memory is not None:
+            yield "encoder", self.joint_terms(batch)  # MCL
+
+    def joint_distances(self, features: Pair) -> csr_array:
         """CNE; without it, the plain Jaccard distance of both modalities together."""
         if self.args.cne:
             return super().joint_distances(features)
         a = self.args
         return jaccard(torch.cat(features), a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
-
-    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
-        for batches in super().refresh(epoch):
-            if epoch == self.epochs[0] and self.args.start_competes:
-                self.run.rate_start(self)
-            yield batches
-
-    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
-        yield from super().iteration(batch, epoch)
-        if "joint_visible" in self.labels:
-            yield "encoder", self.joint_terms(batch)  # MCL
 
 
 STAGES = [Adversarial, Invariant]

@@ -3,9 +3,9 @@
 Learning Commonality, Divergence and Variety for Unsupervised Visible-Infrared Person
 Re-identification.
 
-Stage "intra" learns commonality: centroid prototypes, Eq. 1-5 (:mod:`clustercontrast.methods.dcl`).
-Stage "progressive" adds divergence – hard prototypes, Eq. 6-15 – and variety – dynamic prototypes
-from a momentum encoder, Eq. 16-22 – with clusters tied across modalities by graph matching (PGM).
+Stage "intra" learns commonality: centroid prototypes, Eq. 1-5.  Stage "progressive" adds
+divergence – hard prototypes, Eq. 6-15 – and variety – dynamic prototypes from a momentum encoder,
+Eq. 16-22 – with clusters tied across modalities by graph matching (PGM).
 
 Paper and released code differ; ``--variant upstream`` (default) is the code, ``--variant paper``
 the equations, and every difference is a flag of its own (docs/divergences.md):
@@ -29,11 +29,42 @@ import torch
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
-from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Pair
 from clustercontrast.models.momentum import MomentumEncoder
 
 
-class Progressive(dcl.Matched, dcl.Joint):
+class Prototypes(ClusteringStage):
+    """What both stages share: without HPCL, a hybrid memory has no hard prototypes."""
+
+    @property
+    def memory_kind(self) -> str:
+        """``--memory``; with ``--no-hpcl`` a sequential memory in place of a hybrid one."""
+        kind = self.args.memory
+        return "sequential" if kind == "hybrid" and not self.args.hpcl else kind
+
+
+class Commonality(Prototypes):
+    """Contrast each modality with its own prototypes (CPCL)."""
+
+    name = "intra"
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.cluster_each(features)
+        means = self.centroids(features, labels)  # Eq. 1-2
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.use_labels(labels)
+        self.grade_labels(labels)
+        yield self.batches()
+        self.export_labels(epoch)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_V + L_I (Eq. 3-5)."""
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
+        yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
+
+
+class Progressive(Prototypes):
     """Contrast with hard and dynamic prototypes; the joint branch is the released code's alone."""
 
     name = "progressive"
@@ -49,17 +80,20 @@ class Progressive(dcl.Matched, dcl.Joint):
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
         means = self.centroids(features, labels)  # Eq. 1-2
-        self.memory_v, self.memory_r = self.memories(features, labels, means)  # Eq. 6-7
-        self.match(features, labels, means)
-        self.note_labels(labels, self.maps)
+        memories = self.build_memories(features, labels, means)  # Eq. 6-7
+        self.visible_memory, self.infrared_memory = memories
+        self.match_clusters(features, labels, means)
+        self.use_labels(labels)
+        self.grade_labels(labels, self.maps)
         if self.args.dpcl:
-            self.draw_dynamic_prototypes(labels)
+            self.draw_dynamic_prototypes(labels)  # Eq. 17-18
         if self.args.joint_branch:
             self.cluster_jointly(features)
         yield self.batches()
         self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_HPCL + L_DPCL + 0.25 L_cross (Eq. 23: λ L_HPCL + (1 - λ) L_DPCL); then L_joint."""
         labels = batch.visible.labels, batch.infrared.labels
         images = batch.visible.images, batch.infrared.images
         features = self.encoder(*images)  # (2B, d), (B, d)
@@ -70,29 +104,29 @@ class Progressive(dcl.Matched, dcl.Joint):
             online = self.args.dynamic_query == "online"
             terms |= self.dynamic_terms(features if online else momentum_features, labels)
         yield "encoder", terms
-        if "joint_visible" in self.labels:
+        if self.joint_memory is not None:
             yield "encoder", self.joint_terms(batch)
         self.momentum_encoder.update(self.encoder)  # Eq. 16
 
     # Variety: dynamic prototypes
 
-    def draw_dynamic_prototypes(self, labels: dcl.Labels) -> None:
+    def draw_dynamic_prototypes(self, labels: Labels) -> None:
         """M random members per cluster, seen by the momentum encoder (Eq. 17-18)."""
         a, memories = self.args, []
         for f, y in zip(self.extract(self.momentum_encoder), labels, strict=True):
             members = draw_members(torch.from_numpy(y), a.num_instances, self.run.generator)
             rows = instance_rows(f, members).to(self.run.device)
             memories.append(DynamicMemory(rows, len(members), a.temp))
-        self.dynamic_v, self.dynamic_r = memories
+        self.visible_dynamic, self.infrared_dynamic = memories
 
-    def dynamic_terms(self, queries: dcl.Pair, labels: dcl.Pair) -> Terms:
+    def dynamic_terms(self, queries: Pair, labels: Pair) -> Terms:
         """L_DPCL of both modalities (Eq. 19-22); constants when the queries carry no gradient."""
-        weight = self.args.dynamic_weight
-        (q_v, q_r), (y_v, y_r) = queries, labels
+        a, (q_v, q_r), (y_v, y_r) = self.args, queries, labels
+        weight = 1 - a.hard_weight if a.dynamic_weight is None else a.dynamic_weight  # Eq. 23
         return {
-            "dynamic_infrared": (weight, self.dynamic_r(q_r, y_r)),
-            "dynamic_visible": (weight, self.dynamic_v(q_v, y_v)),
+            "dynamic_infrared": (weight, self.infrared_dynamic(q_r, y_r)),
+            "dynamic_visible": (weight, self.visible_dynamic(q_v, y_v)),
         }
 
 
-STAGES = [dcl.Intra, Progressive]
+STAGES = [Commonality, Progressive]

@@ -19,9 +19,10 @@ from typing import ClassVar
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage
 
 
-class Cross(dcl.Matched):
+class AlternateLearning(ClusteringStage):
     """Progressive graph matching and alternate learning."""
 
     name = "cross"
@@ -31,18 +32,20 @@ class Cross(dcl.Matched):
         features = self.extract(self.encoder)
         labels = self.cluster_each(features)
         means = self.centroids(features, labels)
-        self.memory_v, self.memory_r = self.memories(features, labels, means)
-        self.match(features, labels, means)
-        self.note_labels(labels, self.maps)
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.match_clusters(features, labels, means)  # progressive graph matching
+        self.use_labels(labels)
+        self.grade_labels(labels, self.maps)
         yield self.batches()
         self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_V + L_I + 0.25 L_cross."""
         labels = batch.visible.labels, batch.infrared.labels
         features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
         terms = self.own_terms(features, labels)
-        terms |= self.cross_term(features, labels, epoch)
+        terms |= self.cross_term(features, labels, epoch)  # alternate cross contrastive learning
         yield "encoder", terms
 
 
-STAGES = [dcl.Intra, Cross]
+STAGES = [dcl.Intra, AlternateLearning]

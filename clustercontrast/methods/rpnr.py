@@ -28,9 +28,10 @@ from clustercontrast.engine.stage import Terms
 from clustercontrast.losses.alternate import contrast_matched
 from clustercontrast.losses.neighbours import relation_contrast
 from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Memory, Pair
 
 
-class Robust(dcl.Matched):
+class Robust(ClusteringStage):
     """Calibrated labels, transport matching, hybrid memory, neighbour relations."""
 
     name = "robust"
@@ -41,26 +42,28 @@ class Robust(dcl.Matched):
         raw = self.cluster_each(features)
         means = self.centroids(features, raw)
         labels = self.calibrate(features, raw)  # NPC
-        self.memory_v, self.memory_r = self.memories(features, raw, means)
-        self.match(features, raw, means)  # OTPM
+        self.visible_memory, self.infrared_memory = self.build_memories(features, raw, means)
+        self.match_clusters(features, raw, means)  # OTPM
         if self.mixes_memories:
-            self.memory_h = self.hybrid_memory(means, labels)  # MHL
-        self.note_labels(labels, self.maps)
+            self.hybrid_memory = self.build_hybrid_memory(means, labels)  # MHL
+        self.use_labels(labels)
+        self.grade_labels(labels, self.maps)
         yield self.batches()
         self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_V + L_I + 0.25 L_cross + 0.5 L_hybrid + 10 L_NRL."""
         labels = batch.visible.labels, batch.infrared.labels
         features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
         terms = self.own_terms(features, labels)
         terms |= self.cross_term(features, labels, epoch)
         if self.mixes_memories:
-            terms |= self.hybrid_term(features, labels, epoch)
+            terms |= self.hybrid_term(features, labels, epoch)  # MHL
         if self.args.nrl:
-            terms |= self.relation_terms(features)
+            terms |= self.relation_terms(features)  # NRL
         yield "encoder", terms
 
-    def calibrate(self, features: dcl.Pair, raw: dcl.Labels) -> dcl.Labels:
+    def calibrate(self, features: Pair, raw: Labels) -> Labels:
         """NPC: labels by the densest T members of every cluster; outliers stay outliers."""
         if not self.args.npc:
             return raw
@@ -74,7 +77,7 @@ class Robust(dcl.Matched):
         """MHL needs matched clusters."""
         return self.args.mhl and self.maps is not None
 
-    def hybrid_memory(self, means: dcl.Pair, labels: dcl.Labels) -> dcl.Memory:
+    def build_hybrid_memory(self, means: Pair, labels: Labels) -> Memory:
         """Rows norm((c_r + c_v of its partner) / 2) by infrared cluster.
 
         A cluster that calibration has emptied has a row of zeros until a batch writes it (RPNR-7).
@@ -85,17 +88,17 @@ class Robust(dcl.Matched):
         kept = torch.zeros(len(infrared), dtype=torch.bool)
         kept[torch.from_numpy(labels[1][labels[1] >= 0])] = True
         rows = F.normalize(mixed) * kept[:, None]
-        return self.memory(rows, rows)
+        return self.build_memory(rows, rows)
 
-    def hybrid_term(self, features: dcl.Pair, labels: dcl.Pair, epoch: int) -> Terms:
+    def hybrid_term(self, features: Pair, labels: Pair, epoch: int) -> Terms:
         """MHL: visible images by their partners in even epochs, infrared ones in odd epochs."""
         if epoch % 2 == 0:
-            hybrid = contrast_matched(self.memory_h, features[0], self.partners(labels)[0])
+            hybrid = contrast_matched(self.hybrid_memory, features[0], self.partners(labels)[0])
         else:
-            hybrid = self.memory_h(features[1], labels[1])
+            hybrid = self.hybrid_memory(features[1], labels[1])
         return {"hybrid": (self.args.mhl_weight, hybrid)}
 
-    def relation_terms(self, features: dcl.Pair) -> Terms:
+    def relation_terms(self, features: Pair) -> Terms:
         """NRL of either modality; with upstream's unnormalised weights it only repels (RPNR-2)."""
         a, (f_v, f_r) = self.args, features
         return {

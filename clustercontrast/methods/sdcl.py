@@ -36,7 +36,7 @@ from clustercontrast.engine.stage import Terms
 from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbours
 from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.memories.instance import InstanceMemory
-from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Pair
 
 MODALITIES = "visible", "infrared"
 DEEP, SHALLOW = 0, 1
@@ -53,13 +53,15 @@ def rows_of(stream: Stream) -> torch.Tensor:
     return stream.rows.repeat(len(stream.labels) // len(stream.rows))
 
 
-class Collaborative(dcl.Intra):
+class Collaborative(ClusteringStage):
     """Cluster each modality by both features; contrast with clusters and with neighbours."""
 
+    name = "intra"
+
     def setup(self) -> None:
-        self._check_flags()
-        self.encoder = self.add("encoder", dcl.build_encoder(self.args, shallow=True))
-        self.start_weights()
+        self.check_flags()
+        self.encoder = self.add("encoder", self.build_encoder(shallow=True))
+        self.load_initial_weights()
         a = self.args
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
         sgd = torch.optim.SGD(trained, a.lr, momentum=0.9, weight_decay=a.weight_decay)
@@ -69,21 +71,28 @@ class Collaborative(dcl.Intra):
         features = self.extract(self.encoder)  # [D; S] of both modalities, not normalised
         labels = self.cluster_each(tuple(map(F.normalize, features)))
         self.remember_images(features)
+        self.use_labels(labels)
+        self.grade_labels(labels)
         self.remember_clusters(features, labels, epoch)
         yield self.batches()
         self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
-        both = self.encoder(batch.visible.images, batch.infrared.images)
-        features = dict(zip(MODALITIES, map(halves, both), strict=True))
+        """L = L_id + L_HOM + 0.5 L_HET, each of deep and shallow features."""
+        features = self.both_features(batch)
         terms = self.cluster_terms(features, batch)
         terms |= self.neighbour_terms(features, batch, epoch)
         self.update_instances(features, batch)  # before backward reads them (SDCL-2)
         yield "encoder", terms
 
+    def both_features(self, batch: Batch) -> dict[str, Halves]:
+        """Deep and shallow features of a batch, by modality."""
+        both = self.encoder(batch.visible.images, batch.infrared.images)
+        return dict(zip(MODALITIES, map(halves, both), strict=True))
+
     # --- memories ---
 
-    def remember_images(self, features: dcl.Pair) -> None:
+    def remember_images(self, features: Pair) -> None:
         """A row per image and feature, outliers included."""
         a = self.args
         self.instances = {
@@ -100,10 +109,9 @@ class Collaborative(dcl.Intra):
             for name, f in zip(MODALITIES, features, strict=True)
         }
 
-    def remember_clusters(self, features: dcl.Pair, labels: dcl.Labels, epoch: int) -> None:
+    def remember_clusters(self, features: Pair, labels: Labels, epoch: int) -> None:
         """A row per cluster, feature and modality."""
         momentum = self.args.first_momentum if epoch == 0 else self.args.momentum
-        self.note_labels(labels)
         self.clusters = {
             name: [self.cluster_memory(half, y, momentum) for half in halves(f)]
             for name, f, y in zip(MODALITIES, features, labels, strict=True)
@@ -173,21 +181,34 @@ class Agreed(Collaborative):
     starts_from: ClassVar = {"encoder": "intra.encoder"}
     continues = "intra"
 
-    def remember_clusters(self, features: dcl.Pair, labels: dcl.Labels, epoch: int) -> None:
-        """One memory per feature for both modalities, over labels that both rankings agree on.
-
-        The means take all images with a label; those that are outliers among the visible images
-        are not trained on (SDCL-6).
-        """
-        y_v, y_r = labels
-        agreed = self.agree(features, y_r)
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)  # [D; S] of both modalities, not normalised
+        y_v, y_r = self.cluster_each(tuple(map(F.normalize, features)))
+        self.remember_images(features)
+        agreed = self.agree(features, y_r)  # CRA
+        labels = np.where(y_v >= 0, agreed, -1), y_r  # visible outliers are not trained on (SDCL-6)
         identity = torch.arange(y_r.max() + 1)
-        self.note_labels((np.where(y_v >= 0, agreed, -1), y_r), (identity, identity))
-        both, y = torch.cat(features), np.concatenate([agreed, y_r])
+        self.use_labels(labels)
+        self.grade_labels(labels, (identity, identity))
+        self.remember_shared_clusters(features, (agreed, y_r))
+        yield self.batches()
+        self.export_labels(epoch)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_id + 0.1 L_HOM + 0.1 L_HET, each of deep and shallow features."""
+        features = self.both_features(batch)
+        terms = self.cluster_terms(features, batch)
+        terms |= self.neighbour_terms(features, batch, epoch)
+        self.update_instances(features, batch)  # before backward reads them (SDCL-2)
+        yield "encoder", terms
+
+    def remember_shared_clusters(self, features: Pair, labels: Labels) -> None:
+        """One memory per feature for both modalities: means of an infrared cluster's images."""
+        both, y = torch.cat(features), np.concatenate(labels)
         shared = [self.cluster_memory(half, y, self.args.momentum) for half in halves(both)]
         self.clusters = {"visible": shared, "infrared": shared}
 
-    def agree(self, features: dcl.Pair, y_r: np.ndarray) -> np.ndarray:
+    def agree(self, features: Pair, y_r: np.ndarray) -> np.ndarray:
         """CRA and smoothing: an infrared label for every visible image, -1 for none."""
         a = self.args
         sides = (tuple(half.to(self.run.device) for half in halves(f)) for f in features)

@@ -13,35 +13,38 @@ from torch import nn
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
-from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import ClusteringStage
 
 
-class Supervised(dcl.Intra):
-    """Classes are people."""
+class Supervised(ClusteringStage):
+    """Classes are identities."""
 
     name = "supervised"
 
     def setup(self) -> None:
         super().setup()
-        visible, infrared = (
-            self.data.visible.index.identities,
-            self.data.infrared.index.identities,
-        )
+        visible, infrared = (images.identities for images in self.image_lists())
         if min(visible.min(initial=0), infrared.min(initial=0)) < 0:
             raise UserError(
                 "supervised learns true identities, and some training images have none (-1): train "
                 "another method on this dataset"
             )
-        people, classes = np.unique(np.concatenate([visible, infrared]), return_inverse=True)
+        identities, classes = np.unique(np.concatenate([visible, infrared]), return_inverse=True)
         self.classes = classes[: len(visible)], classes[len(visible) :]
-        self.classifier = self.add("classifier", nn.Linear(self.encoder.width, len(people)))
+        self.classifier = self.add("classifier", nn.Linear(self.encoder.width, len(identities)))
         self.optimise_with_adam(self.encoder, self.classifier)
 
+    def check_flags(self) -> None:
+        """Nothing is clustered here: batches alone are checked."""
+        self.check_batches()
+
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
-        self.note_labels(self.classes)
+        self.use_labels(self.classes)
+        self.grade_labels(self.classes)
         yield self.batches()
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = CE(visible) + CE(infrared)."""
         f_v, f_r = self.encoder(batch.visible.images, batch.infrared.images)
         infrared = F.cross_entropy(self.classifier(f_r), batch.infrared.labels)
         visible = F.cross_entropy(self.classifier(f_v), batch.visible.labels)

@@ -176,7 +176,7 @@ class TwoStreamViT(nn.Module):
 
     def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
         """Deep features of both modalities before the neck: (n_v + n_r, d), visible first."""
-        return self._last(self.deep, self._trunk(self._tokens(self._patches(visible, infrared))))
+        return self._last(self.deep, self.trunk(self.tokens(self._patches(visible, infrared))))
 
     def _initialise(self) -> None:
         """Initial weights of a ViT; convolutions keep torch's."""
@@ -197,15 +197,15 @@ class TwoStreamViT(nn.Module):
 
     def _features(self, patches: torch.Tensor) -> torch.Tensor:
         """(B, tokens, d) -> (B, D) neck outputs."""
-        raw = self._tokens(patches)
-        tokens = self._trunk(raw)
+        raw = self.tokens(patches)
+        tokens = self.trunk(raw)
         deep = self.neck(self._last(self.deep, tokens))
         if self.shallow is None:
             return deep
         mixed = torch.cat([tokens[:, :1], raw[:, 1:]], dim=1)
         return torch.cat([deep, self.shallow_neck(self._last(self.shallow, mixed))], dim=1)
 
-    def _tokens(self, patches: torch.Tensor) -> torch.Tensor:
+    def tokens(self, patches: torch.Tensor) -> torch.Tensor:
         """Class token and patches at their positions: (B, 1 + tokens, d)."""
         found, expected = patches.shape[1], self.positions.shape[1] - 1
         if found != expected:
@@ -216,7 +216,8 @@ class TwoStreamViT(nn.Module):
         class_tokens = self.class_token.expand(len(patches), -1, -1)
         return torch.cat([class_tokens, patches], dim=1) + self.positions
 
-    def _trunk(self, tokens: torch.Tensor) -> torch.Tensor:
+    def trunk(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Tokens after the shared blocks, of the same shape."""
         for block in self.blocks:
             tokens = self._run(block, tokens)
         return tokens

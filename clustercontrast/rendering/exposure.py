@@ -124,7 +124,7 @@ def compose(
     labels, relief = figure.paint(*crop.size)
     figures.print_patterns(figure, person, labels)
     if moment.uniform() < 0.05:
-        _occlude(labels, moment)
+        occlude(labels, moment)
     colours = palette(person, camera.sensor.band)
     body = Image.fromarray(colours[labels].view(np.uint8).reshape(*labels.shape, 4))
     body = np.asarray(body.reduce(figures.SUPERSAMPLING))
@@ -139,7 +139,7 @@ def compose(
     return ground + body[..., :3] * shade[..., None]
 
 
-def _occlude(labels: np.ndarray, moment: np.random.Generator) -> None:
+def occlude(labels: np.ndarray, moment: np.random.Generator) -> None:
     """Put something in front: the lower part of the body, or a post; in place."""
     high, wide = labels.shape
     if moment.uniform() < 0.5:

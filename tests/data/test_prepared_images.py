@@ -3,6 +3,7 @@
 import errno
 import json
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -121,7 +122,7 @@ def test_killed_preparation_never_looks_whole(sysu_root, tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(images, "_replace", killed)
+    monkeypatch.setattr(Path, "rename", killed)
     monkeypatch.setattr(images.shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(KeyboardInterrupt):
         prepare(sysu_root, tmp_path / "prepared")
@@ -257,10 +258,12 @@ def test_residence_follows_the_budget(folder, monkeypatch, budget, free, residen
     size = array.pixels.nbytes
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (free * size, None))
     monkeypatch.setattr(images.os, "sysconf", lambda _: size)
-    array.device = torch.device("cuda")
-    assert array._choose_residence(None if budget is None else budget * size) == residence
+    for name in ("to", "pin_memory"):  # there may be no device
+        monkeypatch.setattr(torch.Tensor, name, lambda pixels, *_: pixels)
+    device = torch.device("cuda")
+    assert array.place(device, None if budget is None else budget * size) == residence
     monkeypatch.setattr(images.os, "sysconf", lambda _: 1)
-    assert array._choose_residence(0) == "map"
+    assert array.place(device, 0) == "map"
 
 
 @pytest.mark.gpu

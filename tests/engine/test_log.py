@@ -5,7 +5,6 @@ import json
 import pytest
 import torch
 
-from clustercontrast.engine import log
 from clustercontrast.engine.log import Log, Meter
 from clustercontrast.files import UserError
 
@@ -82,5 +81,8 @@ def test_the_first_term_that_is_not_finite_is_named():
         meter.means()
 
 
-def test_cut_lines_belong_to_no_epoch():
-    assert log._after("{", "intra", 5)
+def test_cut_lines_belong_to_no_epoch(filled):
+    with filled.metrics.open("a") as file:
+        file.write("{\n")
+    filled.forget("intra", 5)
+    assert epochs(filled.metrics) == [(s, e) for s in ("intra", "cross") for e in range(3)]

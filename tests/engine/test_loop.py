@@ -11,7 +11,7 @@ from torch import nn
 from clustercontrast.engine.checkpoint import load
 from clustercontrast.engine.loop import resumed_under, take_step, train
 from clustercontrast.engine.pipeline import run_pipeline
-from clustercontrast.engine.run import Run, _split, saved_model
+from clustercontrast.engine.run import Run, saved_model, time_split
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import ScheduledOptimiser, Stage
 from clustercontrast.files import UserError
@@ -320,16 +320,12 @@ def test_stages_draw_from_seeds_of_their_own_and_touch_no_other_state(tmp_path):
     class Drawing(Toy):
         def refresh(self, epoch):
             draws[self.name, epoch] = torch.rand(1, generator=self.run.generator).item()
-            yield []
-
-        def iteration(self, batch, epoch):
-            yield from ()
+            yield [ToyBatch(1.0)]
 
     class Again(Drawing):
         name = "again"
 
     run = make_run(tmp_path)
-    run._means = lambda stage: {"total": 0.0}
     stages = [make(ToyOptions().at(make.name), None, run) for make in (Drawing, Again)]
     for stage in stages:
         stage.setup()
@@ -345,12 +341,10 @@ def test_layers_draw_by_the_epoch_alone(tmp_path):
     class Drawing(Toy):
         def refresh(self, epoch):
             draws.setdefault(epoch, []).append(torch.rand(1).item())
-            yield []
+            yield [ToyBatch(1.0)]
 
     for epochs in (range(4), range(2, 4)):
-        run = make_run(tmp_path)
-        run._means = lambda stage: {"total": 0.0}
-        run._commit = lambda *_: None
+        run = make_run(tmp_path / str(len(epochs)))
         run.remaining = lambda stage, epochs=epochs: epochs
         stage = Drawing(ToyOptions(epochs=4).at("toy"), None, run)
         stage.setup()
@@ -369,4 +363,4 @@ def test_a_stage_counts_from_its_first_epoch(tmp_path):
 
 def test_the_summary_names_where_the_time_went():
     seconds = {"features": 2.0, "steps": 7.0, "saving": 0.001, "total": 10.0}
-    assert _split(seconds) == "10 s (steps 70 %, features 20 %)"
+    assert time_split(seconds) == "10 s (steps 70 %, features 20 %)"

@@ -1,22 +1,17 @@
 """A run killed at any moment and started again equals one that was left alone, bit for bit."""
 
 import itertools
+import shutil
 
 import pytest
 import tiny_runs
+from method_runs import FLAGS, METHODS_ALONE
 
 from clustercontrast import methods
 from clustercontrast.commands import cli, results, training
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.log import Log
 from clustercontrast.engine.run import Run
-
-METHODS = ("pclhd", "pgm", "adca", "rpnr", "mmm", "pca", "sdcl")
-FLAGS = {  # both halves of a stage that changes under way
-    "mmm": ["--warm-epochs", "1"],
-    "pca": ["--adversarial-from", "1", "0"],
-    "sdcl": ["--heterogeneous-from", "1", "--candidates", "5"],
-}
 
 
 @pytest.fixture(autouse=True)
@@ -33,8 +28,9 @@ def undisturbed(tmp_path_factory):
     def of(method):
         if method not in made:
             logs = tmp_path_factory.mktemp("undisturbed")
-            cli.train("sysu", tiny_runs.arguments(method, logs, *FLAGS.get(method, [])))
+            cli.train("sysu", tiny_runs.arguments(method, logs, *FLAGS[method]))
             made[method] = tiny_runs.saved(tiny_runs.run_folder(logs, method))
+            shutil.rmtree(logs)
         return made[method]
 
     return of
@@ -106,7 +102,7 @@ MOMENTS = (
 def is_interrupted(method, logs) -> bool:
     """Start the training command; whether it was interrupted."""
     try:
-        cli.train("sysu", tiny_runs.arguments(method, logs, *FLAGS.get(method, [])))
+        cli.train("sysu", tiny_runs.arguments(method, logs, *FLAGS[method]))
     except SystemExit as leaving:
         return leaving.code == 130
     return False
@@ -119,7 +115,7 @@ CASES = [  # the moments differ in the engine, hence all of them with one method
         id=f"{method}-{moment.__name__}",
         marks=[pytest.mark.slow] if method != "pclhd" and moment is not MOMENTS[0] else [],
     )
-    for method, moment in itertools.product(METHODS, MOMENTS)
+    for method, moment in itertools.product(METHODS_ALONE, MOMENTS)
 ]
 
 
@@ -142,7 +138,7 @@ def test_every_epoch_interrupted_equals_none(method, moment, undisturbed, tmp_pa
     assert tiny_runs.differences(got, expected) == []
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS_ALONE)
 def test_what_is_compared_is_complete(method, undisturbed):
     content = undisturbed(method)
     stages = list(dict.fromkeys(event["stage"] for event in content["events"]))

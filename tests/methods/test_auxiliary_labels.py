@@ -17,6 +17,7 @@ from clustercontrast.data.source_labels import FILE, load_labels
 from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
+from clustercontrast.methods.clustering_stage import cluster
 from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels, with_singletons
 
 PEOPLE, SHOTS = 6, 10
@@ -105,9 +106,9 @@ def test_classifiers_are_the_unit_means_of_the_clusters(make):
     next(stage.refresh(0))
     features, labels = stage.extract(), stage.labels["source"]
     assert stage.classifiers.shape == (4, labels.max() + 1, 512)
-    for space, cluster in itertools.product(range(4), range(labels.max() + 1)):
-        mean = features[space][torch.from_numpy(labels) == cluster].mean(0)
-        torch.testing.assert_close(stage.classifiers[space, cluster], F.normalize(mean, dim=0))
+    for space, label in itertools.product(range(4), range(labels.max() + 1)):
+        mean = features[space][torch.from_numpy(labels) == label].mean(0)
+        torch.testing.assert_close(stage.classifiers[space, label], F.normalize(mean, dim=0))
 
 
 def test_features_are_unit_rows_in_the_order_of_the_images(make):
@@ -251,7 +252,7 @@ def test_the_file_holds_the_labels_of_the_final_weights(make):
     stage = make(epochs=1)
     train(stage, stage.run)
     content, images = content_of(stage), stage.data.source.index
-    expected = stage.cluster(stage.extract()[0])
+    expected = cluster("source", stage.extract()[0], stage.args.k1, stage.args.eps, stage)
     assert content["label"].dtype == np.int32
     assert content["label"].tolist() == expected.tolist()
     assert content["relpath"].tolist() == list(images.paths)
@@ -362,7 +363,7 @@ def test_one_cluster_is_refused(make):
     [
         ({"label_method": "import"}, "--source-labels PATH"),
         ({"k2": 9}, "--k2 9 is larger than --k1 8"),
-        ({"batch_size": 10}, "--batch-size 10 is no multiple of --num-instances 4"),
+        ({"batch_size": 10}, "--batch-size 10 is not a multiple of --num-instances 4"),
         ({"label_method": "kmeans", "source_clusters": 61}, "--source-clusters 61"),
         ({"label_method": "kmeans", "source_clusters": 1}, "--source-clusters 1"),
     ],
@@ -379,7 +380,7 @@ def imported(make, path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("relpath,label\nelsewhere/1.jpg,0\n", "knows none of the 60 source images"),
+        ("relpath,label\nelsewhere/1.jpg,0\n", "has none of the 60 source images"),
         ("path,label\ntrain/000.jpg,0\n", "relpath,label"),
         ("relpath,label\ntrain/000.jpg,cat\n", "whole numbers"),
         ("relpath,label\ntrain/000.jpg\n", "whole numbers"),
@@ -414,5 +415,5 @@ def test_labels_of_other_images_are_refused(make, tmp_path):
     exhausted(stage)
     images = stage.data.source.index
     others = ImageList("visible", ("x.jpg", *names[1:]), images.identities, images.cameras)
-    with pytest.raises(UserError, match="it knows 59 of the 60 source images"):
+    with pytest.raises(UserError, match="it has 59 of the 60 source images"):
         load_labels(labels_file(stage), others)

@@ -13,15 +13,16 @@ import tiny_runs
 import torch
 from PIL import Image
 
-from clustercontrast.commands.transfer import places
 from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
+from clustercontrast.engine.sharing import places, process_of
 from clustercontrast.files import UserError
 from clustercontrast.generation.fake_infrared import FakeSet, noise_of, quantised
+from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels
 from clustercontrast.methods.cmam.diffusion import Diffusion, build_generator, draw_images, edges_of
-from clustercontrast.methods.cmam.generation import Generation, shard_of
+from clustercontrast.methods.cmam.generation import Generation
 
 COUNT = tiny_cmam.PEOPLE * tiny_cmam.SHOTS
 
@@ -290,13 +291,22 @@ def test_interrupted_and_resumed_equals_undisturbed(trained, tmp_path, monkeypat
             assert np.array_equal(ours, theirs)
 
 
-def test_shards_together_make_everything(trained, tmp_path):
+def test_shards_together_make_everything(trained, tmp_path, monkeypatch):
+    """Shard 0 makes the files; while it waits for shard 1's images, shard 1 makes them."""
     _, data, _ = trained
     make(generation(data, tmp_path / "a"))
-    for name in ("0/2", "1/2"):  # shard 0 makes the files; it would wait for shard 1's images
-        stage = generation(data, tmp_path / "b", "--shard", name)
-        stage._await_others = lambda own: None
-        make(stage)
+    stages = [generation(data, tmp_path / "b", "--shard", name) for name in ("0/2", "1/2")]
+    waits = []
+
+    def sleep(seconds):
+        waits.append(seconds)
+        make(stages[1])
+
+    with monkeypatch.context() as patch:
+        patch.setattr("clustercontrast.methods.cmam.generation.time.sleep", sleep)
+        make(stages[0])
+    assert len(waits) == 1
+    for stage in stages:
         assert stage.facts["train_visible"]["images"] == COUNT // 2
     for name in ("source", "train_visible"):
         ours, theirs = contents(tmp_path / "a", name), contents(tmp_path / "b", name)
@@ -306,11 +316,11 @@ def test_shards_together_make_everything(trained, tmp_path):
 
 def test_processes_of_torchrun_are_shards(monkeypatch):
     args = tiny_cmam.options().at("generation")
-    assert shard_of(args) == (0, 1)
+    assert process_of(args) == (0, 1)
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    assert shard_of(args) == (2, 4)
-    assert shard_of(tiny_cmam.options("--shard", "1/3").at("generation")) == (1, 3)
+    assert process_of(args) == (2, 4)
+    assert process_of(tiny_cmam.options("--shard", "1/3").at("generation")) == (1, 3)
     for wrong in ("3/3", "1", "a/b", "1/-2"):
         with pytest.raises(UserError, match="is not I/N"):
             tiny_cmam.options("--shard", wrong)

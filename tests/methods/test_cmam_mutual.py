@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from clustercontrast.engine.loop import take_step
+from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
-from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.finetune import Finetune, labelled
 from clustercontrast.methods.cmam.mutual import build_network, is_tested_on_fakes, visible_input
 from clustercontrast.methods.cmam.pretrain import Pretrain, relations
@@ -173,8 +173,7 @@ def test_phase_two_may_keep_its_adam(pretrain):
 
 def test_the_schedule_of_the_paper():
     """Through the flags' defaults."""
-    names = {method: [stage.name for stage in stages] for method, stages in METHODS.items()}
-    values = parse("sysu", names, ["--method", "cmam"])
+    values = parse("sysu", ["--method", "cmam"])
     stage = Pretrain(values.at("pretrain"), None, None)
     rate, base = stage._schedule(), values.at("pretrain").lr
 
@@ -238,7 +237,8 @@ def test_views_of_the_ablations(pretrain, pair, models, views):
     ],
 )
 def test_what_is_evaluated_and_on_which_images(pair, models, branch, network, fakes):
-    flags = ["--pair", pair, "--models", models, "--eval-branch", branch]
+    flags = ["--pair", pair, "--models", models]
+    flags += ["--eval-branch", branch] if models == "both" else []
     args = tiny_cmam.options(*flags).at("selftrain")
     assert SelfTrain(args, None, None).retrieval == network
     assert is_tested_on_fakes(args) is fakes
@@ -295,7 +295,7 @@ def test_an_epoch_may_be_one_pass(pretrain):
 def test_a_batch_is_whole_shares_of_classes(pretrain):
     for k in ("3", "16"):
         with pytest.raises(
-            UserError, match=f"--batch-size 8 is no multiple of --num-instances {k}"
+            UserError, match=f"--batch-size 8 is not a multiple of --num-instances {k}"
         ):
             pretrain("--num-instances", k)
 
@@ -473,8 +473,8 @@ def test_triplets_across_modalities_on_request(selftrain):
     assert {t for t in terms if t.startswith("triplet")} == {"triplet_joint", "triplet_gray"}
 
 
-def test_one_pass_over_the_images_between_refreshes(selftrain):
-    """--iters 0: Table VII's 46 refreshes are one per epoch (A19)."""
+def test_one_pass_over_the_images_between_clusterings(selftrain):
+    """--iters 0: Table VII's 46 re-clusterings are one per epoch (A19)."""
     stage = selftrain("--iters", "0")
     assert stage.iterations == -(-72 // 16)
     assert len(list(next(stage.refresh(0)))) == 5

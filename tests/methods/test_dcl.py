@@ -91,8 +91,7 @@ def test_farthest_members_by_hand(make):
     """Cluster 0 has its members at 0, 1 and 5: the mean is 2 and the farthest member 5."""
     features = torch.tensor([[0.0], [1.0], [5.0], [7.0], [9.5]])
     y, c = np.array([0, 0, 0, 1, -1]), torch.tensor([[2.0], [7.0]])
-    stage = make()
-    stage.args.hard_init, stage.args.hard_k = "farthest", 1
+    stage = make("--memory", "hybrid", "--hard-init", "farthest", "--hard-k", "1")
     assert stage.hard_prototypes(features, y, c).tolist() == [[5.0], [7.0]]
     stage.args.hard_k = 2  # 5 and 0 are the two farthest
     assert stage.hard_prototypes(features, y, c).tolist() == [[2.5], [7.0]]
@@ -110,10 +109,11 @@ DISTANCES = csr_array(1 - np.kron(np.eye(2), np.ones((4, 4))))  # two groups of 
         (csr_array(np.ones((8, 8)) - np.eye(8)), 0.6, "raise --eps-visible"),
     ],
 )
-def test_a_collapse_says_what_to_change(make, distances, eps, advice):
+def test_a_collapse_says_what_to_change(make, distances, eps, advice, monkeypatch):
     stage = make("--min-samples", "4")
+    monkeypatch.setattr(clustering_stage, "jaccard", lambda *_: distances)
     with pytest.raises(UserError, match=advice) as error:
-        stage.cluster("visible", distances, eps)
+        clustering_stage.cluster("visible", torch.zeros(8, 2), 4, eps, stage)
     for flag in ("--min-samples (4)", "--k1", "--pretrained"):
         assert flag in str(error.value)
 
@@ -124,8 +124,10 @@ def test_an_epoch_may_be_one_pass(make):
     assert len(list(tiny_runs.open_epoch(stage))) == stage.iterations == -(-images // 16)
 
 
-def test_two_clusters_are_enough(make):
-    y = make("--min-samples", "4").cluster("visible", explicit(DISTANCES), 0.6)
+def test_two_clusters_are_enough(make, monkeypatch):
+    stage = make("--min-samples", "4")
+    monkeypatch.setattr(clustering_stage, "jaccard", lambda *_: explicit(DISTANCES))
+    y = clustering_stage.cluster("visible", torch.zeros(8, 2), 4, 0.6, stage)
     assert y.tolist() == [0] * 4 + [1] * 4
 
 
@@ -139,8 +141,8 @@ def explicit(matrix):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--batch-size", "18"], "--batch-size 18 is no multiple of --num-instances 4"),
-        (["--batch-visible", "18"], "--batch-visible 18 is no multiple"),
+        (["--batch-size", "18"], "--batch-size 18 is not a multiple of --num-instances 4"),
+        (["--batch-visible", "18"], "--batch-visible 18 is not a multiple"),
         (["--bn-groups", "3"], "--batch-size 16 does not divide by --bn-groups 3"),
         (["--bn-groups", "16", "--batch-visible", "20"], "--batch-visible 20 does not divide"),
     ],

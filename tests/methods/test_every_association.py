@@ -22,7 +22,7 @@ STAGES = {
 @pytest.mark.parametrize(("method", "name"), [*itertools.product(STAGES, ASSOCIATIONS)])
 def test_an_iteration_with_every_association(method, name, tmp_path, monkeypatch):
     tiny_runs.use_small_encoder(monkeypatch)
-    flags = ("--association", name, "--vote-threshold", "0.1")
+    flags = ["--association", name, *(["--vote-threshold", "0.1"] if name == "cma" else [])]
     stage = tiny_runs.make_stage(STAGES[method], method, tmp_path, *flags)
     for epoch in (0, 1):
         batch = next(tiny_runs.open_epoch(stage, epoch))
@@ -66,7 +66,7 @@ def test_the_file_of_one_method_is_read_by_another(tmp_path, monkeypatch):
     labels = writer.cluster_each(writer.extract(writer.encoder))
 
     reader = tiny_runs.make_stage(
-        adca.Aggregation, "adca", tmp_path, "--pseudo-labels", str(path), "--eps", "0.01"
+        adca.Aggregation, "adca", tmp_path, "--pseudo-labels", str(path)
     )
     tiny_runs.open_epoch(reader)
     for name, y in zip(("visible", "infrared"), labels, strict=True):

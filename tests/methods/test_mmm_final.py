@@ -10,7 +10,6 @@ import torch
 from official import assert_checksum, filled_encoder, matrix_convolution, tensors
 from torch import nn
 
-from clustercontrast import methods
 from clustercontrast.data.batches import Batch, Stream
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.schedules import warm_steps
@@ -28,8 +27,7 @@ def _float64(monkeypatch):
 
 
 def make_stage(facts):
-    names = {name: [s.name for s in stages] for name, stages in methods.METHODS.items()}
-    options = parse("sysu", names, ["--method", "mmm"])
+    options = parse("sysu", ["--method", "mmm"])
     run = SimpleNamespace(device=torch.device("cpu"), autocast=nullcontext)
     stage = mmm.Final(options.at("final"), None, run)
     stage.encoder = stage.add("encoder", filled_encoder(True, salt=golden_set.salt_b()))

@@ -11,10 +11,12 @@ import torch
 
 from clustercontrast.clustering.jaccard import balanced_jaccard, jaccard
 from clustercontrast.commands import cli
+from clustercontrast.data.images import ImageArray
+from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import take_step
-from clustercontrast.engine.run import saved_model
+from clustercontrast.engine.run import Run, saved_model
 from clustercontrast.memories.cluster import ClusterMemory
-from clustercontrast.methods import METHODS, clustering_stage
+from clustercontrast.methods import clustering_stage
 from clustercontrast.methods.pca import Adversarial, Invariant
 from clustercontrast.settings.options import parse
 
@@ -45,12 +47,14 @@ def test_joint_memory_and_training_lists_are_the_official_ones(file, monkeypatch
     vectors = golden_set.load(file)
     features = tuple(torch.from_numpy(vectors[f"features_{m}"]) for m in ("rgb", "ir"))
     images = [
-        SimpleNamespace(index=SimpleNamespace(identities=np.zeros(len(f), dtype=np.int64)))
-        for f in features
+        ImageArray(
+            ImageList(m, tuple(map(str, range(len(f)))), *np.zeros((2, len(f)), np.int64)),
+            np.zeros((len(f), 1, 1, 3), np.uint8),
+        )
+        for m, f in zip(("visible", "infrared"), features, strict=True)
     ]
-    stages = {name: [stage.name for stage in of] for name, of in METHODS.items()}
     stage = Invariant(
-        parse("sysu", stages, ["--method", "pca"]).at("invariant"),
+        parse("sysu", ["--method", "pca"]).at("invariant"),
         SimpleNamespace(visible=images[0], infrared=images[1]),
         SimpleNamespace(device=torch.device("cpu"), timed=lambda _: nullcontext()),
     )
@@ -64,7 +68,7 @@ def test_joint_memory_and_training_lists_are_the_official_ones(file, monkeypatch
         np.testing.assert_array_equal(y[y >= 0], vectors[f"joint_{m}_label"])
     assert stage.facts["association_rate"] == pytest.approx(float(vectors["associate_rate"]))
     labels = tuple(vectors[f"labels_{m}"] for m in ("rgb", "ir"))
-    own = stage.memories(features, labels, stage.centroids(features, labels))
+    own = stage.build_memories(features, labels, stage.centroids(features, labels))
     for memory, m in zip(own, ("rgb", "ir"), strict=True):
         np.testing.assert_allclose(memory.rows, vectors[f"memory_{m}"], atol=1e-6)
 
@@ -238,10 +242,13 @@ def test_on_regdb_the_first_stage_may_win(make, tmp_path, monkeypatch):
     """PCA-4: candidate 0 of stage 2 is the model it starts from; not so on SYSU-MM01."""
     scores = iter([50.0, 60.0, 90.0, 40.0, 30.0])  # stage 1, then its best model and stage 2
 
-    def rated(stage, *_):
+    def rated(stage):
         return dict.fromkeys(("rank1", "mAP", "mINP", "cycle"), next(scores))
 
-    monkeypatch.setattr("clustercontrast.commands.training._scores", rated)
+    begin = Run.__init__
+    monkeypatch.setattr(
+        Run, "__init__", lambda *given, **more: begin(*given, **more | {"evaluate": rated})
+    )
     folder = train(tmp_path, on="regdb") / "trial1"
     best = saved_model(folder / "invariant", "test")
     first = saved_model(folder / "intra", "test")

@@ -104,10 +104,10 @@ def test_matching_is_made_anew_every_epoch(make):
 
 
 def test_jitter_stands_where_the_variant_puts_it(make):
-    visible, exchanged = make()._views(True)
+    visible, exchanged = make().views(True)
     assert (visible.jitter, exchanged.jitter) == (False, True)
-    assert make()._views(False)[0].jitter is False
-    assert make("--jitter-infrared")._views(False)[0].jitter is True
+    assert make().views(False)[0].jitter is False
+    assert make("--jitter-infrared").views(False)[0].jitter is True
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_fewer_visible_clusters_may_leave_the_cross_contrast_out(make, flags, vi
     stage, generator = make(*flags), torch.Generator().manual_seed(0)
     stage.maps = "those of the epoch before"
     means = torch.randn(visible, 4, generator=generator), torch.randn(4, 4)
-    stage.match(means, tuple(map(np.arange, map(len, means))), means)
+    stage.match_clusters(means, tuple(map(np.arange, map(len, means))), means)
     assert (stage.maps is not None) == matched
     features = (torch.randn(6, 4, generator=generator), torch.randn(6, 4))
     if not matched:

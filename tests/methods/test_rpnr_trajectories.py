@@ -74,10 +74,10 @@ def test_mmm_joint_follows_the_official_trainer(file):
 def test_hybrid_rows_are_means_of_partners_and_zero_where_calibration_emptied_a_cluster():
     stage = rpnr.Robust.__new__(rpnr.Robust)
     stage.maps = torch.tensor([0, 0, 2]), torch.tensor([1, 0, -1])
-    stage.memory = lambda c, hard: (c, hard)
+    stage.build_memory = lambda c, hard: (c, hard)
     visible = torch.eye(4)[:3]
     infrared = 2 * torch.eye(4)[1:]
-    rows, hard = stage.hybrid_memory((visible, infrared), (None, np.array([0, 2, 2, -1])))
+    rows, hard = stage.build_hybrid_memory((visible, infrared), (None, np.array([0, 2, 2, -1])))
     expected = torch.stack(
         [F.normalize((infrared[0] + visible[1]) / 2, dim=0), torch.zeros(4), torch.eye(4)[3]]
     )

@@ -88,7 +88,7 @@ def test_the_first_epoch_may_have_a_momentum_of_its_own(make):
     stage = make(Collaborative, "--first-momentum", "0.99")
     for epoch, expected in ((0, 0.99), (1, 0.1)):
         tiny_runs.open_epoch(stage, epoch)
-        momenta = {m.bank._momentum.old for of in stage.clusters.values() for m in of}
+        momenta = {m.bank.momentum.old for of in stage.clusters.values() for m in of}
         assert list(momenta) == [pytest.approx(expected)]
 
 

@@ -14,7 +14,7 @@ from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.memories.instance import InstanceMemory
-from clustercontrast.methods import METHODS, sdcl
+from clustercontrast.methods import sdcl
 from clustercontrast.models.vision_transformer import TwoStreamViT
 from clustercontrast.models.vit_weights import our_name
 from clustercontrast.settings.options import parse
@@ -60,8 +60,7 @@ def filled_vit(vectors, facts):
 
 def stage_of(vectors, facts):
     make = {1: sdcl.Collaborative, 2: sdcl.Agreed}[facts["phase"]]
-    names = {name: [s.name for s in stages] for name, stages in METHODS.items()}
-    options = parse("sysu", names, ["--method", "sdcl"])
+    options = parse("sysu", ["--method", "sdcl"])
     stage = make(options.at(make.name), None, SimpleNamespace(device=torch.device("cpu")))
     a = stage.args
     assert (a.temp, a.momentum) == (facts["temp"], facts["cluster_momentum"])

@@ -57,9 +57,8 @@ class Trajectory:
             make = pclhd.Progressive
         elif len(self.vectors["call_names"]) == 3:
             make = pgm.AlternateLearning
-        names = {name: [s.name for s in stages] for name, stages in methods.METHODS.items()}
-        memory = MEMORY_KINDS.get(self.facts["memory_mode"], "hybrid")
-        options = parse("sysu", names, ["--method", method, "--memory", memory])
+            memory = MEMORY_KINDS.get(self.facts["memory_mode"], "hybrid")
+        options = parse("sysu", ["--method", method, "--memory", memory])
         run = SimpleNamespace(device=torch.device("cpu"))
         stage = make(options.at(make.name), None, run)
         assert stage.args.momentum == self.facts["memory_momentum"]
@@ -135,9 +134,14 @@ def _fast_float64_convolutions(monkeypatch):
 
 def test_the_exchanged_kernel_is_a_convolution():
     layer = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1).double()
-    x = torch.randn(2, 3, 9, 6).double()
+    x = torch.randn(2, 3, 9, 6).double().requires_grad_()
     expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, 2, 1)
     torch.testing.assert_close(layer(x), expected)
+    inputs = x, *layer.parameters()
+    for ours, theirs in zip(
+        *(torch.autograd.grad(f.square().sum(), inputs) for f in (layer(x), expected)), strict=True
+    ):
+        torch.testing.assert_close(ours, theirs)
 
 
 @pytest.mark.slow

@@ -419,7 +419,7 @@ def test_recomputing_forgets_the_inside_of_the_blocks():
 
         tokens = torch.randn(4, 9, 64, dtype=torch.float64, requires_grad=True)
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-            network._trunk(tokens)
+            network.trunk(tokens)
         return total
 
     assert saved_bytes(True) < 0.1 * saved_bytes(False)
@@ -444,8 +444,8 @@ def test_shallow_feature_reads_raw_patches_beside_the_deep_class_token():
     """The patches, at their positions, bypass the shared blocks; the class token does not."""
     network = small(drop_path=0.0).eval()
     visible, _ = batches()
-    raw = network._tokens(network.visible_stem(visible))
-    deep = network._trunk(raw)
+    raw = network.tokens(network.visible_stem(visible))
+    deep = network.trunk(raw)
     mixed = torch.cat([deep[:, :1], raw[:, 1:]], dim=1)
     block, norm = network.shallow
     expected = network.shallow_neck(norm(block(mixed))[:, 0])

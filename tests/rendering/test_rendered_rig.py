@@ -24,7 +24,7 @@ def photograph(person: people.Identity, modality: str, frame: int = 1) -> np.nda
 @pytest.fixture
 def labelled(monkeypatch):
     """Photograph -> (its grey values, the labels of its pixels); nothing stands in front."""
-    monkeypatch.setattr(exposure, "_occlude", lambda labels, moment: None)
+    monkeypatch.setattr(exposure, "occlude", lambda labels, moment: None)
     seen = []
     paint = figures.Figure.paint
 

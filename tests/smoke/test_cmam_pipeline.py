@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import narrow_resnet
 import numpy as np
 import pytest
 import tiny_runs
@@ -69,12 +70,20 @@ def read(path):
     return json.loads(path.read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _narrow():
+    with pytest.MonkeyPatch.context() as patch:
+        narrow_resnet.use(patch)
+        yield
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """Logs of a finished run of all stages."""
     logs = tmp_path_factory.mktemp("cmam")
     cli.train("sysu", arguments(logs))
-    return logs
+    yield logs
+    shutil.rmtree(logs)
 
 
 def run_of(logs, name="seed1", on="sysu"):

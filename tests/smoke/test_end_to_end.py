@@ -6,9 +6,11 @@ The fast part runs the whole commands with a network of three layers, the slow p
 import json
 import math
 
+import narrow_resnet
 import pytest
 import tiny_runs
 import torch
+from method_runs import RUNS
 from PIL import Image
 
 from clustercontrast.commands import cli, results
@@ -17,18 +19,7 @@ from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.report.tables import METRICS, RENDERED_NOTES
 
-METHOD_OF = {
-    "pclhd": "pclhd",
-    "pclhd-paper": "pclhd",
-    "pgm": "pgm",
-    "pgm-v2024": "pgm",
-    "adca": "adca",
-    "rpnr": "rpnr",
-    "mmm": "mmm",
-    "pca": "pca",
-    "sdcl": "sdcl",
-    "supervised": "supervised",
-}
+METHOD_OF = {name: method for name, (method, _) in RUNS.items()}
 HEADINGS = PROTOCOLS["sysu"].modes
 LABELS = list(results.MODELS.values())
 CLUSTERING_FACTS = {"clusters", "outliers", "ari", "nmi", "ari_clean", "nmi_clean"}
@@ -212,6 +203,11 @@ def test_variants_differ_in_the_values_of_their_rows(trained):
 # --- the test command ---
 
 
+def use_network(patch, resnet):
+    """The network that a run was trained with."""
+    (narrow_resnet.use if resnet else tiny_runs.use_small_encoder)(patch)
+
+
 def table(printed: str) -> list[str]:
     return [line for line in printed.splitlines() if line.startswith(tuple(HEADINGS.values()))]
 
@@ -219,8 +215,7 @@ def table(printed: str) -> list[str]:
 @every_run
 def test_test_command_reproduces_the_training_report(trained, name, resnet, monkeypatch, capsys):
     folder = trained(name, resnet)
-    if not resnet:
-        tiny_runs.use_small_encoder(monkeypatch)
+    use_network(monkeypatch, resnet)
     expected = (folder / "report.json").read_text()
     rows = table((folder / "report.txt").read_text())
     (folder / "report.json").unlink()
@@ -236,8 +231,8 @@ def test_test_command_reproduces_the_training_report(trained, name, resnet, monk
 )
 def test_a_saved_model_alone_scores_as_in_the_report(trained, name, resnet, monkeypatch, capsys):
     folder = trained(name, resnet)
+    use_network(monkeypatch, resnet)
     if not resnet:
-        tiny_runs.use_small_encoder(monkeypatch)
         monkeypatch.setattr(weights, "read", lambda path: torch.load(path)["weights"])
     model = folder / "cross" / "best_test.pth"
     place = ["--data-dir", str(tiny_runs.dataset()), *tiny_runs.SIZE, "--device", "cpu"]

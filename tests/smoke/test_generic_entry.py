@@ -23,10 +23,6 @@ RENDER = {
     "llcm": lambda root: render_llcm(root, LLCM_SIZES["tiny"], seed=3),
 }
 DRAWS = {"sysu02": 1, "llcm": 2}
-NUMBERS = [
-    *tiny_runs.SIZE, *tiny_runs.SCHEDULE, *tiny_runs.CLUSTERING, *tiny_runs.BATCHES,
-    *tiny_runs.START, *tiny_runs.SCORING,
-]  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=["sysu02", "llcm"])
@@ -37,8 +33,8 @@ def trained(request, tmp_path_factory):
     RENDER[name](place / "people")
     data = ["--data-dir", str(place / "people")]
     main(["prepare", "--dataset", name, *data, *tiny_runs.SIZE, "-j", "1"])
-    more = ["--draws", "2"] if name == "llcm" else []
-    words = ["--method", "adca", *data, "--logs-dir", str(place / "logs"), *NUMBERS, *more]
+    numbers = tiny_runs.tiny_flags("adca", name)
+    words = ["--method", "adca", *data, "--logs-dir", str(place / "logs"), *numbers]
     with pytest.MonkeyPatch.context() as patch:
         tiny_runs.use_small_encoder(patch)
         main(["train", f"--dataset={name}", *words])

@@ -1,6 +1,7 @@
 """``kill -9`` of the real script while it writes its second checkpoint, and the command again."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,8 +37,10 @@ def kill_during_the_second_checkpoint(process, folder):
 
 @pytest.mark.slow
 def test_killed_while_saving_and_started_again_equals_undisturbed(tmp_path):
-    flags = ["--stages", "intra", "--iters", "1"]
+    flags = ["--stages", "intra", "--iters", "1", "--depth", "10"]
     cli.train("sysu", tiny_runs.arguments("adca", tmp_path / "a", *flags))
+    expected = tiny_runs.saved(tiny_runs.run_folder(tmp_path / "a", "adca"))
+    shutil.rmtree(tmp_path / "a")
 
     argv = tiny_runs.arguments("adca", tmp_path / "b", *flags)
     folder = tiny_runs.run_folder(tmp_path / "b", "adca")
@@ -49,6 +52,5 @@ def test_killed_while_saving_and_started_again_equals_undisturbed(tmp_path):
     assert not (folder / "report.json").exists()
 
     assert start(argv).wait(SECONDS) == 0
-    expected = tiny_runs.saved(tiny_runs.run_folder(tmp_path / "a", "adca"))
     assert tiny_runs.differences(tiny_runs.saved(folder), expected) == []
     assert (folder / "report.json").exists()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from method_runs import FLAGS, METHODS_ALONE
 
 from clustercontrast.commands import cli, results
 from clustercontrast.engine.run import Run
@@ -134,15 +135,12 @@ def test_an_interrupted_trial_is_resumed(tmp_path, monkeypatch):
     assert read_json(folder / "report.json")["results"][0]["trials"] == [1, 2]
 
 
+OWN = {"rpnr": ["--npc-members", "3"], "pclhd": ["--association", "mmm"]}
+
+
 @pytest.mark.parametrize(
     ("method", "flags"),
-    [
-        ("rpnr", ["--npc-members", "3"]),
-        ("mmm", ["--warm-epochs", "1"]),
-        ("pclhd", ["--association", "mmm"]),
-        ("pca", ["--adversarial-from", "1", "0"]),
-        ("sdcl", ["--heterogeneous-from", "1", "--candidates", "5"]),
-    ],
+    [(m, OWN.get(m, FLAGS[m])) for m in METHODS_ALONE if m not in ("adca", "pgm")],  # done above
 )
 def test_other_methods_finish_on_a_trial(tmp_path, method, flags):
     cli.train("regdb", arguments(method, tmp_path, "--trial", "2", *flags))
@@ -237,7 +235,7 @@ def test_two_trials_through_the_shell_scripts(tmp_path):
 
     method, *words = arguments("pgm", tmp_path / "logs")[1:]
     printed = run("run_train_regdb.sh", method, *words)
-    assert "rendered people: not a RegDB result" in printed
+    assert "rendered identities: not a RegDB result" in printed
     folder = tiny_runs.run_folder(tmp_path / "logs", "pgm", on="regdb")
     report = (folder / "report.json").read_text()
     assert json.loads(report)["results"][0]["trials"] == [2, 4]

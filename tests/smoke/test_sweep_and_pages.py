@@ -90,7 +90,7 @@ def test_a_sweep_is_skipped_where_finished_and_ends_with_a_table(tmp_path, monke
         own = json.loads((folder / cell["run"] / "report.json").read_text())
         assert cell["results"] == own["results"]
     printed = capsys.readouterr().out
-    assert "rendered people: not a SYSU-MM01 result" in printed
+    assert "rendered identities: not a SYSU-MM01 result" in printed
     assert (folder / "try.txt").read_text() in printed
 
 

@@ -18,7 +18,6 @@ from torch import nn
 
 from clustercontrast.clustering.agreement import cross_agreement, neighbours_without_self
 from clustercontrast.clustering.centroids import centroids
-from clustercontrast.clustering.jaccard import jaccard
 from clustercontrast.clustering.kmeans import kmeans
 from clustercontrast.data.augment import View, normalise
 from clustercontrast.data.batches import Batch, Stream, StreamPlan, labelled_batches
@@ -40,8 +39,9 @@ from clustercontrast.losses.part_refinement import (
     refined_targets,
 )
 from clustercontrast.losses.triplet import soft_margin_triplet
-from clustercontrast.methods.clustering_stage import dbscan_labels
+from clustercontrast.methods.clustering_stage import cluster
 from clustercontrast.methods.cmam import readings
+from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.models import weights
 from clustercontrast.models.part_resnet import PartResNet
 
@@ -60,6 +60,7 @@ class AuxiliaryLabels(Stage):
     """
 
     name, retrieval, made_from = "auxiliary", None, ("source",)
+    opens = TransferImages
     reads = (
         "label_method",
         "source_labels",
@@ -106,7 +107,7 @@ class AuxiliaryLabels(Stage):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         if self.args.label_method in TRAINED:
             features = self.extract()
-            labels = self.cluster(features[0])
+            labels = cluster("source", features[0], self.args.k1, self.args.eps, self)
             self.agreement = self.agree(features)
             self.renew_classifiers(features, labels)
             self.note(labels)
@@ -115,6 +116,7 @@ class AuxiliaryLabels(Stage):
             self.leave(self.final_labels())
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_global + L_part + L_triplet (PPLR)."""
         g, q = (features.float() for features in self.encoder(batch.source.images))
         with torch.autocast(g.device.type, enabled=False):  # logits and targets in float32
             terms = self.terms(g, q, batch.source, epoch)
@@ -153,7 +155,7 @@ class AuxiliaryLabels(Stage):
     def load_initial_weights(self) -> None:
         """Initial weights of the network: ImageNet's, those of a file, or random ones."""
         report = weights.start(self.encoder, self.args.pretrained)
-        self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
+        self.run.log.say(f"{self.name}: {report or 'random weights (--pretrained random)'}")
 
     def optimise_with_adam(self) -> None:
         """One Adam for the network and, as a second group, the classifiers of the epoch."""
@@ -175,17 +177,6 @@ class AuxiliaryLabels(Stage):
                 g, q = self.encoder(normalise(pixels))
                 place.copy_(F.normalize(torch.cat([g[None], q]).float(), dim=2))
         return features
-
-    def cluster(self, features: torch.Tensor) -> np.ndarray:
-        """DBSCAN labels (N,) int64 of the global features, -1 for outliers.
-
-        Raises:
-            UserError: fewer than two clusters; says which flag to change.
-        """
-        a = self.args
-        with self.run.timed("clustering"):
-            distances = jaccard(features.to(self.run.device), a.k1, a.k2, a.eps, a.neighbours)
-            return dbscan_labels("source", distances, a.eps, self)
 
     def agree(self, features: torch.Tensor) -> torch.Tensor:
         """Cross-agreement (N, P) on the device of features (1 + P, N, d)."""
@@ -243,7 +234,7 @@ class AuxiliaryLabels(Stage):
             features = self.extract()[0].to(self.run.device)
             found = kmeans(features, a.source_clusters, self.run.generator).labels
             return torch.as_tensor(found).cpu().numpy().astype(np.int64)
-        return self.cluster(self.extract()[0])
+        return cluster("source", self.extract()[0], a.k1, a.eps, self)
 
     def leave(self, labels: np.ndarray) -> None:
         """Write the labels that later stages train with, and grade them for the log.
@@ -257,7 +248,7 @@ class AuxiliaryLabels(Stage):
         if labels.max(initial=-1) < 1:
             raise UserError(
                 f"the labels of the source images hold {labels.max(initial=-1) + 1} cluster(s) of "
-                "two images or more, and training needs two: give another --source-labels or "
+                "two images or more, and at least two are needed: give another --source-labels or "
                 "--label-method"
             )
         self.note(labels)
@@ -283,11 +274,11 @@ class AuxiliaryLabels(Stage):
             return
         if a.label_method == "kmeans" and not 2 <= a.source_clusters <= len(self.data.source):
             raise UserError(
-                f"--source-clusters {a.source_clusters} is no number of clusters of "
-                f"{len(self.data.source)} source images: choose 2 or more, and fewer than images"
+                f"--source-clusters {a.source_clusters} is not a possible number of clusters for "
+                f"{len(self.data.source)} source images: give at least 2, at most all images"
             )
         if a.label_method in TRAINED and a.k2 > a.k1:
-            raise UserError(f"--k2 {a.k2} is larger than --k1 {a.k1}: the expansion is part of it")
+            raise UserError(f"--k2 {a.k2} is larger than --k1 {a.k1}: lower --k2")
         if a.label_method in TRAINED:
             check_batch_size(a.batch_size, a.num_instances)
 

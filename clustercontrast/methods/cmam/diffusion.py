@@ -31,6 +31,7 @@ from clustercontrast.generation.edm import (
 from clustercontrast.generation.fake_infrared import noise_of, quantised, scaled
 from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods.cmam import readings
+from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.models.denoiser import Denoiser
 from clustercontrast.models.edge_adapter import EdgeAdapter
 from clustercontrast.models.momentum import MomentumEncoder
@@ -91,6 +92,7 @@ class Diffusion(Stage):
     """Learn to remove noise from infrared images, given their edges."""
 
     name, retrieval, made_from = "diffusion", None, ("target",)
+    opens = TransferImages
     reads = (
         "seed",
         "epochs",
@@ -155,6 +157,7 @@ class Diffusion(Stage):
         return len(self.training)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = E λ(σ) ‖D(y + n; σ, E) - y‖² over noise levels σ and noise n."""
         pixels = batch.images.images
         if self.args.fake_flip:
             flips = torch.rand(len(pixels), generator=self.run.generator) < 0.5

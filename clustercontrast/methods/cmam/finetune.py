@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from clustercontrast.data.batches import Batch
-from clustercontrast.engine.stage import HANDED_OVER
+from clustercontrast.engine.stage import HANDED_OVER, Terms
 from clustercontrast.files import UserError
 from clustercontrast.methods.cmam.selftrain import Labels, SelfTrain
 
@@ -50,6 +50,10 @@ class Finetune(SelfTrain):
         self.banks = self.memories(self.kept.rows())
         yield self.batches(self.true_labels)
         self.kept.keep({name: bank.rows for name, bank in self.banks.items()})
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = λ_BPP L_BPP + λ_BSP L_BSP + L_PID of every view (Eq. 20), with true labels."""
+        yield from super().iteration(batch, epoch)
 
     def _first_proxies(self) -> dict[str, torch.Tensor]:
         """Proxies of the features before training; the labelled images alone are used."""

@@ -4,9 +4,7 @@ Every set of fakes is one memory-mapped array with a mark per finished row: what
 what is wanted gets made, by one process or by several.
 """
 
-import os
 import time
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -18,6 +16,7 @@ from tqdm import tqdm
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch
+from clustercontrast.engine.sharing import process_of
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 from clustercontrast.generation import panels
@@ -32,6 +31,7 @@ from clustercontrast.methods.cmam.diffusion import (
     edges_of,
     preview,
 )
+from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
 from clustercontrast.models.momentum import MomentumEncoder
 
@@ -47,7 +47,7 @@ class Wanted(NamedTuple):
 class Generation(Stage):
     """Make what is missing of the fakes of the source and of the target."""
 
-    name, retrieval = "generation", None
+    name, retrieval, is_divisible, opens = "generation", None, True, TransferImages
     made_from, built_on = ("source", "target"), (Diffusion.name,)
     reads = (
         "sampling_steps",
@@ -69,7 +69,7 @@ class Generation(Stage):
         return range(first, first + 1)
 
     def is_finished(self) -> bool:
-        """Whether every wanted row is there, and the pictures for a person to judge by."""
+        """Whether every wanted row is there, and the pictures to check them by eye."""
         return all(
             self._picture(own).exists() and not len(own.fakes.missing(own.rows))
             for own in self.wanted()
@@ -98,6 +98,7 @@ class Generation(Stage):
         yield from ()  # nothing is trained
 
     def iteration(self, batch: object, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """Nothing is trained."""
         yield from ()
 
     # --- what there is to do ---
@@ -105,7 +106,7 @@ class Generation(Stage):
     @property
     def shard(self) -> tuple[int, int]:
         """Number of this process and of all processes: --shard, torchrun's, or 0 of 1."""
-        return shard_of(self.args)
+        return process_of(self.args)
 
     @property
     def is_first(self) -> bool:
@@ -190,7 +191,7 @@ class Generation(Stage):
                 left = now
 
     def _show(self, own: Wanted) -> None:
-        """A picture of some images, their edges and fakes, for a person to judge."""
+        """A picture of some images, their edges and fakes, to check by eye."""
         spread = np.linspace(0, len(own.rows) - 1, min(16, len(own.rows))).astype(np.int64)
         rows = own.rows[spread]
         paths = [own.images.index.paths[row] for row in rows]
@@ -203,14 +204,6 @@ class Generation(Stage):
 
     def _picture(self, own: Wanted) -> Path:
         return own.fakes.folder / f"{own.fakes.name}.png"
-
-
-def shard_of(args: Namespace) -> tuple[int, int]:
-    """Number of this process and of all: ``--shard i/n``, else torchrun's, else 0 of 1."""
-    if args.shard:
-        number, count = args.shard.split("/")
-        return int(number), int(count)
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def _peak(device: torch.device) -> str:

@@ -8,7 +8,7 @@ such as ``("joint", "visible")``: the paper's j1, j2, j3, g2 and g3.
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,13 +19,15 @@ from clustercontrast.data.augment import TwinView, normalise
 from clustercontrast.data.batches import Batch
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import check_batch_size
+from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine.stage import Stage, Terms
-from clustercontrast.files import UserError
+from clustercontrast.files import UserError, say
 from clustercontrast.generation.fake_infrared import FakeArray, FakeSet
 from clustercontrast.losses.circle import circle_logits, smoothed_cross_entropy
 from clustercontrast.losses.relation import probability_preservation, similarity_preservation
 from clustercontrast.losses.triplet import soft_margin_triplet
-from clustercontrast.methods.cmam import readings
+from clustercontrast.methods.cmam import readings, times
+from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.models import weights
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 
@@ -84,7 +86,9 @@ def visible_input(args: Namespace, network: str) -> str:
 
 
 class Mutual(Stage):
-    """Vocabulary of both stages."""
+    """What both stages of mutual learning share."""
+
+    opens = TransferImages
 
     def __init__(self, args: Namespace, data: object, run: object) -> None:
         super().__init__(args, data, run)
@@ -101,7 +105,9 @@ class Mutual(Stage):
         for name in self.names:
             network = self.add(name, build_network(self.args))
             if source is not None:
-                report = _start(network, name, source, held) or "random weights, as asked for"
+                report = (
+                    _start(network, name, source, held) or "random weights (--pretrained random)"
+                )
                 self.run.log.say(f"{self.name}.{name}: {report}")
 
     def first_weights(self) -> str | None:
@@ -114,6 +120,40 @@ class Mutual(Stage):
         trained = [p for m in (*networks, *others) for p in m.parameters() if p.requires_grad]
         adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
         self.optimise("both", adam, schedule)
+
+    # --- what the commands ask ---
+
+    @classmethod
+    def described(cls, args: Namespace, data: TransferImages) -> dict[str, str]:
+        """The folder of the fakes, if they stand for the visible images in the test."""
+        return {"fakes": str(data.places["generation"])} if is_tested_on_fakes(args) else {}
+
+    @classmethod
+    def tested_parts(
+        cls, parts: dict[str, ImageArray], about: Mapping[str, Any]
+    ) -> dict[str, ImageArray]:
+        """Fakes in place of the visible images, if the run says where they lie."""
+        if not about.get("fakes"):
+            return parts
+        folder, shown = Path(about["fakes"]), dict(parts)
+        for name in ("train_visible", "test_visible"):
+            fakes = FakeSet(folder, name, parts[name].index)
+            shown[name] = fakes.array(parts[name].pixels.shape[1:3])
+        return shown
+
+    @classmethod
+    def finish(cls, options: Any, data: TransferImages, folder: Path) -> None:
+        """Running times beside those of the paper, files shared with other runs included."""
+        parts, networks = data.parts, len(NETWORKS[options.models])
+        trained, tested = (
+            sum(len(parts[f"{part}_{modality}"]) for modality in MODALITIES)
+            for part in ("train", "test")
+        )
+        counts = {"described": trained * networks, "tested": tested}
+        places = {name: data.places.get(name, folder) for name in times.STAGES}
+        done = times.works(times.accounts(places), counts)
+        times.write(done, folder)
+        say(times.text(done))
 
     # --- data ---
 
@@ -237,7 +277,7 @@ class Mutual(Stage):
         """For the log alone: the exponent of every network's pooling (weight 0)."""
         return {f"gem_{n}": (0.0, self.networks[n].exponent.detach()) for n in self.names}
 
-    def hold_back(self, step: int) -> None:
+    def freeze_trunk(self, step: int) -> None:
         """Leave the trunks as they are for the first --freeze-iterations steps (A10)."""
         if step <= self.args.freeze_iterations > 0:
             for name in self.names:

@@ -69,11 +69,11 @@ class Pretrain(Mutual):
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         """L_pre^CMAM = λ_PP L_PP^sel + λ_SP L_SP^sel + L_PID of every view (Eq. 15)."""
-        self.hold_back(self.step)
+        self.freeze_trunk(self.step)
         seen = self.see(batch, self.views)
         terms = self.identification(seen, batch)  # Eq. 2, 21
         terms |= self.preservation(seen, self.relations, self.is_second_phase)  # Eq. 11-14
-        yield "both", terms | kinship(seen) | self.exponents()
+        yield "both", terms | pair_agreement(seen) | self.exponents()
         self.step += 1
 
     def cosines(self, view: View, features: torch.Tensor) -> torch.Tensor:
@@ -113,7 +113,7 @@ class Pretrain(Mutual):
         path = self.data.places["auxiliary"] / "auxiliary" / FILE
         labels = load_labels(path, self.data.source.index)
         if labels.max(initial=-1) < 1:
-            raise UserError(f"{path} has fewer than two clusters: nothing can be told apart")
+            raise UserError(f"{path} has fewer than two clusters: at least two are needed")
         return labels
 
     def _arrays(self) -> dict[str, object]:
@@ -150,7 +150,7 @@ def relations(mode: str, views: list[View]) -> list[Relation]:
     return [Relation("to_gray", gray, teachers[0], True)]
 
 
-def kinship(seen: dict[View, Seen]) -> Terms:
+def pair_agreement(seen: dict[View, Seen]) -> Terms:
     """For the log alone: how alike an image and its fake are to M_joint (weight 0)."""
     visible, fake = seen.get(("joint", "visible")), seen.get(("joint", "fake"))
     if visible is None or fake is None:

@@ -73,7 +73,7 @@ class SelfTrain(Mutual):
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         """L_uda = λ_BPP L_BPP + λ_BSP L_BSP + L_PID of every view (Eq. 20)."""
-        self.hold_back(self.step)
+        self.freeze_trunk(self.step)
         seen = self.see(batch, self.views)
         terms = self.identification(seen, batch)  # Eq. 17
         terms |= self.preservation(seen, self.relations, True)  # Eq. 18, 19

@@ -1,0 +1,104 @@
+"""The commands that test saved models: a run, one checkpoint, and the page of a run."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from clustercontrast.commands import results
+from clustercontrast.commands.results import Evaluation
+from clustercontrast.data.images import open_sized
+from clustercontrast.engine.run import choose_device
+from clustercontrast.files import UserError, read_json, say
+from clustercontrast.models import weights
+from clustercontrast.report.tables import results_table
+from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
+
+
+def test(target: Path, dataset: str, args: Namespace) -> None:
+    """Test a run's models, or one checkpoint.
+
+    Args:
+        target: folder of a run, or file of a checkpoint.
+        dataset: a key of ``DATASETS``.
+        args: flags of the test command.
+
+    Raises:
+        UserError: there is no trained model, or it belongs to another trial.
+    """
+    if target.is_file():
+        _test_file(target, dataset, args)
+        return
+    trials = results.trials_of(target)
+    for folder in _folders(target, trials, args):
+        evaluation = open_evaluation(dataset, args, folder)
+        results.report(folder, args.stage or results.last_stage(folder), evaluation)
+    if trials:
+        results.report_trials(target, dataset)
+
+
+def write_pages(run: Path, selection: str, args: Namespace) -> None:
+    """Write report.html into the folder of a run, or of each of its trials.
+
+    Args:
+        run: its folder.
+        selection: model "after" training: "last", "test" or "cycle".
+        args: flags of the evaluation.
+    """
+    trials = results.trials_of(run)
+    for folder in [results.trial_folder(run, trial) for trial in trials] or [run]:
+        evaluation = open_evaluation(results.about(folder)["dataset"], args, folder)
+        say(f"wrote {results.html(folder, selection, evaluation)}")
+
+
+def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:
+    """The run's folder, or those of the trials that were asked for."""
+    if not trials:
+        return [run]
+    missing = sorted(set(args.trial or []) - set(trials))
+    if missing:
+        raise UserError(f"{run} has no model of trial {missing[0]}: train it with --trial first")
+    return [results.trial_folder(run, trial) for trial in args.trial or trials]
+
+
+def open_evaluation(
+    dataset: str,
+    args: Namespace,
+    folder: Path | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Evaluation:
+    """The test identities that flags ask for, and else the config of a run's folder.
+
+    Args:
+        dataset: a key of ``DATASETS``.
+        args: flags of the evaluation, and ``draws`` or ``trial`` and ``allow_leak``.
+        folder: of the run, or of one trial of it; None for a bare checkpoint.
+        about: what a bare checkpoint says of itself.
+    """
+    config = read_json(folder / "config.json") if folder else {"values": about, "about": about}
+    values = config["values"] or {}
+    recipe = SHARED_ROWS[0].values | SHARED_ROWS[1].values | DATASETS[dataset].row.values
+    own = Namespace(**vars(args))
+    for name in ("data_dir", "cache_dir", "height", "width"):
+        if getattr(args, name) is None:
+            setattr(own, name, values.get(name, recipe[name]))
+    asked = getattr(args, "trial", None) or []
+    own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
+    prepared = open_sized(own, dataset)
+    shown = results.shown_parts(prepared, own.trial_number, config["about"] or {})
+    return Evaluation.of(prepared, shown, own, choose_device(args.device))
+
+
+def _test_file(file: Path, dataset: str, args: Namespace) -> None:
+    """Test one checkpoint: print its table, write nothing."""
+    about = weights.about(file)
+    if "trial" in args and args.trial is None:
+        if "trial" not in about:
+            raise UserError(f"{file} does not say which trial it was trained on: add --trial N")
+        args.trial = [about["trial"]]
+    evaluation = open_evaluation(dataset, args, about=about)
+    results.check_model(about, evaluation, file)
+    found = results.retrieve_with(weights.read(file), evaluation)
+    described = results.describe(file.name, found, evaluation)
+    table = results_table(dataset, described, evaluation.rendered, str(file), about.get("method"))
+    say(table.text())

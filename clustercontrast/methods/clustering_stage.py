@@ -1,0 +1,413 @@
+"""The vocabulary of stages that cluster: what they extract, cluster, remember, match and draw.
+
+:class:`ClusteringStage` is nobody's stage.  The stages of the papers are written in its words; each
+shows its own ``refresh`` and ``iteration``, in the order of its paper.
+"""
+
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+from torch import nn
+
+from clustercontrast.association.choice import Clusters, associate
+from clustercontrast.clustering.centroids import (
+    balanced_centroids,
+    centroids,
+    farthest_members,
+)
+from clustercontrast.clustering.dbscan import dbscan
+from clustercontrast.clustering.jaccard import balanced_jaccard, is_compiled, jaccard
+from clustercontrast.data import pseudo_labels
+from clustercontrast.data.augment import View
+from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
+from clustercontrast.data.sampler import check_batch_size
+from clustercontrast.engine.schedules import step_decay
+from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
+from clustercontrast.evaluation.diagnostics import (
+    clustering_quality,
+    joint_quality,
+    match_accuracy,
+)
+from clustercontrast.evaluation.features import extract
+from clustercontrast.files import UserError
+from clustercontrast.losses.alternate import alternate_contrast
+from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
+from clustercontrast.models import weights
+from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.models.vision_transformer import TwoStreamViT
+
+Pair = tuple[torch.Tensor, torch.Tensor]
+Labels = tuple[np.ndarray, np.ndarray]
+Memory = ClusterMemory | HybridMemory
+
+
+def build_encoder(args: Namespace, shallow: bool = False) -> TwoStreamResNet | TwoStreamViT:
+    """The network that the flags describe, with random weights.
+
+    Args:
+        args: flags.
+        shallow: rows of two features, [deep; shallow], which the vision transformer has.
+
+    Raises:
+        UserError: no such network.
+    """
+    return _resnet(args, shallow) if args.arch == "resnet" else _vit(args, shallow)
+
+
+def _resnet(a: Namespace, shallow: bool) -> TwoStreamResNet:
+    if shallow:
+        raise UserError("a ResNet has no shallow feature, which this method needs: say --arch vit")
+    return TwoStreamResNet(a.depth, a.non_local, a.bn_groups, a.checkpoint_groups)
+
+
+def _vit(a: Namespace, shallow: bool) -> TwoStreamViT:
+    if a.vit_width % 64 or a.depth < 2 or a.height % 16 or a.width % 16:
+        raise UserError(
+            f"a ViT needs images of whole 16x16 patches (--height {a.height}, --width {a.width}), "
+            f"a token length in multiples of 64 (--vit-width {a.vit_width}) and two blocks or more "
+            f"(--depth {a.depth})"
+        )
+    tokens = (a.height // 16) * (a.width // 16)
+    sizes = tokens, a.vit_width, a.depth
+    return TwoStreamViT(*sizes, a.drop_path, shallow, a.bn_groups, a.checkpoint_groups)
+
+
+def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage) -> np.ndarray:
+    """Pseudo labels (N,) int64 of a stage's images, -1 for outliers.
+
+    Args:
+        name: of the images, for the message.
+        features: (N, d).
+        k1: k-reciprocal neighbours of the Jaccard distance.
+        eps: radius of DBSCAN.
+        stage: gives the other flags, the device and the position in the run.
+
+    Raises:
+        UserError: fewer than two clusters; says which flag to change.
+    """
+    a, run = stage.args, stage.run
+    if not is_compiled():
+        run.log.say("clustering: compiling (once)")
+    with run.timed("clustering"):
+        distances = jaccard(features.to(run.device), k1, a.k2, eps, a.neighbours)
+        y = dbscan(distances, eps, a.min_samples)
+    clusters, outliers = y.max(initial=-1) + 1, np.count_nonzero(y < 0)
+    if clusters < 2:
+        advice = "lower" if clusters == 1 and outliers < len(y) / 2 else "raise"
+        flag = f"--eps-{name}" if f"eps_{name}" in a else "--eps"
+        raise UserError(
+            f"the {name} images fell into {clusters} cluster(s) with {outliers} of {len(y)} as "
+            f"outliers {run.position}, but at least two clusters are needed: {advice} {flag} "
+            f"(now {eps}), or change --min-samples ({a.min_samples}), --k1 ({a.k1}) or "
+            "--pretrained; the epochs before are saved"
+        )
+    return y
+
+
+def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:
+    """Clusters of joint labels (N_v + N_r,) that hold both modalities; ``split`` is N_v."""
+    visible, infrared = y[:split], y[split:]
+    return np.intersect1d(visible[visible >= 0], infrared[infrared >= 0])
+
+
+class ClusteringStage(Stage):
+    """Words of the stages that cluster the training images of both modalities.
+
+    Attributes:
+        encoder: the trained network.
+        visible_memory, infrared_memory: of the clusters of either modality.
+        joint_memory: of the clusters that hold both; None while there are none.
+        maps: to_infrared (C_v,), to_visible (C_r,); None without matching.
+    """
+
+    retrieval = "encoder"
+    joint_memory: Memory | None = None
+    maps: Pair | None = None
+
+    def setup(self) -> None:
+        self.check_flags()
+        self.encoder = self.add("encoder", self.build_encoder())
+        self.load_initial_weights()
+        self.optimise_with_adam(self.encoder)
+
+    # --- network and optimiser ---
+
+    def build_encoder(self, shallow: bool = False) -> TwoStreamResNet | TwoStreamViT:
+        """The network that the flags describe; ``shallow``: with the ViT's shallow feature."""
+        return build_encoder(self.args, shallow)
+
+    def load_initial_weights(self) -> None:
+        """Initial weights of the encoder; a later stage may take them from an earlier one."""
+        source = self.args.pretrained
+        if self.starts_from and self.args.start_from != "pretrained":
+            if self.args.start_from in HANDED_OVER:
+                return  # the pipeline hands them over
+            source = self.args.start_from
+        report = weights.start(self.encoder, source)
+        self.run.log.say(f"{self.name}: {report or 'random weights, as asked for'}")
+
+    def optimise_with_adam(self, *networks: nn.Module) -> None:
+        """One Adam over all trained parameters, its rate falling every ``step_size`` epochs."""
+        trained = [p for network in networks for p in network.parameters() if p.requires_grad]
+        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
+        self.optimise("encoder", adam, step_decay(self.args.step_size))
+
+    # --- features, labels, centroids ---
+
+    def extract(self, network: nn.Module) -> Pair:
+        """Clustering features of all training images: (N_v, d), (N_r, d), norm at most 1."""
+        with self.run.timed("features"), self.evaluating(network):
+            return tuple(
+                extract(network, images, self.args.test_batch)
+                for images in (self.data.visible, self.data.infrared)
+            )
+
+    def cluster_each(self, features: Pair) -> Labels:
+        """Pseudo labels of both modalities, (N_v,), (N_r,) int64, -1 for outliers."""
+        a, labels = self.args, []
+        if a.pseudo_labels:
+            return pseudo_labels.load(Path(a.pseudo_labels), self.image_lists())[0]
+        settings = (("visible", a.k1_visible, a.eps_visible), ("infrared", a.k1, a.eps_infrared))
+        for f, (name, k1, eps) in zip(features, settings, strict=True):
+            labels.append(cluster(name, f, k1, eps, self))
+        return tuple(labels)
+
+    def centroids(self, features: Pair, labels: Labels) -> Pair:
+        """Cluster means of both modalities: (C_v, d), (C_r, d), not normalised."""
+        return tuple(map(centroids, features, labels))
+
+    def image_lists(self) -> tuple:
+        """The lists of both modalities' training images, visible first."""
+        return self.data.visible.index, self.data.infrared.index
+
+    def use_labels(self, labels: Labels) -> None:
+        """Train on these labels in this epoch; they are saved with the checkpoint."""
+        self.labels = dict(zip(("visible", "infrared"), labels, strict=True))
+
+    def export_labels(self, epoch: int) -> None:
+        """After a stage's last epoch: features and labels of its final weights, as a file."""
+        if not self.args.export_labels or epoch != self.epochs[-1]:
+            return
+        features = self.extract(self.encoder)
+        path = self.run.folder / self.name / pseudo_labels.FILE
+        pseudo_labels.save(path, self.image_lists(), self.cluster_each(features), features)
+
+    # --- memories and the modality's own contrast ---
+
+    @property
+    def memory_kind(self) -> str:
+        """Kind of the memories: sequential, hard or hybrid (``--memory``)."""
+        return self.args.memory
+
+    def build_memories(self, features: Pair, labels: Labels, means: Pair) -> tuple[Memory, Memory]:
+        """Memories of both modalities over the cluster means."""
+        return tuple(
+            self.build_memory(c, self.hard_prototypes(f, y, c))
+            for f, y, c in zip(features, labels, means, strict=True)
+        )
+
+    def build_memory(self, c: torch.Tensor, hard: torch.Tensor) -> Memory:
+        """A memory over centroids (C, d) and, if it is hybrid, hard prototypes (C, d)."""
+        a, device, kind = self.args, self.run.device, self.memory_kind
+        if kind != "hybrid":
+            return ClusterMemory(
+                c.to(device), a.temp, a.momentum, kind, a.memory_gradient, a.smooth
+            )
+        return HybridMemory(
+            c.to(device),
+            hard.to(device),
+            a.temp,
+            a.momentum,
+            hard_weight=a.hard_weight,
+            centroid_weight=a.centroid_weight,
+            hinge=a.hinge,
+            gradient=a.memory_gradient,
+            smoothing=a.smooth,
+        )
+
+    def hard_prototypes(
+        self, features: torch.Tensor, y: np.ndarray, c: torch.Tensor
+    ) -> torch.Tensor:
+        """Initial hard prototypes: centroids (released code), or farthest members (PCLHD Eq. 6)."""
+        if self.memory_kind != "hybrid" or self.args.hard_init == "centroid":
+            return c
+        return farthest_members(features, y, c, self.args.hard_k)
+
+    def own_terms(self, features: Pair, labels: Pair) -> Terms:
+        """L_V and L_I: every modality against its own memory.
+
+        Memories are rewritten during backward, the call made last first (divergence MEM-1): keep
+        the order infrared, visible, and any cross-modality call after them.
+        """
+        (f_v, f_r), (y_v, y_r) = features, labels
+        infrared = self.infrared_memory(f_r, y_r)
+        return {"infrared": (1.0, infrared), "visible": (1.0, self.visible_memory(f_v, y_v))}
+
+    # --- matching, and contrast across modalities ---
+
+    def associate(self, clusters: Clusters) -> Pair:
+        """Maps between the clusters of both modalities, as ``--association`` says."""
+        a = self.args
+        options = a.vote_threshold, a.ot_regularisation, a.forget_last
+        return associate(a.association, clusters, *options)
+
+    def match_clusters(self, features: Pair, labels: Labels, means: Pair) -> None:
+        """Match the clusters of both modalities, or leave ``maps`` at None."""
+        a, self.maps = self.args, None
+        if a.association == "none" or (not a.match_always and len(means[0]) < len(means[1])):
+            return
+        clusters = Clusters(tuple(f.cpu() for f in features), labels, means)
+        with self.run.timed("association"):
+            maps = self.associate(clusters)
+        # MMM's released code may point beyond the last cluster of the other side (MMM-1).
+        self.maps = tuple(
+            torch.where(m < len(other), m, -1).to(self.run.device)
+            for m, other in zip(maps, means[::-1], strict=True)
+        )
+
+    def partners(self, labels: Pair) -> Pair:
+        """The other modality's cluster of every image of a batch, -1 without a partner."""
+        return tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
+
+    def cross_term(self, features: Pair, labels: Pair, epoch: int) -> Terms:
+        """L_cross: each cluster against the other modality's memory, sides changing by epoch."""
+        if self.maps is None:
+            return {}
+        memories = self.visible_memory, self.infrared_memory
+        cross = alternate_contrast(epoch, memories, features, self.partners(labels))
+        return {"cross": (self.args.cross_weight, cross)}
+
+    # --- both modalities clustered together ---
+
+    def joint_distances(self, features: Pair) -> csr_array:
+        """Jaccard distances of both modalities, visible rows first, expanded evenly over them."""
+        a = self.args
+        return balanced_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
+
+    def joint_labels(self, features: Pair) -> np.ndarray:
+        """Labels (N_v + N_r,) of both modalities clustered together, -1 for outliers."""
+        with self.run.timed("clustering"):
+            distances = self.joint_distances(tuple(f.to(self.run.device) for f in features))
+            return dbscan(distances, self.args.eps_joint, self.args.min_samples)
+
+    def cluster_jointly(self, features: Pair) -> None:
+        """Cluster both modalities together; remember and train on clusters that hold both."""
+        self.joint_memory = None
+        y, split = self.joint_labels(features), len(features[0])
+        self.grade_joint_labels(y)
+        mixed = mixed_clusters(y, split)
+        if len(mixed) < 2:
+            self.run.log.say(
+                "fewer than two joint clusters hold both modalities: joint step left out of this "
+                f"epoch (raise --eps-joint, now {self.args.eps_joint}, if that goes on)"
+            )
+            return
+        c = balanced_centroids(*features, y)
+        self.joint_memory = self.build_memory(c, c)
+        y = np.where(np.isin(y, mixed), y, -1)
+        self.labels |= {"joint_visible": y[:split], "joint_infrared": y[split:]}
+
+    def joint_terms(self, batch: Batch) -> Terms:
+        """L_joint: both modalities against the joint memory, seen by the weights just stepped."""
+        visible, infrared = batch.joint_visible, batch.joint_infrared
+        f_v, f_r = self.encoder(visible.images, infrared.images)
+        joint_infrared = self.joint_memory(f_r, infrared.labels)
+        joint_visible = self.joint_memory(f_v, visible.labels)
+        return {"joint_infrared": (1.0, joint_infrared), "joint_visible": (1.0, joint_visible)}
+
+    # --- batches ---
+
+    def batches(self) -> Iterator[Batch]:
+        """The epoch's batches, drawn by the labels in use."""
+        return labelled_batches(self.plans(), self.run.generator, self.iterations)
+
+    @property
+    def images_of_a_pass(self) -> int:
+        """All infrared images."""
+        return len(self.data.infrared)
+
+    def plans(self) -> dict[str, StreamPlan]:
+        """How to make a stream of batches for every list of labels in use."""
+        a, found = self.args, {}
+        for name, labels in self.labels.items():
+            is_visible = name.endswith("visible")
+            images = self.data.visible if is_visible else self.data.infrared
+            size = a.batch_visible if is_visible else a.batch_size
+            views = self.views(is_visible)
+            found[name] = StreamPlan(images, labels, views, size, a.num_instances, a.cam)
+        return found
+
+    def views(self, is_visible: bool) -> tuple[View, ...]:
+        """Views of the images of a modality: two of visible images, one of infrared ones."""
+        a = self.args
+        shared = {"erasing": a.erasing, "padding": a.padding, "flip": a.flip}
+        if not is_visible:
+            return (View(jitter=a.jitter_infrared, channels="adaptive_gray", **shared),)
+        exchanged = View(jitter=a.jitter_exchanged, channels="exchange", **shared)
+        return View(jitter=a.jitter_visible, **shared), exchanged
+
+    # --- flags that do not go together ---
+
+    def check_flags(self) -> None:
+        """Refuse what the stage cannot do."""
+        self.check_batches()
+        self.check_neighbours()
+
+    def check_batches(self) -> None:
+        """Refuse batches that do not divide by K or by the BatchNorm groups."""
+        a = self.args
+        for flag, size, images in (
+            ("--batch-size", a.batch_size, a.batch_size),
+            ("--batch-visible", a.batch_visible, 2 * a.batch_visible),
+        ):
+            check_batch_size(size, a.num_instances, flag)
+            if images % a.bn_groups:
+                raise UserError(f"{flag} {size} does not divide by --bn-groups {a.bn_groups}")
+
+    def check_neighbours(self) -> None:
+        """Refuse a query expansion over more neighbours than there are."""
+        a = self.args
+        joint = [("--joint-k2", a.joint_k2, "--joint-k1", a.joint_k1)] if "joint_k1" in a else []
+        for flag, k2, other, k1 in (
+            ("--k2", a.k2, "--k1", a.k1),
+            ("--k2", a.k2, "--k1-visible", a.k1_visible),
+            *joint,
+        ):
+            if k2 > k1:
+                raise UserError(
+                    f"{flag} {k2} is larger than {other} {k1}: the expansion is part of it"
+                )
+
+    # --- for the log alone; here and nowhere else, true identities are read in training ---
+
+    def grade_labels(self, labels: Labels, maps: Pair | None = None) -> None:
+        """Grade labels and, where clusters are matched, the maps between them."""
+        y_v, y_r = labels
+        true_v, true_r = (images.identities for images in self.image_lists())
+        self.facts = {
+            "visible": clustering_quality(y_v, true_v),
+            "infrared": clustering_quality(y_r, true_r),
+        }
+        if maps is None:
+            return
+        to_infrared, to_visible = (m.cpu().numpy() for m in maps)
+        self.facts["joint"] = joint_quality(y_v, y_r, to_infrared, true_v, true_r)
+        if (true_v >= 0).any() and (true_r >= 0).any():
+            self.facts["match_accuracy"] = {
+                "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
+                "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
+            }
+
+    def grade_joint_labels(self, y: np.ndarray) -> None:
+        """Grade labels (N_v + N_r,) of both modalities clustered together."""
+        identities = np.concatenate([images.identities for images in self.image_lists()])
+        mixed = len(mixed_clusters(y, len(self.data.visible)))
+        self.facts |= {
+            "joint_clusters": clustering_quality(y, identities),
+            "mixed_clusters": mixed,
+            "association_rate": mixed / max(1, y.max(initial=-1) + 1),
+        }

@@ -1,0 +1,164 @@
+"""How a command line is split into flags and their words, and what ``--help`` shows of a method.
+
+The parser knows the flags of all methods, so that a flag of another one can be refused by name.
+"""
+
+import argparse
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from clustercontrast.files import UserError
+from clustercontrast.settings.flags import Flag, switch
+from clustercontrast.settings.recipes import all_recipes
+from clustercontrast.settings.recipes.common import Recipe
+
+# Flags that the official scripts accept and never read, or that stand under another name here.
+REJECTED = {
+    "--eps-gap": "no official script reads it",
+    "--features": "the AGW network ignores it",
+    "--dropout": "the AGW network ignores it",
+    "--pooling-type": "the AGW network always pools with GeM, p = 3",
+    "--warmup-step": "no official script reads it",
+    "--milestones": "no official script reads it",
+    "--use-hard": "say --memory hard",
+    "--workers": "training has no loader processes; prepare_sysu.py takes -j",
+    "-j": "training has no loader processes; prepare_sysu.py takes -j",
+    "--resume": "the same command resumes by itself",
+}
+OFFICIAL = {"official_dataset": ("-d", "--dataset"), "official_arch": ("-a",),
+            "official_memory": ("-mb", "--memorybank")}  # fmt: skip
+"""Flags of the official scripts that are understood where they agree with what is run."""
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """Reports a wrong command line as one line, and looks for the flag that was meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong."""
+        raise UserError(f"{message} (--help lists the flags)")
+
+    def parse_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Parse; a word that is not understood is named, with the nearest flag."""
+        known, surplus = self.parse_known_args(args, namespace)
+        if surplus:
+            self.error(not_understood(surplus, self._option_string_actions))
+        return known
+
+
+def not_understood(surplus: Sequence[str], flags: Iterable[str]) -> str:
+    """What to say of words that no flag takes."""
+    word = next((word for word in surplus if word.startswith("-")), surplus[0]).partition("=")[0]
+    if not word.startswith("-"):
+        return f"'{word}' is not understood: a value too many, or a flag without its dashes"
+    near = difflib.get_close_matches(word, list(flags), n=1, cutoff=0.6)
+    return f"{word} is not a flag" + (f": did you mean {near[0]}?" if near else "")
+
+
+class Reject(argparse.Action):
+    """A flag of the official scripts that does nothing here: say why."""
+
+    def __init__(self, *args: Any, reason: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.reason = reason
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        """Refuse the flag."""
+        parser.error(f"{'/'.join(self.option_strings)} is not a flag here: {self.reason}")
+
+
+class TrainingParser(OneLineParser):
+    """Words by flag, for the flags of all methods; help that is made elsewhere.
+
+    Args:
+        flags: all there are.
+        shown: the text of ``--help``.
+    """
+
+    def __init__(self, flags: Iterable[Flag], shown: str) -> None:
+        super().__init__(argument_default=argparse.SUPPRESS, allow_abbrev=False)
+        self._shown = shown
+        for flag in flags:
+            if flag.kind is switch and not flag.per_stage:
+                self.add_argument(flag.spelled, action=argparse.BooleanOptionalAction)
+                continue
+            spellings = [flag.short, flag.spelled] if flag.short else [flag.spelled]
+            several = "+" if flag.per_stage or flag.many else 1
+            if flag.kind is switch:  # with values per stage; without any, or with --no-, for all
+                several, no = "*", flag.spelled.replace("--", "--no-", 1)
+                self.add_argument(no, action="store_const", const=["off"], dest=flag.name)
+            self.add_argument(*spellings, nargs=several, dest=flag.name)
+        for dest, spellings in OFFICIAL.items():
+            self.add_argument(*spellings, nargs=1, dest=dest)
+        for flag, reason in REJECTED.items():
+            self.add_argument(flag, nargs="*", action=Reject, reason=reason)
+
+    def format_help(self) -> str:
+        """The text given."""
+        return f"usage: {self.prog} [--FLAG VALUE ...]\n\n{self._shown}"
+
+
+# --- help ---
+
+COLUMN = 32
+"""Where help texts begin."""
+
+
+def help_text(
+    dataset: str,
+    recipe: Recipe,
+    flags: Sequence[Flag],
+    values: Mapping[str, Any],
+    origins: Mapping[str, str],
+) -> str:
+    """One line per flag that the method reads, under the headings of the groups."""
+    lines = [
+        f"{values['method']} on {dataset}: {recipe.paper}",
+        "",
+        "In brackets: the default, and where it comes from.",
+        f"V per stage: one value, one per stage that reads the flag, or STAGE=V; the stages are "
+        f"{', '.join(recipe.stages)}.",
+    ]
+    for title in dict.fromkeys(flag.group for flag in flags):
+        lines += ["", f"{title}:"]
+        for flag in flags:
+            if flag.group == title:
+                left = f"  {_spelled(flag)} "
+                lines.append(f"{left:<{COLUMN}}{_described(flag, recipe, values, origins)}")
+    return "\n".join(lines) + "\n"
+
+
+def choices_of(flag: Flag, recipe: Recipe) -> tuple:
+    """The only values of a flag that a method knows; empty if any will do."""
+    listed = {"method": all_recipes(), "variant": recipe.variants, "stages": recipe.stages}
+    return tuple(listed.get(flag.name, recipe.choices.get(flag.name, flag.choices)))
+
+
+def _spelled(flag: Flag) -> str:
+    if flag.kind is switch and not flag.per_stage:
+        return flag.spelled.replace("--", "--[no-]", 1)
+    name = f"{flag.short}, {flag.spelled}" if flag.short else flag.spelled
+    return f"{name} V" + (" per stage" if flag.per_stage else " ..." if flag.many else "")
+
+
+def _described(
+    flag: Flag, recipe: Recipe, values: Mapping[str, Any], origins: Mapping[str, str]
+) -> str:
+    choices = choices_of(flag, recipe)
+    listed = f": {', '.join(map(str, choices))}" if choices else ""
+    value = values.get(flag.name)
+    if value is None:
+        default = f" [as --{flag.follows.replace('_', '-')}]" if flag.follows else ""
+    else:
+        origin = origins.get(flag.name)
+        default = f" [{shown(value)}{'; ' + origin if origin else ''}]"
+    return f"{flag.help}{listed}{default}"
+
+
+def shown(value: Any) -> str:
+    """A value as one would write it."""
+    if isinstance(value, dict):
+        return " ".join(f"{stage}={shown(own)}" for stage, own in value.items())
+    if isinstance(value, list | tuple):
+        return " ".join(map(shown, value))
+    return ("off", "on")[value] if isinstance(value, bool) else str(value)

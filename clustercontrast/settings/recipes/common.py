@@ -1,0 +1,215 @@
+"""What recipes are made of, and what all methods share: groups of flags, defaults, datasets.
+
+Rows are laid over each other, the later ones win: ``SHARED_ROWS``, the dataset's row, the rows of
+the method.  In a row a list has one value per stage of the method that reads the flag; None means
+that the flag follows another one.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from clustercontrast.settings.flags import Flag
+
+OFFICIAL, OURS = "official script", "ours"
+DEFAULT_METHOD = "pclhd"
+
+
+@dataclass(frozen=True)
+class Row:
+    """Defaults with one origin.
+
+    Attributes:
+        origin: where they come from, in words.
+        values: flag -> default.
+        dataset: the only one that they are for.
+        variant: the only one that they are for.
+    """
+
+    origin: str
+    values: Mapping[str, Any]
+    dataset: str | None = None
+    variant: str | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A method as the command line sees it.
+
+    Attributes:
+        title: its name in the literature.
+        paper: title of the paper, venue.
+        year: of the paper; None for what is not a method of a paper.
+        stages: stage -> flags that it reads, in the order of training.
+        rows: defaults, later ones win.
+        flags: those that no other method has.
+        run: flags that are read for the run as a whole, besides ``RUN``.
+        when: flag -> conditions under which this method reads it, besides the flag's own.
+        choices: flag -> the only values that this method knows.
+        variants: named sets of defaults; the first is the usual one.
+        arch: what the official scripts say after ``-a``; None where there are none.
+    """
+
+    title: str
+    paper: str
+    year: int | None
+    stages: Mapping[str, tuple[str, ...]]
+    rows: tuple[Row, ...]
+    flags: tuple[Flag, ...] = ()
+    run: tuple[str, ...] = ("start_from", "stage1")
+    when: Mapping[str, Mapping[str, tuple]] = field(default_factory=dict)
+    choices: Mapping[str, tuple] = field(default_factory=dict)
+    variants: tuple[str, ...] = ("upstream",)
+    arch: str | None = "agw"
+
+
+# --- flags that are read together ---
+
+RUN = (
+    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "seed", "print_freq",
+    "overwrite", "data_dir", "cache_dir", "height", "width", "pretrained", "select",
+    "selection_images", "test_batch",
+)  # fmt: skip
+SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
+ADAM = ("lr", "weight_decay", "step_size")
+NETWORK = (
+    "arch", "depth", "vit_width", "drop_path", "non_local", "bn_groups", "checkpoint_groups",
+)  # fmt: skip
+VIEWS = ("padding", "flip", "erasing", "jitter_visible", "jitter_exchanged", "jitter_infrared")
+BATCHES = ("batch_size", "batch_visible", "num_instances", "cam", *VIEWS)
+CLUSTERING = (
+    "eps", "eps_visible", "eps_infrared", "min_samples", "k1", "k1_visible", "k2", "neighbours",
+    "pseudo_labels", "export_labels",
+)  # fmt: skip
+JOINT_CLUSTERING = ("eps_joint", "joint_k1", "joint_k2")
+MEMORY = ("temp", "momentum", "memory", "memory_gradient", "smooth")
+HYBRID_MEMORY = ("hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k")
+ASSOCIATION = ("association", "vote_threshold", "ot_regularisation", "forget_last")
+MATCHING = (*ASSOCIATION, "match_always")
+TRAINED = (*SCHEDULE, *ADAM, *NETWORK, *BATCHES)
+INTRA = (*TRAINED, *CLUSTERING, *MEMORY, *HYBRID_MEMORY)
+"""What a stage of dual contrastive learning reads."""
+
+# --- defaults ---
+
+SHARED_ROWS = (
+    Row(
+        OFFICIAL,
+        {
+            "seed": 1,
+            "height": 288,
+            "width": 144,
+            "arch": "resnet",
+            "depth": None,
+            "non_local": True,
+            "pretrained": "imagenet",
+            "start_from": "test",
+            "bn_groups": 2,
+            "epochs": 50,
+            "first_epoch": 0,
+            "lr": 3.5e-4,
+            "weight_decay": 5e-4,
+            "step_size": 20,
+            "batch_visible": 128,
+            "num_instances": 16,
+            "cam": True,
+            "padding": 10,
+            "flip": 0.5,
+            "erasing": 0.5,
+            "jitter_visible": False,
+            "jitter_exchanged": False,
+            "jitter_infrared": False,
+            "k1": 30,
+            "k1_visible": None,
+            "k2": 6,
+            "eps_visible": None,
+            "eps_infrared": None,
+            "eps_joint": None,
+            "min_samples": 4,
+            "temp": 0.05,
+            "momentum": 0.1,
+            "memory": "sequential",
+            "memory_gradient": "upstream",
+            "smooth": 0.0,
+            "hard_weight": 0.5,
+            "centroid_weight": 0.5,
+            "hinge": 0.2,
+            "hard_init": "centroid",
+            "hard_k": 1,
+            "vote_threshold": 0.5,
+            "ot_regularisation": 5.0,
+            "print_freq": 10,
+            "eval_from": 0,
+            "eval_step": 1,
+        },
+    ),
+    Row(
+        OURS,
+        {
+            "name": None,
+            "logs_dir": "logs",
+            "stages": None,
+            "device": "auto",
+            "precision": "fp32",
+            "overwrite": False,
+            "cache_dir": None,
+            "vit_width": 768,
+            "drop_path": 0.1,
+            "stage1": None,
+            "checkpoint_groups": False,
+            "neighbours": "torch",
+            "pseudo_labels": None,
+            "export_labels": False,
+            "match_always": True,
+            "forget_last": False,
+            "selection_images": 2048,
+            "test_batch": 256,
+        },
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a dataset brings to every method.
+
+    Attributes:
+        title: its name in the literature.
+        row: defaults.
+        flags: flags that are there on this dataset alone.
+    """
+
+    title: str
+    row: Row
+    flags: tuple[str, ...] = ()
+
+
+DRAWS = ("draws", "eval_draws")
+DATASETS = {
+    "sysu": Dataset(
+        "SYSU-MM01",
+        Row(
+            OFFICIAL,
+            {"data_dir": "data/SYSU-MM01", "eps": 0.6, "iters": 200, "eval_draws": 1, "draws": 10},
+        ),
+        DRAWS,
+    ),
+    "regdb": Dataset(
+        "RegDB",
+        Row(
+            OFFICIAL,
+            {"data_dir": "data/RegDB", "eps": 0.3, "iters": 100, "trial": 1, "allow_leak": False},
+        ),
+        ("trial", "allow_leak"),
+    ),
+    "sysu02": Dataset(
+        "SYSU-MM02", Row(OURS, {"data_dir": "data/SYSU-MM02", "eps": 0.6, "iters": 200})
+    ),
+    "llcm": Dataset(
+        "LLCM",
+        Row(
+            OURS, {"data_dir": "data/LLCM", "eps": 0.6, "iters": 200, "eval_draws": 1, "draws": 10}
+        ),
+        DRAWS,
+    ),
+}

@@ -1,0 +1,90 @@
+"""PCLHD: two GPUs; the released code, or the equations of the paper."""
+
+from clustercontrast.settings.flags import ON, Flag, group, positive, share, staged, switch, text
+from clustercontrast.settings.recipes.common import (
+    HYBRID_MEMORY,
+    INTRA,
+    JOINT_CLUSTERING,
+    MATCHING,
+    OFFICIAL,
+    Recipe,
+    Row,
+)
+
+DPCL = {"dpcl": ON}
+FLAGS: tuple[Flag, ...] = group(
+    "PCLHD",
+    Flag("hpcl", switch, "hard prototypes (Eq. 6-15); off: hybrid memories are sequential"),
+    Flag("dpcl", switch, "dynamic prototype loss (Eq. 17-22)"),
+    staged("dynamic_weight", positive, "its weight; 1 - HARD_WEIGHT if not given", when=DPCL),
+    Flag(
+        "dynamic_query",
+        text,
+        "encoder of its queries",
+        choices=("momentum", "online"),
+        when=DPCL,
+    ),
+    Flag("joint_branch", switch, "cluster both modalities together, with a step of its own"),
+    staged("ema_decay", share, "weight of the old momentum encoder (β)"),
+    Flag("retrieval", text, "network that is evaluated", choices=("momentum_encoder", "encoder")),
+)
+RECIPE = Recipe(
+    title="PCLHD",
+    paper="Learning Commonality, Divergence and Variety, NeurIPS 2024",
+    year=2024,
+    variants=("upstream", "paper"),
+    stages={
+        "intra": (*INTRA, "hpcl"),
+        "progressive": (
+            *INTRA,
+            *MATCHING,
+            "cross_weight",
+            *JOINT_CLUSTERING,
+            *(flag.name for flag in FLAGS),
+        ),
+    },
+    flags=FLAGS,
+    when={
+        **{name: {"hpcl": ON} for name in HYBRID_MEMORY},
+        **{name: {"joint_branch": ON} for name in JOINT_CLUSTERING},
+    },
+    rows=(
+        Row(
+            OFFICIAL,
+            {
+                "batch_size": 128,
+                "memory": "hybrid",
+                "association": "pgm",
+                "cross_weight": 0.25,
+                "ema_decay": 0.999,
+                "retrieval": "momentum_encoder",
+                "hpcl": True,
+                "dpcl": True,
+                "dynamic_weight": 1.0,
+                "dynamic_query": "momentum",
+                "joint_branch": True,
+                "joint_k1": 40,
+                "joint_k2": 32,
+                "select": "rank1",
+            },
+        ),
+        Row(OFFICIAL, {"batch_visible": [64, 128]}, dataset="regdb"),  # halved in stage 1 only
+        Row(
+            "paper, Eq. 3-23",
+            {
+                "memory": ["sequential", "hybrid"],
+                "centroid_weight": 0.0,
+                "hard_init": "farthest",
+                "dynamic_weight": None,
+                "dynamic_query": "online",
+                "joint_branch": False,
+            },
+            variant="paper",
+        ),
+        Row(
+            "paper",
+            {"batch_size": 256, "batch_visible": 256},
+            variant="paper",
+        ),
+    ),
+)

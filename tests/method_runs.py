@@ -1,0 +1,22 @@
+"""Every method by name, with the flags of a short training beside those of ``tiny_runs``."""
+
+from clustercontrast.methods import METHODS
+
+FLAGS = {  # enough clusters for what a method compares; both halves of a stage that changes
+    "adca": [],
+    "pgm": [],
+    "pclhd": [],
+    "rpnr": ["--npc-members", "4"],
+    "mmm": ["--warm-epochs", "1"],
+    "pca": ["--adversarial-from", "1", "0"],
+    "sdcl": ["--heterogeneous-from", "1", "--candidates", "5"],
+    "supervised": [],
+}
+FROM_A_SOURCE = {"cmam"}  # needs a labelled dataset besides: has a test file of its own
+METHODS_ALONE = [name for name in METHODS if name not in FROM_A_SOURCE]
+VARIANTS = {"pclhd-paper": ("pclhd", "paper"), "pgm-v2024": ("pgm", "v2024")}
+RUNS = {name: (name, FLAGS[name]) for name in METHODS_ALONE} | {
+    name: (method, [*FLAGS[method], "--variant", variant])
+    for name, (method, variant) in VARIANTS.items()
+}
+"""Name of a run -> method, flags."""
