@@ -81,7 +81,7 @@ def test_two_rounds_equal_the_official_ones(dtype):
         atol = tolerance * np.abs(expected).max()
         np.testing.assert_allclose(gradient[:, : expected.shape[1]], expected, atol=atol)
         for row, checksum in zip(gradient, VECTORS[f"{step}_adv_grad_checksum"], strict=True):
-            # tests/golden/README_b.md: sums of n values deviate by up to sqrt(n) times the tolerance.
+            # tests/golden/README_b.md: sums of n values deviate by up to sqrt(n) times tolerance.
             assert_checksum(row, checksum, tolerance * len(row) ** 0.5, f"{step} gradient")
         after = VECTORS[f"{step}_D_state_after_adv_forward"]
         check_state(network, after, max(tolerance, 1e-7), f"{step}, after the adversarial forward")
