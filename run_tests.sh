@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# bash run_tests.sh            all tests, in at most 35 minutes on 2 cores
-# bash run_tests.sh --fast     without the slow-marked part, in at most 5
+# bash run_tests.sh            all tests, in at most 20 minutes on 2 cores
+# bash run_tests.sh --fast     without the slow-marked part, in at most 4
 # Anything else is handed to pytest; GOLDEN_DIR names another set of golden vectors.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,4 +18,5 @@ if ! command -v chromium chromium-browser google-chrome >/dev/null && [[ $(id -u
         echo "no Chromium to be had: that test is skipped"
 fi
 ruff check .
-exec python -m pytest --numprocesses auto --dist worksteal --durations=10 "$@"
+# A file goes to one process, which makes what its tests share once; tests/conftest.py sorts them.
+exec python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 "$@"

@@ -171,11 +171,14 @@ def test_phase_two_may_keep_its_adam(pretrain):
     assert stage.optimisers["both"].optimiser.state
 
 
-def test_the_schedule_of_the_paper():
+def test_the_schedule_of_the_paper(tmp_path):
     """Through the flags' defaults."""
-    values = parse("sysu", ["--method", "cmam"])
-    stage = Pretrain(values.at("pretrain"), None, None)
-    rate, base = stage._schedule(), values.at("pretrain").lr
+    small = ["--depth", "10", "--pretrained", "random", "--device", "cpu"]
+    values = parse("sysu", ["--method", "cmam", *small])
+    run = Run(tmp_path / "run", torch.device("cpu"))
+    stage = Pretrain(values.at("pretrain"), tiny_cmam.world(tmp_path), run)
+    stage.setup()
+    rate, base = stage.optimisers["both"].schedule, values.at("pretrain").lr
 
     def at(step):
         return base * rate(*divmod(step, values.at("pretrain").iters))

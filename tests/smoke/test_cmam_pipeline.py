@@ -1,6 +1,6 @@
 """CMAM-UDA's whole pipeline on rendered identities: four stages, skipped, shared, killed, resumed.
 
-The commands and networks are the real ones; only sizes are tiny.
+The commands and networks are the real ones; only sizes are tiny, the ResNets' blocks too.
 """
 
 import json
