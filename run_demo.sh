@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# bash run_demo.sh     a whole run on rendered people: no dataset, no GPU, about ten minutes on 2 cores
+# bash run_demo.sh     a whole run on rendered identities: no dataset, no GPU, about ten minutes on 2 cores
 #
-# Renders two sets of people in SYSU-MM01's layout, gives a small network a warm start on the one (the
+# Renders two sets of identities in SYSU-MM01's layout, gives a small network a warm start on the one (the
 # part ImageNet plays in a real run), trains PCLHD on the other without labels, and tests it. Run again,
 # it goes on where it stopped. No number printed here is a SYSU-MM01 result.
 set -euo pipefail
@@ -12,7 +12,7 @@ others=data/demo-others people=data/demo-people
 small=(--height 64 --width 32)
 network=(--depth 10 --no-non-local --test-batch 64)
 
-echo "1/4  rendering people and, for the warm start, other people"
+echo "1/4  rendering identities and, for the warm start, others"
 python -m clustercontrast.rendering --out "$others" --size demo --identities 150 --seed 2 --workers 2
 python -m clustercontrast.rendering --out "$people" --size demo --seed 1 --workers 2
 
@@ -20,12 +20,12 @@ echo "2/4  preparing their images"
 python prepare_sysu.py --data-dir "$others" "${small[@]}"
 python prepare_sysu.py --data-dir "$people" "${small[@]}"
 
-echo "3/4  warm start: classifying the other people"
+echo "3/4  warm start: classifying the other identities"
 python train_sysu.py --method supervised --name demo --data-dir "$others" "${small[@]}" \
     "${network[@]}" --pretrained random --epochs 1 --iters 350 --lr 1e-3 --erasing 0.2 \
     --batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --draws 2
 
-echo "4/4  PCLHD on people never seen before, without a label"
+echo "4/4  PCLHD on identities never seen before, without a label"
 python train_sysu.py --method pclhd --name demo --data-dir "$people" "${small[@]}" \
     "${network[@]}" --pretrained logs/sysu/supervised/demo/supervised/last.pth \
     --epochs 2 4 --iters 40 --lr 5e-4 --step-size 2 --ema-decay 0.9 --erasing 0.2 \

@@ -2,8 +2,7 @@
 # bash run_train_regdb.sh [METHOD] [flags]    trials 1 to 10, one after the other, then their table
 # TRIALS="1 2 3" bash run_train_regdb.sh pgm --bn-groups 2 --name pgm-2gpu     some trials, other flags
 # bash run_train_regdb.sh cmam --source data/Market-1501       trains a generator of its own for every trial
-# METHOD is pclhd (the default), pgm, adca, rpnr, mmm, pca, sdcl, cmam or supervised; --help after it lists
-# its flags.
+# METHOD is pclhd unless another is named first; --help lists all methods, METHOD --help its flags.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [[ -f .venv/bin/activate ]]; then source .venv/bin/activate; fi

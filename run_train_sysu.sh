@@ -1,8 +1,7 @@
 #!/usr/bin/env bash
 # bash run_train_sysu.sh [METHOD] [flags]     e.g.  bash run_train_sysu.sh pgm --eps 0.55 --name pgm-eps055
 #                                             bash run_train_sysu.sh cmam --source data/Market-1501
-# METHOD is pclhd (the default), pgm, adca, rpnr, mmm, pca, sdcl, cmam or supervised; --help after it lists
-# its flags.
+# METHOD is pclhd unless another is named first; --help lists all methods, METHOD --help its flags.
 set -euo pipefail
 cd "$(dirname "$0")"
 if [[ -f .venv/bin/activate ]]; then source .venv/bin/activate; fi

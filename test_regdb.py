@@ -4,7 +4,7 @@
     python test_regdb.py logs/regdb/pclhd/seed1/trial3/    # one of them
     python test_regdb.py model_best.pth.tar --trial 3      # an official AGW checkpoint
 
-A model is refused on any trial but its own: it was trained on people of the others' test parts.
+A model is refused on any trial but its own: it was trained on identities of the others' test parts.
 """
 
 from clustercontrast.commands.cli import test

@@ -5,8 +5,9 @@
     python train_sysu.py --method pclhd --no-joint-branch --name no-joint        # an ablation
     python train_sysu.py --method pgm --stages cross       # second stage, the first being done
 
-Defaults: clustercontrast/recipes.py.  Flags: clustercontrast/options.py.  Method:
-clustercontrast/methods/<method>.py.  The same command resumes an interrupted run.
+The method: clustercontrast/methods/<method>.py.  Its flags and defaults: clustercontrast/settings,
+recipes/<method>.py, recipes/common.py and flags.py.  The same command resumes an
+interrupted run.
 """
 
 from clustercontrast.commands.cli import train

@@ -1,22 +1,24 @@
 """Unsupervised visible-infrared person re-identification, method by method.
 
-The way of the data::
+The rooms, from the ground up; each imports from those above it only::
 
-    data/         a dataset's images, prepared once, drawn and augmented in batches
+    files.py      files written whole or not at all, a line for the user, the user's mistake
+    settings/     flags, recipes (one file per method), a command line
     models/       the two-stream encoder and where its weights come from
-    features.py   images -> flip-averaged features
     clustering/   features -> k-reciprocal Jaccard distance -> pseudo labels -> centroids
     association/  which visible cluster is which infrared cluster
-    memory.py     centroids -> memories that queries are contrasted with
+    memories/     centroids -> memories that features are contrasted with
     losses/       what is not a memory's own loss
-    methods/      one file per paper: its stages, in the paper's order
+    data/         a dataset's images, prepared once, drawn and augmented in batches
+    generation/   fake infrared images: edges, noise levels, sets on disk
+    evaluation/   images -> features, metrics, protocols, diagnostics
     engine/       when things happen: loop, pipeline, checkpoints, log
-    evaluation/   metrics, protocols, diagnostics
+    methods/      one file per paper: its stages, in the paper's order
     report/       tables, figures, the page of a run
-    rendering/    people drawn by this project, to exercise all of it without a dataset
+    rendering/    identities drawn by this project, to exercise all of it without a dataset
+    commands/     prepare, train, test, report, sweep
 
-``recipes.py`` holds every default, ``flags.py`` every flag; ``cli.py`` has the commands,
-``training.py`` what training does, ``results.py`` what testing does, ``sweep.py`` grids of runs.
+``python -m clustercontrast``, ``.report`` and ``.sweep`` are doors to the commands.
 """
 
 __version__ = "0.1.0"

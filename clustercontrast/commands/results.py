@@ -1,4 +1,4 @@
-"""Tests of saved models: every model of a run searched for the dataset's test people, reported."""
+"""Tests of saved models: every model of a run is searched for test identities, and reported."""
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ from clustercontrast.report.tables import Table, results_table
 MODELS = {  # the three results of a run, and what they are measured against
     "chance": "chance (random features)",
     "untrained": "untrained (random weights)",
-    "start": "first weights (--pretrained)",
+    "start": "initial weights (--pretrained)",
     "last": "last epoch",
     "test": "best on the test set",
     "cycle": "best by cycle consistency (no test labels)",
@@ -36,12 +36,12 @@ Found = dict[str, list[Retrieval]]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The test people of a dataset, or of one of its trials, and how they are searched.
+    """The test identities of a dataset, or of one of its trials, and how they are searched.
 
     Attributes:
         dataset: a key of ``PROTOCOLS``.
         trial: of RegDB; None elsewhere.
-        rendered: the people were drawn by this repository.
+        rendered: the images were drawn by this repository.
         images: test images by modality.
         searches: searches by mode.
         device: where features are extracted.
@@ -115,7 +115,7 @@ def searched_images(parts: Mapping[str, ImageArray]) -> dict[str, ImageArray]:
 
 
 def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
-    """Test every model of a run's stage, beside chance, random weights and the first weights.
+    """Test every model of a run's stage, beside chance, random weights and the initial weights.
 
     Args:
         folder: of the run (of one trial, where there are trials).
@@ -153,7 +153,7 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
 
 
 def model_of(folder: Path, stage: str, selection: str) -> dict | None:
-    """A saved model of a run; the first weights lie with its first stage, if they were kept."""
+    """A saved model of a run; the initial weights lie with its first stage, if they were kept."""
     if selection == "cycle" and not checkpoint.best_file(folder / stage, selection).exists():
         return None  # a stage without labels of the target has no cycle
     if selection != "start":
@@ -189,7 +189,7 @@ def describe(
 
 
 def check_model(about: Mapping[str, Any], evaluation: Evaluation, place: object) -> None:
-    """Refuse to test a model on people it has seen in training, but for ``--allow-leak``."""
+    """Refuse to test a model on identities it has seen in training, but for ``--allow-leak``."""
     if not evaluation.allow_leak and evaluation.trial is not None:
         check_trial(about, evaluation.dataset, evaluation.trial, place)
 
@@ -204,13 +204,13 @@ def check_trial(about: Mapping[str, Any], dataset: str, trial: int, place: objec
         place: where it lies, for the message.
 
     Raises:
-        UserError: training people of its trial are test people of this one.
+        UserError: training identities of its trial are test identities of this one.
     """
     trained = about.get("trial")
     if about.get("dataset") == dataset and trained not in (None, trial):
         raise UserError(
-            f"{place} was trained on trial {trained}, whose training people are among the test "
-            f"people of trial {trial}: use the model of that trial, or pass --allow-leak and "
+            f"{place} was trained on trial {trained}, whose training identities are among the test "
+            f"identities of trial {trial}: use the model of that trial, or pass --allow-leak and "
             "trust no figure"
         )
 
@@ -291,7 +291,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
     Args:
         folder: of the run, or of one trial of it.
         selection: model "after": "last", "test" or "cycle".
-        evaluation: the test people, with one search per mode at least.
+        evaluation: the test identities, with one search per mode at least.
 
     Returns:
         The page's place.
@@ -322,7 +322,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
 
 
 def _model_features(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> Model:
-    """A saved model's features of the test people."""
+    """A saved model's features of the test identities."""
     model = model_of(folder, stage, selection)
     if model is None:
         raise UserError(f"{folder} has lost the start.pth of its first stage: train it again")

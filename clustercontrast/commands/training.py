@@ -176,7 +176,7 @@ def _about(options: Options, rendered: bool) -> dict:
 
 
 def _check_source(source: str | None, about: dict, options: Options) -> None:
-    """Refuse first weights that have seen this trial's test people.
+    """Refuse initial weights that have seen this trial's test identities.
 
     Raises:
         UserError: the file holds a model of another trial.

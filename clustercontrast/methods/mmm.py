@@ -11,9 +11,9 @@ The release is two programs joined by files; here they are three stages joined b
   and trains a classifier from ImageNet on frozen labels: cross-entropy and pulls between
   modalities weighted by how clean each label looks (soft cluster-level alignment, SCA).
 
-The paper's text was not among the sources.  ``--variant upstream`` (default) forgets the last
-cluster of either modality and mishandles tiny ones, as the released code does; ``--variant paper``
-does not.
+The paper's text was not among the sources; docs/methods/mmm.md#final-training has the equations of
+the last stage.  ``--variant upstream`` (default) forgets the last cluster of either modality and
+mishandles tiny ones, as the released code does; ``--variant paper`` does not.
 """
 
 import contextlib
@@ -162,7 +162,7 @@ class Final(ClusteringStage):
             yield
 
     def weigh_labels(self) -> None:
-        """W of every view: how likely a label is clean, by the loss of its image (mmm.md 3.5)."""
+        """W of every view: how likely a label is clean, by the loss of its image."""
         count_v, count_r = len(self.y_v), len(self.y_r)
         losses = torch.full((2, count_v), torch.nan), torch.full((1, count_r), torch.nan)
         for batch in self.permuted_batches():
@@ -191,7 +191,7 @@ class Final(ClusteringStage):
         return torch.cat([visible, infrared]).to(self.run.device)
 
     def renew_prototypes(self, batches: Iterator[Batch]) -> None:
-        """Confidence-weighted sums over counts, of the pass's own images (mmm.md 3.7)."""
+        """Confidence-weighted sums over counts, of the pass's own images (MMM-8)."""
         parts: list[tuple] = []
         for batch in batches:
             on_device = batch.to(self.run.device)
@@ -230,23 +230,23 @@ class Final(ClusteringStage):
 
     @property
     def iterations(self) -> int:
-        """Batches of an epoch; with --iters 0 one pass over the larger modality (mmm.md 3.6)."""
+        """Batches of an epoch; with --iters 0 one pass over the larger modality."""
         images = max(np.count_nonzero(y >= 0) for y in (self.y_v, self.y_r))
         return self.args.iters or images // self.args.batch_size + 1
 
     def permuted_batches(self) -> Iterator[Batch]:
-        """Every labelled image at least once, the modalities unrelated (mmm.md 3.4)."""
+        """Every labelled image at least once, the modalities unrelated."""
         rows = permuted_rows((self.y_v, self.y_r), self.args.batch_size, self.run.generator)
         return chosen_batches(self.plans(), rows, self.run.generator)
 
     def paired_rows(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Batches of P classes with K images of either modality, in the same order (mmm.md 3.6)."""
+        """Batches of P classes with K images of either modality, in the same order."""
         identities = self.args.batch_size // self.args.num_instances
         shape = identities, self.args.num_instances, self.iterations
         return paired_rows((self.y_v, self.y_r), *shape, self.run.generator)
 
     def optimise_with_sgd(self) -> None:
-        """Nesterov SGD, the backbone at a tenth of the rate (mmm.md 3.3)."""
+        """Nesterov SGD, the backbone at a tenth of the rate."""
         a = self.args
         neck = list(self.encoder.neck.parameters())
         known = set(map(id, neck))

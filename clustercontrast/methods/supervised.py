@@ -1,7 +1,7 @@
 """Supervised classification: one linear classifier over the true identities of both modalities.
 
-Not a method of any paper and not unsupervised.  Trained on *other* people it is the warm start of
-the demo, where it plays the part that ImageNet plays in a real run.
+Not a method of any paper and not unsupervised.  Trained on *other* identities it is the warm start
+of the demo, where it plays the part that ImageNet plays in a real run.
 """
 
 from collections.abc import Iterator

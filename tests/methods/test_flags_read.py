@@ -10,10 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 import tiny_cmam
-import tiny_runs
 import torch
 
-from clustercontrast.data.images import open_prepared
 from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
@@ -22,8 +20,14 @@ from clustercontrast.settings.options import all_flags, flags_of_run, parse, unr
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS
 
-# Options.at reads these for their followers, or for the derived values.
-LED = {"eps", "k1", "momentum", "clusters"}
+LED = {"eps", "k1", "momentum", "clusters"}  # read through their followers
+EVALUATION = {"eval_from", "eval_step"}  # read by the engine, of stages that are evaluated
+TINY = [
+    *("--height", "32", "--width", "16", "--device", "cpu", "--pretrained", "random"),
+    *("--epochs", "1", "--iters", "1", "--batch-size", "8", "--num-instances", "2"),
+]
+CLUSTERING = ["--k1", "6", "--k2", "2", "--eps", "0.7", "--min-samples", "2"]
+JOINT = ["--joint-k1", "6", "--joint-k2", "2"]
 
 
 class Watched(Namespace):
@@ -54,14 +58,6 @@ def read_by(make, options, data, folder) -> set[str]:
     run.resume(stage)
     train(stage, run)
     return set(args.asked)
-
-
-def images_of(method: str, folder: Path) -> SimpleNamespace:
-    """Tiny images for the stages of a method."""
-    if method == "cmam":
-        return tiny_cmam.world(folder)
-    prepared = open_prepared(Path(f"{tiny_runs.dataset()}-32x16"), "sysu")
-    return SimpleNamespace(visible=prepared["train_visible"], infrared=prepared["train_infrared"])
 
 
 def switched(method: str) -> list[tuple[str, ...]]:
@@ -98,20 +94,42 @@ def command_lines():
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
 def test_what_a_recipe_declares_is_read(method, dataset, flags, tmp_path):
-    if method == "cmam":
-        own = [*tiny_cmam.FLAGS, "--source", "images"]
-    else:
-        own = tiny_runs.tiny_flags(method, dataset, *flags)
-        own += ["--epochs", "1", "--depth", "2" if "vit" in flags or method == "sdcl" else "10"]
+    data = tiny_cmam.world(tmp_path)
+    data.places["generation"] = tmp_path / "new"
+    fakes = tmp_path / "generation"
     for make in METHODS[method]:
-        data = images_of(method, tmp_path / make.name / "data")
-        more = ["--source-labels", str(labels_of(data))] if "import" in flags else []
-        options = parse(dataset, ["--method", method, *own, *flags, *more])
-        asked = read_by(make, options, data, tmp_path / make.name)
+        options = parse(dataset, ["--method", method, *tiny(method, flags, data), *flags])
+        data.options = options
+        asked = read_by(make, options, data, data.places.get(make.name, tmp_path / "run"))
+        data.places["generation"] = fakes
         declared = set(options.recipe.stages[make.name])
         active = {n for n in declared if unread(options, all_flags()[n], make.name) is None}
-        assert active - LED <= asked, active - LED - asked
+        assert active - LED - EVALUATION <= asked, active - LED - EVALUATION - asked
         assert asked <= declared | flags_of_run(options.recipe, dataset)
+        is_evaluated = make(options.at(make.name), data, None).retrieval is not None
+        assert (declared >= EVALUATION) == is_evaluated
+
+
+def tiny(method: str, flags: tuple[str, ...], data: SimpleNamespace) -> list[str]:
+    """A small network and few images, in words that the method reads beside ``flags``."""
+    if method == "cmam":
+        more = {
+            "import": ["--source-labels", str(labels_of(data))],
+            "kmeans": ["--source-clusters", "4"],
+        }
+        return [*tiny_cmam.FLAGS, "--source", "images", *more.get(flags[-1] if flags else "", [])]
+    reads = {name for stage in all_recipes()[method].stages.values() for name in stage}
+    is_vit = "vit" in flags or method == "sdcl"
+    words = [*TINY, "--batch-visible", "8", "--depth", "2" if is_vit else "10"]
+    words += ["--vit-width", "64"] if is_vit else []
+    words += CLUSTERING if "k1" in reads else []
+    return words + (JOINT if "joint_k1" in reads and joint_is_on(method, flags) else [])
+
+
+def joint_is_on(method: str, flags: tuple[str, ...]) -> bool:
+    options = parse("sysu", ["--method", method, *flags])
+    flag = all_flags()["joint_k1"]
+    return any(unread(options, flag, stage) is None for stage in options.recipe.stages)
 
 
 def labels_of(data) -> Path:

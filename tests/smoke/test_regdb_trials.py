@@ -191,7 +191,7 @@ def test_a_model_that_names_no_trial_needs_one(tmp_path, capsys):
 def test_training_does_not_start_from_another_trials_model(trained, tmp_path, capsys, flag):
     model = trained / "trial3" / "intra" / "last.pth"
     line = failing(capsys, cli.train, *arguments("adca", tmp_path, flag, str(model)))
-    assert "was trained on trial 3, whose training people are among the test people" in line
+    assert "was trained on trial 3, whose training identities are among the test identities" in line
     assert not list(tmp_path.rglob("*.pth"))
 
 
@@ -214,7 +214,7 @@ def test_the_other_datasets_images_are_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_two_trials_through_the_shell_scripts(tmp_path):
-    """A ResNet-18 on rendered people, by the commands of the README."""
+    """A ResNet-18 on rendered identities, by the commands of the README."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')

@@ -45,6 +45,7 @@ RECIPE = Recipe(
     },
     flags=FLAGS,
     when={
+        "hpcl": {"memory": ("hybrid",)},
         **{name: {"hpcl": ON} for name in HYBRID_MEMORY},
         **{name: {"joint_branch": ON} for name in JOINT_CLUSTERING},
     },
