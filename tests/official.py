@@ -47,9 +47,18 @@ def tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
 
+def checksum(tensor) -> np.ndarray:
+    """The numbers of ``fill.checksum``."""
+    return golden_set.fill().checksum(np.asarray(torch.as_tensor(tensor).detach()))
+
+
 def assert_checksum(actual, expected, tolerance: float, what: str) -> None:
     """Compare ``fill.checksum`` numbers with a tolerance relative to the L2 entry."""
-    got = golden_set.fill().checksum(np.asarray(torch.as_tensor(actual).detach()))
+    assert_alike(checksum(actual), expected, tolerance, what)
+
+
+def assert_alike(got, expected, tolerance: float, what: str) -> None:
+    """Compare the numbers of two checksums."""
     scale = max(expected[1], 1e-12)
     worst = np.abs(got - expected).max() / scale
     assert worst < tolerance, f"{what}: relative deviation {worst:.2e}"
