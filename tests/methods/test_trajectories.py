@@ -64,7 +64,7 @@ class Trajectory:
             make = pclhd.Progressive
         elif len(self.vectors["call_names"]) == 3:
             make = pgm.AlternateLearning
-            memory = MEMORY_KINDS.get(self.facts["memory_mode"], "hybrid")
+        memory = MEMORY_KINDS.get(self.facts["memory_mode"], "hybrid")
         options = parse("sysu", ["--method", method, "--memory", memory])
         run = SimpleNamespace(device=torch.device("cpu"))
         stage = make(options.at(make.name), None, run)
