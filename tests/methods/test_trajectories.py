@@ -33,6 +33,7 @@ from clustercontrast.settings.options import parse
 
 FILES = golden_set.files("trajectories")
 TOLERANCE = 1e-7  # float64 with float32-rounded momentum, manifest
+SIDES = {"infrared": "ir", "visible": "rgb", "joint": "all"}  # ours -> official
 MEMORY_KINDS = {"sequential": "sequential", "CM": "sequential", "hard": "hard"}
 
 
@@ -94,18 +95,18 @@ class Trajectory:
 
     def _fill_memories(self, stage):
         clusters = self.facts["clusters"]
-        for suffix, modality in (("r", "ir"), ("v", "rgb"), ("joint", "all")):
+        for name, modality in SIDES.items():
             if modality in clusters:
                 rows = self._initial_rows(modality)
                 memory = stage.build_memory(rows, rows)
                 memory.bank.rows = torch.cat([rows, rows]) if len(memory.rows) > len(rows) else rows
-                setattr(stage, f"memory_{suffix}", Recorded(memory, self.calls))
+                setattr(stage, f"{name}_memory", Recorded(memory, self.calls))
             if "ema_decay" in self.facts and modality != "all":
                 draws = self.facts["num_instances_of_instance_memory"]
                 rows = self._rows(f"traj/inst_{modality}", draws * clusters[modality])
                 dynamic = DynamicMemory(rows, clusters[modality], stage.args.temp)
                 dynamic.rows = rows
-                setattr(stage, f"dynamic_{suffix}", Recorded(dynamic, self.calls))
+                setattr(stage, f"{name}_dynamic", Recorded(dynamic, self.calls))
         if isinstance(self.facts.get("r2i"), list) and self.facts["r2i"]:
             stage.maps = torch.tensor(self.facts["r2i"]), torch.tensor(self.facts["i2r"])
 
@@ -206,10 +207,10 @@ def check_memories(trajectory, i):
     vectors, stage, fill = trajectory.vectors, trajectory.stage, trajectory.fill
     probe = fill.probe("memory", (2048,))
     for kind, attribute in (("memory", "memory"), ("instances", "dynamic")):
-        for modality, suffix in (("ir", "r"), ("rgb", "v"), ("all", "joint")):
+        for side, modality in SIDES.items():
             name = f"after/{kind}_{modality}"
             if name not in vectors:
                 continue
-            rows = getattr(stage, f"{attribute}_{suffix}").memory.rows.numpy()
+            rows = getattr(stage, f"{side}_{attribute}").memory.rows.numpy()
             got = np.column_stack([rows[:, :16], np.linalg.norm(rows, axis=1), rows @ probe])
             np.testing.assert_allclose(got, vectors[name][i], rtol=0, atol=TOLERANCE)
