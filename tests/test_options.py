@@ -1,6 +1,7 @@
 """Every flag once, every default once, and no value whose origin is not known."""
 
 import ast
+import itertools
 from pathlib import Path
 
 import pytest
@@ -52,7 +53,8 @@ def test_a_recipe_names_flags_that_there_are():
 
 def test_what_flags_say_of_one_another_exists():
     for flag in all_flags().values():
-        others = {flag.follows, flag.also_with, *flag.when} - {None}
+        when = flag.when if isinstance(flag.when, tuple) else (flag.when,)
+        others = {flag.follows, flag.also_with, *itertools.chain(*when)} - {None}
         assert others <= set(all_flags()), flag
 
 
@@ -443,7 +445,9 @@ def test_dead_official_flags_are_refused_with_their_reason(flag):
 IGNORED = [  # method, flags, what the message says
     ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd does"),
     ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: mmm, pclhd, pca do"),
-    ("adca", ["--hinge", "9"], "--memory hybrid, which is sequential"),
+    ("pgm", ["--hinge", "9"], "--memory hybrid, which is sequential"),
+    ("adca", ["--hinge", "9"], "does not read --hinge: pgm, mmm, pclhd, rpnr, pca do"),
+    ("adca", ["--memory", "hybrid"], "not one of sequential, hard"),
     ("adca", ["--vit-width", "128"], "--arch vit, which is resnet"),
     ("adca", ["--eps-gap", "1"], "no official script reads it"),
     ("supervised", ["--eps", "0.01"], "does not read --eps"),
@@ -484,7 +488,7 @@ def test_a_flag_that_would_be_ignored_is_refused(method, argv, said):
 
 
 def test_the_switch_that_a_flag_needs_lets_it_in():
-    assert read("--memory", "hybrid", "--hinge", "9", method="adca").at("intra").hinge == 9
+    assert read("--memory", "hybrid", "--hinge", "9", method="pgm").at("intra").hinge == 9
     assert (
         read("--log-association", "--joint-k1", "intra=9", method="pca").at("intra").joint_k1 == 9
     )

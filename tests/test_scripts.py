@@ -132,3 +132,58 @@ def test_the_training_script_hands_everything_on(tmp_path):
     flags = ["--eps", "0.55", "--name", "two words"]
     assert called("pgm", *flags) == ["train_sysu.py", "--method", "pgm", *flags]
     assert called(*flags) == ["train_sysu.py", "--method", "pclhd", *flags]
+
+
+ROW = re.compile(
+    r"^\| \[(?P<title>[^\]]+)\]\((?P<page>docs/methods/\w+\.md)\) \| .* \| `(?P<command>[^`]+)`",
+    re.MULTILINE,
+)
+
+
+def test_the_readme_has_a_row_for_every_method_of_a_paper():
+    rows = {row["title"]: row for row in ROW.finditer((ROOT / "README.md").read_text())}
+    papers = {name: recipe for name, recipe in all_recipes().items() if recipe.year}
+    assert rows.keys() == {recipe.title for recipe in papers.values()}
+    for name, recipe in papers.items():
+        row = rows[recipe.title]
+        assert row["page"] == f"docs/methods/{name}.md"
+        assert (ROOT / row["page"]).exists()
+        assert row["command"].split()[:3] == ["bash", "run_train_sysu.sh", name]
+
+
+def test_the_help_lists_all_methods(capsys):
+    with pytest.raises(SystemExit):
+        parse("sysu", ["--help"])
+    line = next(x for x in capsys.readouterr().out.splitlines() if x.startswith("  --method"))
+    assert f": {', '.join(all_recipes())} [" in line
+
+
+HEAVY = ("torch", "numba", "scipy", "matplotlib", "faiss", "sklearn")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train_sysu.py", "--method", "pclhd", "--help"],
+        ["train_sysu.py", "--method", "pclhd", "--epoch", "3"],
+        ["train_sysu.py", "--data-dir", "nowhere"],
+        ["train_regdb.py", "--method", "adca", "--hinge", "9"],
+        ["prepare_sysu.py", "--data-dir", "nowhere"],
+        ["test_sysu.py", "nowhere"],
+        ["-m", "clustercontrast.report", "tables", "nowhere"],
+        ["-m", "clustercontrast.report", "html", "nowhere"],
+        ["-m", "clustercontrast.sweep", "--dataset", "sysu", "--method", "pgm", "--grid", "eps=2"],
+        ["-m", "clustercontrast", "--help"],
+    ],
+    ids=" ".join,
+)
+def test_what_needs_no_computing_is_answered_before_torch_is_imported(words):
+    """The names of all modules that were imported go to the error stream."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == (0 if "--help" in words else 2)
+    lines = [x for x in done.stderr.splitlines() if x.startswith("import time:")]
+    tops = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
+    assert not tops & set(HEAVY)

@@ -56,6 +56,10 @@ positive, share, rate = number(float, 0), number(float, 0, 1), number(float, 1e-
 radius, draws, pixels = number(float, 1e-6, 1), number(int, 1, 10), number(int, 16)
 
 
+Conditions = Mapping[str, tuple]
+"""Other flags -> values under which a flag is read."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Flag:
     """One flag.
@@ -70,8 +74,9 @@ class Flag:
         choices: the only values.
         follows: the flag whose value it takes while it has none of its own.  Given on the command
             line, that flag also leads followers for which a recipe has another value.
-        when: it is read while other flags have certain values; flags that a method does not have
-            are left out of account.  A recipe can add conditions.
+        when: it is read while other flags have certain values, flag -> values; of several such
+            mappings, one has to hold.  Flags that a method does not have are left out of account.
+            A recipe can add conditions.
         also_with: it is read as well whenever this flag is.
         free: says where and how to run; may change when a run is resumed.
         short: further spelling.
@@ -85,7 +90,7 @@ class Flag:
     many: bool = False
     choices: tuple = ()
     follows: str | None = None
-    when: Mapping[str, tuple] = dataclasses.field(default_factory=dict)
+    when: Conditions | tuple[Conditions, ...] = dataclasses.field(default_factory=dict)
     also_with: str | None = None
     free: bool = False
     short: str | None = None

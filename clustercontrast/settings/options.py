@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any
 
 from clustercontrast.files import UserError
-from clustercontrast.settings.flags import SHARED, Flag, switch
+from clustercontrast.settings.flags import NOT_GIVEN, SHARED, Flag, switch
 from clustercontrast.settings.parser import (
     OneLineParser,
     TrainingParser,
@@ -379,14 +379,24 @@ def unread(options: Options, flag: Flag, stage: str) -> str | None:
     followers = [own for own in all_flags().values() if own.follows == flag.name]
     if any(f.name in values and unread(options, f, stage) is None for f in followers):
         return None
-    conditions = {**flag.when, **recipe.when.get(flag.name, {})}
+    unmet = [_unmet(values, conditions) for conditions in conditions_of(flag, recipe)]
+    return unmet[0] if all(unmet) else None
+
+
+def conditions_of(flag: Flag, recipe: Recipe) -> list[dict[str, tuple]]:
+    """Conditions on other flags, one of which has to hold for a flag to be read."""
+    own = flag.when if isinstance(flag.when, tuple) else (flag.when,)
+    return [{**conditions, **recipe.when.get(flag.name, {})} for conditions in own]
+
+
+def _unmet(values: Mapping[str, Any], conditions: Mapping[str, tuple]) -> str | None:
+    """The first condition that does not hold, in words."""
     for name, wanted in conditions.items():
         if name in values and values[name] not in wanted:
-            is_switch = all_flags()[name].kind is switch
             other, now = all_flags()[name].spelled, shown(values[name])
-            if wanted == (None,):
+            if wanted == NOT_GIVEN:
                 return f"it is not read beside {other}"
-            if is_switch:
+            if all_flags()[name].kind is switch:
                 return f"it is read with {other} alone, which is {now}"
             return f"it is read with {other} {' or '.join(map(shown, wanted))}, which is {now}"
     return None

@@ -16,7 +16,7 @@ from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
 from clustercontrast.methods import METHODS
-from clustercontrast.settings.options import all_flags, flags_of_run, parse, unread
+from clustercontrast.settings.options import all_flags, conditions_of, flags_of_run, parse, unread
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS
 
@@ -27,6 +27,10 @@ TINY = [
     *("--epochs", "1", "--iters", "1", "--batch-size", "8", "--num-instances", "2"),
 ]
 CLUSTERING = ["--k1", "6", "--k2", "2", "--eps", "0.7", "--min-samples", "2"]
+LATER = {  # so that the only epoch has all there is
+    "mmm": ["--warm-epochs", "0"],
+    "sdcl": ["--first-epoch", "0", "--homogeneous-from", "0", "--heterogeneous-from", "0"],
+}
 JOINT = ["--joint-k1", "6", "--joint-k2", "2"]
 
 
@@ -50,13 +54,20 @@ def read_by(make, options, data, folder) -> set[str]:
     """Flags that a stage reads in its set-up and its epochs."""
     args = Watched(vars(options.at(make.name)))
     args.asked.clear()
-    run = Run(folder, torch.device("cpu"), evaluate=lambda _: {"rank1": 1.0})
+    run = Run(folder, torch.device("cpu"))
     stage = make(args, data, run)
     torch.manual_seed(1)
     stage.setup()
-    run.keep_start(stage)
-    run.resume(stage)
-    train(stage, run)
+    if make.reads:  # a later stage wants its files
+        run.resume(stage)
+        train(stage, run)
+        return set(args.asked)
+    for epoch in stage.epochs:
+        run.open_epoch(stage, epoch)
+        for batches in stage.refresh(epoch):
+            for batch in batches:
+                for _ in stage.iteration(batch, epoch):  # losses, without a step
+                    pass
     return set(args.asked)
 
 
@@ -67,7 +78,7 @@ def switched(method: str) -> list[tuple[str, ...]]:
     for stage, names in recipe.stages.items():
         for name in names:
             if unread(options, all_flags()[name], stage):
-                wanted = {**all_flags()[name].when, **recipe.when.get(name, {})}
+                wanted = conditions_of(all_flags()[name], recipe)[0]
                 met = vars(options.at(stage)).keys() & wanted.keys()
                 line = (word for other in sorted(met) for word in words(other, wanted[other][0]))
                 lines[tuple(line)] = None
@@ -113,15 +124,16 @@ def test_what_a_recipe_declares_is_read(method, dataset, flags, tmp_path):
 def tiny(method: str, flags: tuple[str, ...], data: SimpleNamespace) -> list[str]:
     """A small network and few images, in words that the method reads beside ``flags``."""
     if method == "cmam":
-        more = {
-            "import": ["--source-labels", str(labels_of(data))],
-            "kmeans": ["--source-clusters", "4"],
-        }
-        return [*tiny_cmam.FLAGS, "--source", "images", *more.get(flags[-1] if flags else "", [])]
+        labels = ["--source-labels", str(labels_of(data))]
+        more = {"import": labels, "kmeans": ["--source-clusters", "4"]}.get(
+            flags[-1] if flags else "", []
+        )
+        return [*tiny_cmam.FLAGS, "--source", "images", "--labelled", "0.5", *more]
     reads = {name for stage in all_recipes()[method].stages.values() for name in stage}
     is_vit = "vit" in flags or method == "sdcl"
     words = [*TINY, "--batch-visible", "8", "--depth", "2" if is_vit else "10"]
     words += ["--vit-width", "64"] if is_vit else []
+    words += LATER.get(method, [])
     words += CLUSTERING if "k1" in reads else []
     return words + (JOINT if "joint_k1" in reads and joint_is_on(method, flags) else [])
 

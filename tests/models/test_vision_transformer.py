@@ -1,6 +1,5 @@
 """SDCL's vision transformer and its checkpoints against the official ones, and its switches."""
 
-import functools
 import json
 import math
 import re
@@ -51,7 +50,7 @@ def on_no_device(**sizes) -> TwoStreamViT:
         return TwoStreamViT(**sizes)
 
 
-@functools.cache
+@pytest.fixture(scope="module")
 def filled_network() -> TwoStreamViT:
     """The official network in float64, every tensor filled by the golden rule."""
     shapes = official_shapes(KEY_FILES[0])
@@ -64,11 +63,10 @@ def filled_network() -> TwoStreamViT:
 
 
 @pytest.fixture
-def official_network():
-    network = filled_network()
-    buffers = {name: t.clone() for name, t in network.named_buffers()}
-    yield network
-    for name, tensor in network.named_buffers():
+def official_network(filled_network):
+    buffers = {name: t.clone() for name, t in filled_network.named_buffers()}
+    yield filled_network
+    for name, tensor in filled_network.named_buffers():
         tensor.copy_(buffers[name])
 
 
@@ -199,70 +197,6 @@ def test_every_image_skips_each_branch_on_its_own():
     assert len(outputs) == 4  # attention kept or not, MLP kept or not
     unchanged = Block(64, 1.0).double().train()(tokens)
     assert torch.equal(unchanged, tokens)
-
-
-# --- the whole network against the official one ---
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("suffix", "modality"), [("rgb", "visible"), ("ir", "infrared")])
-def test_retrieval_features_equal_the_official_ones(official_network, suffix, modality):
-    network, vectors = official_network.eval(), golden_set.load(EVAL)
-    params, rtol = golden_set.entry_b(EVAL)["params"], tolerance(EVAL)
-    n = len(vectors[f"eval_deep_{suffix}"])
-    images = golden_set.fill().images(f"sdcl/{suffix}", n, *params["image"], params["salt"])
-    seen, handles = {}, []
-    for name, module, inputs in (
-        ("tokens", network.blocks[0], True),
-        ("block0", network.blocks[0], False),
-        ("block10", network.blocks[-1], False),
-        ("b2_in", network.shallow[0], True),
-        ("deep_raw", network.neck, True),
-        ("shallow_raw", network.shallow_neck, True),
-    ):
-
-        def keep(_, args, output, name=name, inputs=inputs):
-            seen[name] = args[0] if inputs else output
-
-        handles.append(module.register_forward_hook(keep))
-    features = network.embed(torch.from_numpy(images).double(), modality)
-    for handle in handles:
-        handle.remove()
-    seen["deep"], seen["shallow"] = features.chunk(2, dim=1)
-    for name, value in seen.items():
-        expected = vectors[f"eval_{name}_{suffix}"]
-        if value.dim() == 2:
-            np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol, err_msg=name)
-            continue
-        last = value.shape[1] - 1
-        for image, rows in zip(value, expected, strict=True):
-            for slot, row in zip((0, 1, last // 2, last), rows, strict=True):
-                assert_checksum(image[slot], row, rtol, f"{name}, token {slot}")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("kind", ["plain", "split2"])
-def test_training_forward_and_running_statistics_equal_the_official_ones(official_network, kind):
-    network, vectors = official_network.train(), golden_set.load(TRAIN)
-    params, rtol = golden_set.entry_b(TRAIN)["params"], tolerance(TRAIN)
-    network.bn_groups = 1 if kind == "plain" else int(kind.removeprefix("split"))
-    visible, infrared = (
-        golden_set.fill().id_images(
-            f"sdcl_{m}", 0, params[f"ids_{m}"], *params["image"], params["salt"]
-        )
-        for m in ("rgb", "ir")
-    )
-    both = network(torch.from_numpy(visible).double(), torch.from_numpy(infrared).double())
-    for suffix, features in zip(("rgb", "ir"), both, strict=True):
-        for depth, value in zip(("deep", "shallow"), features.chunk(2, dim=1), strict=True):
-            expected = vectors[f"{kind}_{depth}_{suffix}"]
-            np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol)
-    buffers = dict(network.named_buffers())
-    names = [vit_weights.our_name(name) for name in vectors["buffer_names"]]
-    assert {n for n in buffers if "running" in n} == {n for n in names if n}
-    for name, row in zip(names, vectors[f"{kind}_buffers"], strict=True):
-        if name:
-            assert_checksum(buffers[name], row, rtol, name)
 
 
 # --- names and checkpoints ---
@@ -536,3 +470,67 @@ def test_pretrained_weights_of_another_size_are_named(tmp_path):
         weights.start(TwoStreamViT(8, 64, 12), str(file))
     with pytest.raises(UserError, match="not fill a grid twice as high as wide"):
         weights.start(TwoStreamViT(7, 768, 12), str(file))
+
+
+# --- the whole network against the official one: last, for it is large ---
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("suffix", "modality"), [("rgb", "visible"), ("ir", "infrared")])
+def test_retrieval_features_equal_the_official_ones(official_network, suffix, modality):
+    network, vectors = official_network.eval(), golden_set.load(EVAL)
+    params, rtol = golden_set.entry_b(EVAL)["params"], tolerance(EVAL)
+    n = len(vectors[f"eval_deep_{suffix}"])
+    images = golden_set.fill().images(f"sdcl/{suffix}", n, *params["image"], params["salt"])
+    seen, handles = {}, []
+    for name, module, inputs in (
+        ("tokens", network.blocks[0], True),
+        ("block0", network.blocks[0], False),
+        ("block10", network.blocks[-1], False),
+        ("b2_in", network.shallow[0], True),
+        ("deep_raw", network.neck, True),
+        ("shallow_raw", network.shallow_neck, True),
+    ):
+
+        def keep(_, args, output, name=name, inputs=inputs):
+            seen[name] = args[0] if inputs else output
+
+        handles.append(module.register_forward_hook(keep))
+    features = network.embed(torch.from_numpy(images).double(), modality)
+    for handle in handles:
+        handle.remove()
+    seen["deep"], seen["shallow"] = features.chunk(2, dim=1)
+    for name, value in seen.items():
+        expected = vectors[f"eval_{name}_{suffix}"]
+        if value.dim() == 2:
+            np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol, err_msg=name)
+            continue
+        last = value.shape[1] - 1
+        for image, rows in zip(value, expected, strict=True):
+            for slot, row in zip((0, 1, last // 2, last), rows, strict=True):
+                assert_checksum(image[slot], row, rtol, f"{name}, token {slot}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "split2"])
+def test_training_forward_and_running_statistics_equal_the_official_ones(official_network, kind):
+    network, vectors = official_network.train(), golden_set.load(TRAIN)
+    params, rtol = golden_set.entry_b(TRAIN)["params"], tolerance(TRAIN)
+    network.bn_groups = 1 if kind == "plain" else int(kind.removeprefix("split"))
+    visible, infrared = (
+        golden_set.fill().id_images(
+            f"sdcl_{m}", 0, params[f"ids_{m}"], *params["image"], params["salt"]
+        )
+        for m in ("rgb", "ir")
+    )
+    both = network(torch.from_numpy(visible).double(), torch.from_numpy(infrared).double())
+    for suffix, features in zip(("rgb", "ir"), both, strict=True):
+        for depth, value in zip(("deep", "shallow"), features.chunk(2, dim=1), strict=True):
+            expected = vectors[f"{kind}_{depth}_{suffix}"]
+            np.testing.assert_allclose(value, expected, rtol=rtol, atol=rtol)
+    buffers = dict(network.named_buffers())
+    names = [vit_weights.our_name(name) for name in vectors["buffer_names"]]
+    assert {n for n in buffers if "running" in n} == {n for n in names if n}
+    for name, row in zip(names, vectors[f"{kind}_buffers"], strict=True):
+        if name:
+            assert_checksum(buffers[name], row, rtol, name)

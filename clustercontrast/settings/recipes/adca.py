@@ -1,7 +1,7 @@
 """ADCA: four GPUs, no non-local blocks."""
 
 from clustercontrast.settings.flags import Flag, group, share, staged
-from clustercontrast.settings.recipes.common import INTRA, MATCHING, OFFICIAL, Recipe, Row
+from clustercontrast.settings.recipes.common import MATCHING, OFFICIAL, PLAIN_INTRA, Recipe, Row
 
 FLAGS: tuple[Flag, ...] = group(
     "ADCA", staged("aggregation_weight", share, "weight of the visible row (λ)")
@@ -10,8 +10,12 @@ RECIPE = Recipe(
     title="ADCA",
     paper="Augmented Dual-Contrastive Aggregation Learning, ACM MM 2022",
     year=2022,
-    stages={"intra": INTRA, "cross": (*INTRA, *MATCHING, "aggregation_weight")},
+    stages={
+        "intra": PLAIN_INTRA,
+        "cross": (*PLAIN_INTRA, *MATCHING, "aggregation_weight"),
+    },
     flags=FLAGS,
+    choices={"memory": ("sequential", "hard")},  # rows are blended one to one
     rows=(
         Row(
             OFFICIAL,

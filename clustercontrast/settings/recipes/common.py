@@ -87,8 +87,10 @@ HYBRID_MEMORY = ("hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k
 ASSOCIATION = ("association", "vote_threshold", "ot_regularisation", "forget_last")
 MATCHING = (*ASSOCIATION, "match_always")
 TRAINED = (*SCHEDULE, *ADAM, *NETWORK, *BATCHES)
-INTRA = (*TRAINED, *CLUSTERING, *MEMORY, *HYBRID_MEMORY)
-"""What a stage of dual contrastive learning reads."""
+PLAIN_INTRA = (*TRAINED, *CLUSTERING, *MEMORY)
+"""What a stage reads that contrasts each modality with its own memory of one row per cluster."""
+INTRA = (*PLAIN_INTRA, *HYBRID_MEMORY)
+"""The same where the memory may be hybrid."""
 
 # --- defaults ---
 

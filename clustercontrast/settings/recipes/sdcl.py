@@ -11,10 +11,8 @@ from clustercontrast.settings.flags import (
     switch,
 )
 from clustercontrast.settings.recipes.common import (
-    CLUSTERING,
-    MEMORY,
     OFFICIAL,
-    TRAINED,
+    PLAIN_INTRA,
     Recipe,
     Row,
 )
@@ -35,7 +33,7 @@ FLAGS: tuple[Flag, ...] = group(
     Flag("smoothing_neighbours", count, "visible images that vote on one's label"),
 )
 BOTH = (
-    *TRAINED, *CLUSTERING, *MEMORY, "homogeneous_from", "homogeneous_weight", "heterogeneous_from",
+    *PLAIN_INTRA, "homogeneous_from", "homogeneous_weight", "heterogeneous_from",
     "heterogeneous_weight", "visible_to_infrared", "shallow_weight", "neighbour_threshold",
     "instance_momentum", "raw_instances",
 )  # fmt: skip
