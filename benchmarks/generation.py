@@ -18,7 +18,7 @@ import torch
 from clustercontrast.generation.edm import denoised, draw_noise_levels
 from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 PAPER = "paper, RTX 3090: 0.47 s per image, 1.16 s per training iteration of 32 images"
 

@@ -27,7 +27,7 @@ from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.run import Run
 from clustercontrast.methods import METHODS, mmm
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 IDENTITIES, PER_IDENTITY = 64, 20
 

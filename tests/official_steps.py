@@ -14,7 +14,7 @@ from official import assert_checksum, filled_encoder, tensors
 
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.models.weights import our_name
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 LOSS, CHECKSUM = 1e-7, 1e-6  # manifest, float64
 

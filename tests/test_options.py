@@ -11,14 +11,8 @@ from clustercontrast.files import UserError
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import BODIES
 from clustercontrast.settings import flags as table
-from clustercontrast.settings.options import (
-    RESNETS,
-    all_flags,
-    flags_of_method,
-    flags_of_run,
-    parse,
-    readers,
-)
+from clustercontrast.settings.command_line import RESNETS, parse
+from clustercontrast.settings.options import all_flags, flags_of_method, flags_of_run, readers
 from clustercontrast.settings.parser import REJECTED
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from clustercontrast.commands import cli
-from clustercontrast.settings.options import flags_of_method, parse
+from clustercontrast.settings.command_line import parse
+from clustercontrast.settings.options import flags_of_method
 from clustercontrast.settings.recipes import all_recipes
 
 ROOT = Path(__file__).parents[1]

@@ -11,7 +11,7 @@ from clustercontrast.data.samples import ImageList
 from clustercontrast.data.source_labels import FILE, save_labels
 from clustercontrast.engine.run import Run
 from clustercontrast.generation.fake_infrared import FakeSet
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 PEOPLE, SHOTS, SIZE, SMALL = 6, 6, (32, 16), (16, 8)
 FLAGS = [

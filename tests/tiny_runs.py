@@ -29,7 +29,8 @@ from clustercontrast.models import weights
 from clustercontrast.rendering.layouts import SIZES, render_sysu
 from clustercontrast.rendering.market import MARKET_SIZES, render_market
 from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
-from clustercontrast.settings.options import all_flags, parse, unread
+from clustercontrast.settings.command_line import parse, unread
+from clustercontrast.settings.options import all_flags
 
 SIZE = ["--height", "32", "--width", "16"]
 TINY = {  # flag -> word of a short training, for methods that read the flag

@@ -16,8 +16,9 @@ from typing import NoReturn
 
 from clustercontrast.data.places import command_of, prepared_folder
 from clustercontrast.files import UserError, write_error
+from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.flags import count, draws, pixels
-from clustercontrast.settings.options import Options, parse
+from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
 

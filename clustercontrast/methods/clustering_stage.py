@@ -4,7 +4,6 @@
 shows its own ``refresh`` and ``iteration``, in the order of its paper.
 """
 
-from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,44 +35,12 @@ from clustercontrast.evaluation.features import extract
 from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
+from clustercontrast.methods.encoder import Encoder, build_encoder
 from clustercontrast.models import weights
-from clustercontrast.models.two_stream_resnet import TwoStreamResNet
-from clustercontrast.models.vision_transformer import TwoStreamViT
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = tuple[np.ndarray, np.ndarray]
 Memory = ClusterMemory | HybridMemory
-
-
-def build_encoder(args: Namespace, shallow: bool = False) -> TwoStreamResNet | TwoStreamViT:
-    """The network that the flags describe, with random weights.
-
-    Args:
-        args: flags.
-        shallow: rows of two features, [deep; shallow], which the vision transformer has.
-
-    Raises:
-        UserError: no such network.
-    """
-    return _resnet(args, shallow) if args.arch == "resnet" else _vit(args, shallow)
-
-
-def _resnet(a: Namespace, shallow: bool) -> TwoStreamResNet:
-    if shallow:
-        raise UserError("a ResNet has no shallow feature, which this method needs: say --arch vit")
-    return TwoStreamResNet(a.depth, a.non_local, a.bn_groups, a.checkpoint_groups)
-
-
-def _vit(a: Namespace, shallow: bool) -> TwoStreamViT:
-    if a.vit_width % 64 or a.depth < 2 or a.height % 16 or a.width % 16:
-        raise UserError(
-            f"a ViT needs images of whole 16x16 patches (--height {a.height}, --width {a.width}), "
-            f"a token length in multiples of 64 (--vit-width {a.vit_width}) and two blocks or more "
-            f"(--depth {a.depth})"
-        )
-    tokens = (a.height // 16) * (a.width // 16)
-    sizes = tokens, a.vit_width, a.depth
-    return TwoStreamViT(*sizes, a.drop_path, shallow, a.bn_groups, a.checkpoint_groups)
 
 
 def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage) -> np.ndarray:
@@ -136,7 +103,7 @@ class ClusteringStage(Stage):
 
     # --- network and optimiser ---
 
-    def build_encoder(self, shallow: bool = False) -> TwoStreamResNet | TwoStreamViT:
+    def build_encoder(self, shallow: bool = False) -> Encoder:
         """The network that the flags describe; ``shallow``: with the ViT's shallow feature."""
         return build_encoder(self.args, shallow)
 

@@ -1,46 +1,24 @@
-"""The values of a training: defaults, the command line over them, and what each stage reads.
+"""The values of a training: defaults, what each stage reads of them, where each comes from.
 
 Flags are in :mod:`clustercontrast.settings.flags` and in the recipes, defaults in
 :mod:`clustercontrast.settings.recipes`.  A stage sees the flags that its recipe names and no
-others.  What would be ignored is refused: a flag of another method, stage or dataset, or one that
-is not read beside the values of other flags.
+others.
 """
 
-import argparse
 import functools
 import itertools
-import sys
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
 
 from clustercontrast.files import UserError
-from clustercontrast.settings.flags import NOT_GIVEN, SHARED, Flag, switch
-from clustercontrast.settings.parser import (
-    OneLineParser,
-    TrainingParser,
-    choices_of,
-    help_text,
-    shown,
-)
+from clustercontrast.settings.flags import SHARED, Flag
 from clustercontrast.settings.recipes import all_recipes
-from clustercontrast.settings.recipes.common import (
-    DATASETS,
-    DEFAULT_METHOD,
-    RUN,
-    SHARED_ROWS,
-    Recipe,
-)
+from clustercontrast.settings.recipes.common import DATASETS, RUN, SHARED_ROWS, Recipe
 
 DEPTHS = {"resnet": 50, "vit": 12}
 """Depth of an architecture unless --depth says another."""
-
-RESNETS = (10, 18, 34, 50)
-"""Depths of a ResNet."""
-
-COMMAND_LINE = "command line"
-OFFICIAL_MEMORIES = {"CM": "sequential", "CMhard": "hard", "CMhybrid": "hybrid", "CMhcl": "hybrid"}
 
 
 @functools.cache
@@ -161,248 +139,11 @@ def _per_stage(value: Any, stages: Sequence[str]) -> Any:
     return dict(zip(stages, value, strict=True)) if isinstance(value, list) else value
 
 
+def by_stage(value: Any, stages: Sequence[str]) -> dict[str, Any]:
+    """A value of each stage that reads a flag."""
+    return value if isinstance(value, dict) else dict.fromkeys(stages, value)
+
+
 def readers(recipe: Recipe, name: str) -> list[str]:
     """Stages that read a flag, in the order of training."""
     return [stage for stage, flags in recipe.stages.items() if name in flags]
-
-
-# --- the command line ---
-
-
-def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
-    """Read ``--method`` and ``--variant``, lay their defaults out, then the command line over them.
-
-    Args:
-        dataset: a key of ``DATASETS``.
-        argv: the command line; the process's own by default.
-
-    Raises:
-        UserError: the command line is wrong.
-        SystemExit: it asked for ``--help``.
-    """
-    argv = sys.argv[1:] if argv is None else argv
-    first = OneLineParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--method", default=DEFAULT_METHOD, choices=list(all_recipes()))
-    first.add_argument("--variant")
-    known, _ = first.parse_known_args(argv)
-    recipe = all_recipes()[known.method]
-    values, origins = defaults(recipe, dataset, known.variant)
-    values["method"] = known.method
-    flags = flags_of_method(recipe, dataset)
-    text = help_text(dataset, recipe, flags, values, origins)
-    given = vars(TrainingParser(all_flags().values(), text).parse_args(argv))
-    return CommandLine(known.method, recipe, dataset, given).over(values, origins)
-
-
-class CommandLine:
-    """What was typed, laid over the defaults of a method, or refused.
-
-    Args:
-        method: its name.
-        recipe: of the method.
-        dataset: a key of ``DATASETS``.
-        given: flag -> words, or True or False of a switch.
-    """
-
-    def __init__(self, method: str, recipe: Recipe, dataset: str, given: Mapping[str, Any]) -> None:
-        self.method, self.recipe, self.dataset = method, recipe, dataset
-        agw = given.get("arch") == ["agw"]  # -a agw, written out
-        given = dict(given) | ({"official_arch": given["arch"]} if agw else {})
-        self.official = {name: given.pop(name)[0] for name in list(given) if "official_" in name}
-        self.given = {name: own for name, own in given.items() if not (agw and name == "arch")}
-
-    def over(self, values: dict[str, Any], origins: dict[str, str]) -> Options:
-        """The values of the run.
-
-        Raises:
-            UserError: a value is wrong, or a flag would be ignored.
-        """
-        named: dict[str, list[str]] = {}  # flag -> stages that it was given for
-        values, origins = dict(values), dict(origins)
-        for name, words in self.given.items():
-            flag = all_flags()[name]
-            if name not in values:
-                self._refuse_foreign(flag)
-            by_stage = self._read(flag, words)
-            if isinstance(by_stage, dict):
-                before = values[name]
-                before = before if isinstance(before, dict) else dict.fromkeys(
-                    readers(self.recipe, name), before
-                )  # fmt: skip
-                named[name] = list(by_stage)
-                by_stage = before | by_stage
-            values[name] = by_stage
-            origins[name] = COMMAND_LINE
-        self._lead(values, named)
-        values = {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
-        if values.get("stage1"):
-            values |= self._in_place_of_the_first_stage(values)
-        options = Options(self.recipe, self.dataset, values, origins)
-        self._check(options, named)
-        return options
-
-    # words -> values
-
-    def _read(self, flag: Flag, words: Any) -> Any:
-        """A value, or {stage: value} where stages were told apart."""
-        if isinstance(words, bool):
-            return words
-        if not flag.per_stage:
-            found = [self._value(flag, word) for word in words]
-            return found if flag.many else found[0]
-        stages = readers(self.recipe, flag.name)
-        pairs = [self._pair(flag, word, stages) for word in words or ["on"]]
-        plain = [value for stage, value in pairs if stage is None]
-        if len(pairs) == len(plain) == 1:
-            return plain[0]
-        if len(plain) == len(pairs) == len(stages):
-            return dict(zip(stages, plain, strict=True))
-        if plain:
-            raise UserError(
-                f"{flag.spelled} takes one value, {len(stages)} values (one for each stage that "
-                f"reads it: {', '.join(stages)}) or STAGE=VALUE"
-            )
-        return dict(pairs)
-
-    def _pair(self, flag: Flag, word: str, stages: Sequence[str]) -> tuple[str | None, Any]:
-        stage, equals, value = word.rpartition("=")
-        if equals and stage not in self.recipe.stages:
-            names = ", ".join(self.recipe.stages)
-            raise UserError(f"{flag.spelled}: no stage '{stage}': the stages are {names}")
-        if equals and stage not in stages:
-            raise UserError(
-                f"stage {stage} of {self.method} does not read {flag.spelled}: "
-                f"{_listed(stages)}; leave it out"
-            )
-        return stage or None, self._value(flag, value)
-
-    def _value(self, flag: Flag, word: str) -> Any:
-        try:
-            value = flag.kind(word)
-        except argparse.ArgumentTypeError as error:
-            raise UserError(f"{flag.spelled}: {error} (--help lists the flags)") from error
-        choices = choices_of(flag, self.recipe)
-        if choices and value not in choices:
-            raise UserError(
-                f"{flag.spelled}: '{word}' is not one of {', '.join(map(str, choices))}"
-            )
-        return value
-
-    # flags that lead others
-
-    def _lead(self, values: dict[str, Any], named: Mapping[str, Iterable[str]]) -> None:
-        """Followers with a default of their own follow a flag that was typed."""
-        for name in values.keys() - self.given.keys():
-            leader = all_flags()[name].follows
-            if leader in self.given:
-                stages = readers(self.recipe, name)
-                own = values[name] if isinstance(values[name], dict) else dict.fromkeys(
-                    stages, values[name]
-                )  # fmt: skip
-                led = set(named.get(leader, stages))
-                by_stage = {s: None if s in led else own[s] for s in stages}
-                values[name] = by_stage if len({*by_stage.values()}) > 1 else None
-
-    def _in_place_of_the_first_stage(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """What ``--stage1`` stands for."""
-        first, *later = self.recipe.stages
-        if "start_from" in self.given or first in (values["stages"] or ()):
-            raise UserError(
-                f"--stage1 takes the place of stage {first}: leave out --start-from, and {first} "
-                "among --stages"
-            )
-        return {"start_from": values["stage1"], "stages": values["stages"] or later}
-
-    # refusals
-
-    def _refuse_foreign(self, flag: Flag) -> None:
-        datasets = [name for name, own in DATASETS.items() if flag.name in own.flags]
-        others = [
-            name
-            for name, recipe in all_recipes().items()
-            if flag in flags_of_method(recipe, self.dataset)
-        ]
-        who = f"it is a flag of {', '.join(datasets)}" if datasets else _listed(others)
-        raise UserError(
-            f"{self.method} on {self.dataset} does not read {flag.spelled}: {who}; leave it out"
-        )
-
-    def _check(self, options: Options, named: Mapping[str, Sequence[str]]) -> None:
-        for name in self.given:
-            flag = all_flags()[name]
-            stages = named.get(name) or readers(self.recipe, name) or list(self.recipe.stages)
-            reasons = [unread(options, flag, stage) for stage in stages]
-            if all(reasons) or (name in named and any(reasons)):
-                why = next(filter(None, reasons))
-                raise UserError(f"{self.method} does not read {flag.spelled} here: {why}")
-        arch, depth = options.values.get("arch", "resnet"), options.depth
-        if arch == "resnet" and depth not in (None, *RESNETS):
-            raise UserError(
-                f"--depth {depth} is not a ResNet of this project: choose from "
-                f"{', '.join(map(str, RESNETS))}"
-            )
-        self._check_official(options)
-
-    def _check_official(self, options: Options) -> None:
-        """Flags of the official scripts: accepted where they say what is run anyway."""
-        said = self.official
-        dataset = said.get("official_dataset")
-        if dataset and dataset.lower().partition("_")[0] != self.dataset:
-            raise UserError(
-                f"-d {dataset}: this command trains on {self.dataset}; for another dataset: "
-                "python -m clustercontrast train --dataset DATASET"
-            )
-        arch = said.get("official_arch")
-        if arch and arch != self.recipe.arch:
-            raise UserError(f"-a {arch} is not what {self.method} runs: say --arch and --depth")
-        if arch and options.origins.get("arch") == COMMAND_LINE:
-            raise UserError(f"-a {arch} and --arch {options.arch}: leave one of them out")
-        memory = said.get("official_memory")
-        if memory is None:
-            return
-        kinds = options.values.get("memory")
-        first = next(iter(kinds.values())) if isinstance(kinds, dict) else kinds
-        if kinds is None or OFFICIAL_MEMORIES.get(memory) != first:
-            raise UserError(
-                f"-mb {memory} is not what {self.method} runs ({first}): say --memory "
-                f"{OFFICIAL_MEMORIES.get(memory, 'sequential, hard or hybrid')}"
-            )
-
-
-def unread(options: Options, flag: Flag, stage: str) -> str | None:
-    """Why a stage does not read a flag beside the values of the others; None if it does."""
-    recipe, values = options.recipe, vars(options.at(stage))
-    if flag.name not in values:
-        return f"stage {stage} does not"
-    if flag.also_with in values and unread(options, all_flags()[flag.also_with], stage) is None:
-        return None
-    followers = [own for own in all_flags().values() if own.follows == flag.name]
-    if any(f.name in values and unread(options, f, stage) is None for f in followers):
-        return None
-    unmet = [_unmet(values, conditions) for conditions in conditions_of(flag, recipe)]
-    return unmet[0] if all(unmet) else None
-
-
-def conditions_of(flag: Flag, recipe: Recipe) -> list[dict[str, tuple]]:
-    """Conditions on other flags, one of which has to hold for a flag to be read."""
-    own = flag.when if isinstance(flag.when, tuple) else (flag.when,)
-    return [{**conditions, **recipe.when.get(flag.name, {})} for conditions in own]
-
-
-def _unmet(values: Mapping[str, Any], conditions: Mapping[str, tuple]) -> str | None:
-    """The first condition that does not hold, in words."""
-    for name, wanted in conditions.items():
-        if name in values and values[name] not in wanted:
-            other, now = all_flags()[name].spelled, shown(values[name])
-            if wanted == NOT_GIVEN:
-                return f"it is not read beside {other}"
-            if all_flags()[name].kind is switch:
-                return f"it is read with {other} alone, which is {now}"
-            return f"it is read with {other} {' or '.join(map(shown, wanted))}, which is {now}"
-    return None
-
-
-def _listed(names: Sequence[str]) -> str:
-    if not names:
-        return "nothing does"
-    return f"{', '.join(names)} {'does' if len(names) == 1 else 'do'}"

@@ -15,7 +15,7 @@ from clustercontrast.methods.cmam.finetune import Finetune, labelled
 from clustercontrast.methods.cmam.mutual import build_network, is_tested_on_fakes, visible_input
 from clustercontrast.methods.cmam.pretrain import Pretrain, relations
 from clustercontrast.methods.cmam.selftrain import SelfTrain
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 J1, J2, G2 = ("joint", "visible"), ("joint", "fake"), ("gray", "fake")
 

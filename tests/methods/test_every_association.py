@@ -10,7 +10,8 @@ import torch
 from clustercontrast.association.choice import ASSOCIATIONS
 from clustercontrast.engine.loop import take_step
 from clustercontrast.methods import METHODS, adca, mmm, pgm, rpnr
-from clustercontrast.settings.options import all_flags, parse, unread
+from clustercontrast.settings.command_line import parse, unread
+from clustercontrast.settings.options import all_flags
 
 ONCE = {"mmm"}  # matches when its last stage is set up, see below
 

@@ -16,7 +16,8 @@ from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
 from clustercontrast.methods import METHODS
-from clustercontrast.settings.options import all_flags, conditions_of, flags_of_run, parse, unread
+from clustercontrast.settings.command_line import conditions_of, parse, unread
+from clustercontrast.settings.options import all_flags, flags_of_run
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS
 

@@ -15,7 +15,7 @@ from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.schedules import warm_steps
 from clustercontrast.methods import mmm
 from clustercontrast.models.weights import our_name
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 FILE = "mmm/traj_final.npz"
 CHECKSUM = 1e-6

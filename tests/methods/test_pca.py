@@ -18,7 +18,7 @@ from clustercontrast.engine.run import Run, saved_model
 from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.methods import clustering_stage
 from clustercontrast.methods.pca import Adversarial, Invariant
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 CLASSIFIER = "modality_classifier"
 

@@ -17,7 +17,7 @@ from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods import sdcl
 from clustercontrast.models.vision_transformer import TwoStreamViT
 from clustercontrast.models.vit_weights import our_name
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 FILES = [f for f in golden_set.files_b("sdcl") if "/traj_" in f]
 TERMS = {  # official name -> ours; the official neighbour losses hold their inner weights

@@ -29,7 +29,7 @@ from clustercontrast.memories.dynamic import DynamicMemory
 from clustercontrast.methods import pclhd, pgm
 from clustercontrast.models.momentum import MomentumEncoder
 from clustercontrast.models.weights import our_name
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 FILES = golden_set.files("trajectories")
 TOLERANCE = 1e-7  # float64 with float32-rounded momentum, manifest

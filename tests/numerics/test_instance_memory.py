@@ -14,7 +14,7 @@ from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbo
 from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods import METHODS, sdcl
-from clustercontrast.settings.options import parse
+from clustercontrast.settings.command_line import parse
 
 MEMORY = "sdcl/instance_memory.npz"
 LOSSES = [f for f in golden_set.files_b("sdcl") if "/losses_" in f]
