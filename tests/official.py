@@ -1,16 +1,25 @@
 """Networks and trajectories filled by the golden rule, under the official names."""
 
+import contextlib
+import ctypes
 import functools
 import re
+from collections.abc import Iterator
 
 import golden_set
 import numpy as np
+import pytest
 import torch
 from torch.autograd.function import once_differentiable
+from torch.utils.checkpoint import checkpoint
+from torchvision.models.resnet import Bottleneck
 
 from clustercontrast.models import weights
+from clustercontrast.models.bn_groups import frozen_statistics
 from clustercontrast.models.modality_classifier import ModalityClassifier
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+
+BLOCK_FORWARD = Bottleneck.forward
 
 
 def official_shapes(non_local: bool) -> dict[str, list[int]]:
@@ -132,3 +141,32 @@ def filled_classifier(shapes: dict[str, list[int]]) -> ModalityClassifier:
     }
     network.load_state_dict(state)
     return network.double()
+
+
+def recomputed(block: torch.nn.Module, maps: torch.Tensor) -> torch.Tensor:
+    """A residual block that keeps nothing of its forward but its input; exact."""
+
+    def contexts() -> tuple:
+        return contextlib.nullcontext(), frozen_statistics(block)
+
+    return checkpoint(
+        BLOCK_FORWARD,
+        block,
+        maps,
+        use_reentrant=False,
+        context_fn=contexts,
+        preserve_rng_state=False,
+    )
+
+
+@contextlib.contextmanager
+def little_memory() -> Iterator[None]:
+    """For batches whose activations take gigabytes: forget them, and return freed ones at once."""
+    threshold = -3  # glibc's M_MMAP_THRESHOLD: larger pieces do not come from the heap
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as after:
+        patch.setattr(Bottleneck, "forward", recomputed)
+        with contextlib.suppress(AttributeError):  # another C library
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(threshold, 1 << 20)
+            after.callback(mallopt, threshold, 32 << 20)
+        yield
