@@ -13,12 +13,11 @@ interrupted one is resumed by the same command, and a cell that fails does not s
 
 import itertools
 import sys
-from argparse import Namespace, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 
 from clustercontrast.commands.cli import command, read_options, with_torch
-from clustercontrast.files import UserError, atomic, say, write_json
+from clustercontrast.files import UserError, say
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes import all_recipes
@@ -101,7 +100,9 @@ def _sweep(argv: Sequence[str] | None) -> None:
         except UserError as error:
             failed.append(folder.name)
             sys.stderr.write(f"error: {error}\n")
-    _report(args, done)
+    if done:
+        title = f"{args.method} {args.name}"
+        with_torch("tables").write_grid(args.dataset, title, args.name, done)
     if failed:
         raise UserError(f"{len(failed)} of {len(runs)} cells failed: {', '.join(failed)}")
 
@@ -115,17 +116,3 @@ def _runs(
         words = ["--method", method, *shared, *flags(cell), "--name", cell_name(name, cell)]
         runs.append((cell, *read_options(dataset, words)))
     return runs
-
-
-def _report(args: Namespace, done: dict[Path, Cell]) -> None:
-    """Print the table of the finished cells and write it beside their folders."""
-    if not done:
-        return
-    table = with_torch("results").grid_table(args.dataset, f"{args.method} {args.name}", done)
-    place = next(iter(done)).parent
-    for suffix, content in (("txt", table.text()), ("md", table.markdown())):
-        with atomic(place / f"{args.name}.{suffix}") as file:
-            file.write(content)
-    write_json(place / f"{args.name}.json", table.json())
-    say(table.text())
-    say(f"written to {place}: {args.name}.txt, {args.name}.md, {args.name}.json")

@@ -1,12 +1,12 @@
-"""The command that puts runs into the tables of papers."""
+"""Tables of several runs, as in papers or of a grid, printed and written."""
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from clustercontrast.files import atomic, say
-from clustercontrast.report.comparison import comparison_tables
+from clustercontrast.files import atomic, say, write_json
+from clustercontrast.report.comparison import comparison_tables, grid_table
 
 FORMS = {
     "text": lambda tables: "\n".join(table.text() for table in tables),
@@ -39,3 +39,22 @@ def write_tables(
                 file.write(FORMS[form](made))
         # Not among what is printed, which may be piped into a program that reads it.
         sys.stderr.write(f"written to {out}: {', '.join(FILES.values())}\n")
+
+
+def write_grid(dataset: str, title: str, name: str, runs: Mapping[Path, Mapping[str, str]]) -> None:
+    """Print the table of a grid's finished cells and write it beside their folders.
+
+    Args:
+        dataset: a key of ``DATASETS``.
+        title: of the table.
+        name: of the files.
+        runs: folder of every finished cell -> its flags.
+    """
+    table = grid_table(dataset, title, runs)
+    place = next(iter(runs)).parent
+    for suffix, content in (("txt", table.text()), ("md", table.markdown())):
+        with atomic(place / f"{name}.{suffix}") as file:
+            file.write(content)
+    write_json(place / f"{name}.json", table.json())
+    say(table.text())
+    say(f"written to {place}: {name}.txt, {name}.md, {name}.json")

@@ -148,7 +148,8 @@ class CommandLine:
         choices = choices_of(flag, self.recipe)
         if choices and value not in choices:
             raise UserError(
-                f"{flag.spelled}: '{word}' is not one of {', '.join(map(str, choices))}"
+                f"{flag.spelled} of {self.method}: '{word}' is not one of "
+                f"{', '.join(map(str, choices))}"
             )
         return value
 

@@ -171,11 +171,11 @@ def test_damaged_prepared_images(refused, tmp_path):
         (["--device", "gpu"], "--device"),
         (["--pretrained", "nowhere.pth"], "nowhere.pth"),
         (["--eps-gap", "0.02"], "no official script reads it"),
-        (["-a", "agw"], "--depth"),
+        (["-a", "resnet50"], "--depth"),
         (["-j", "8"], "loader processes"),
         (["--resume", "x"], "resumes by itself"),
         (["--use-hard"], "--memory hard"),
-        (["-d", "sysu_all"], "the script's name"),
+        (["-d", "regdb_rgb"], "trains on sysu"),
     ],
 )
 def test_wrong_flags(refused, tmp_path, flags, named):

@@ -377,8 +377,8 @@ def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
         ),
         (["--stages", "pretrain", "--parts", "2", "--name", "x"], "--stages auxiliary"),
         (["--shard", "0/2"], "2 processes can share --stages generation alone"),
-        (["--cam"], "cmam on sysu does not use --cam"),
-        (["--trial", "1"], "does not use --trial"),
+        (["--cam"], "cmam on sysu does not read --cam"),
+        (["--trial", "1"], "does not read --trial"),
     ],
 )
 def test_mistakes_are_one_line(finished, capsys, flags, words):

@@ -112,11 +112,10 @@ def test_curves_are_a_picture(trained, name, resnet):
 def test_config_tells_where_every_value_comes_from(trained, name, resnet):
     config = read_json(trained(name, resnet) / "config.json")
     origins, values = config["origins"], config["values"]
-    assert origins["k1"] == "command line"
-    assert origins["weight_decay"] == "*/*"
-    assert origins["select"] == f"{METHOD_OF[name]}/*"
-    assert origins.keys() | {"method"} == values.keys()
-    assert values["k1"] == 8
+    assert origins["epochs"] == "command line"
+    assert origins["weight_decay"] == "official script"
+    assert origins["logs_dir"] == "command line"
+    assert origins.keys() | {"variant"} == values.keys()
     assert config["numbers"].items() <= values.items()
     assert "logs_dir" not in config["numbers"]
     assert {"torch", "numpy", "python", "git"} <= config["versions"].keys()

@@ -14,6 +14,7 @@ from method_runs import FLAGS, METHODS_ALONE
 
 from clustercontrast.commands import cli, results
 from clustercontrast.engine.run import Run
+from clustercontrast.models import weights
 from clustercontrast.report.tables import METRICS
 
 ROOT = Path(__file__).parents[2]
@@ -170,7 +171,7 @@ def test_a_model_is_refused_on_another_trial(trained, capsys):
 
 
 def test_a_single_model_is_tested_on_the_trial_it_names(trained, monkeypatch, capsys):
-    monkeypatch.setattr(cli.weights, "read", lambda path: torch.load(path)["weights"])
+    monkeypatch.setattr(weights, "read", lambda path: torch.load(path)["weights"])
     file = trained / "trial3" / "cross" / "best_test.pth"
     place = ["--data-dir", str(tiny_runs.dataset("regdb")), *tiny_runs.SIZE, "--device", "cpu"]
     cli.test("regdb", [str(file), *place])

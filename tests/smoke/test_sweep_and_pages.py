@@ -5,7 +5,7 @@ import json
 import pytest
 import tiny_runs
 
-from clustercontrast.commands import results, sweep
+from clustercontrast.commands import cli, results, sweep
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
 from clustercontrast.report.__main__ import main as report
@@ -55,7 +55,7 @@ def command(logs, *grid):
 
 @pytest.mark.parametrize(
     ("grid", "message"),
-    [("k1=8,zero", "'zero'"), ("bogus=1,2", "--bogus"), ("ema-decay=0.9", "does not use")],
+    [("k1=8,zero", "'zero'"), ("bogus=1,2", "--bogus"), ("ema-decay=0.9", "does not read")],
 )
 def test_every_cell_is_checked_before_the_first_run(tmp_path, capsys, grid, message):
     with pytest.raises(SystemExit) as leaving:
@@ -105,7 +105,7 @@ def both(tmp_path_factory):
         tiny_runs.use_small_encoder(patch)
         for dataset, more in (("sysu", []), ("regdb", ["--trial", "2", "5"])):
             words = tiny_runs.arguments("adca", logs, "--epochs", "1", *more, on=dataset)
-            sweep.train_runs(dataset, words)
+            cli.train(dataset, words)
     return logs
 
 

@@ -88,7 +88,7 @@ def test_sdcl_starts_from_another_methods_transformer(trained, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "named"),
     [
-        (["--arch", "resnet", "--depth", "18"], "say --arch vit"),
+        (["--arch", "resnet"], "--arch of sdcl: 'resnet' is not one of vit"),
         (["--vit-width", "100"], "multiples of 64"),
         (["--depth", "1"], "two blocks or more"),
         (["--pretrained", "nowhere.pth"], "vit_base_ics_cfs_lup.pth"),

@@ -33,9 +33,9 @@ FLAGS: tuple[Flag, ...] = group(
     Flag("smoothing_neighbours", count, "visible images that vote on one's label"),
 )
 BOTH = (
-    *PLAIN_INTRA, "homogeneous_from", "homogeneous_weight", "heterogeneous_from",
-    "heterogeneous_weight", "visible_to_infrared", "shallow_weight", "neighbour_threshold",
-    "instance_momentum", "raw_instances",
+    *(name for name in PLAIN_INTRA if name != "non_local"), "homogeneous_from",
+    "homogeneous_weight", "heterogeneous_from", "heterogeneous_weight", "visible_to_infrared",
+    "shallow_weight", "neighbour_threshold", "instance_momentum", "raw_instances",
 )  # fmt: skip
 RECIPE = Recipe(
     title="SDCL",
@@ -46,7 +46,7 @@ RECIPE = Recipe(
         "agreed": (*BOTH, "candidates", "smoothing_neighbours"),
     },
     flags=FLAGS,
-    choices={"memory": ("sequential", "hard")},
+    choices={"arch": ("vit",), "memory": ("sequential", "hard")},
     rows=(
         Row(
             OFFICIAL,
