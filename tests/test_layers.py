@@ -303,3 +303,19 @@ def test_every_draw_names_its_generator():
             is_torch = isinstance(called.value, ast.Name) and called.value.id == "torch"
             if is_torch and called.attr in DRAWS:
                 assert "generator" in {k.arg for k in node.keywords}, f"{path}:{node.lineno}"
+
+
+@pytest.mark.parametrize("place", ["docs/design.md", "clustercontrast/__init__.py"])
+def test_the_maps_name_every_room(place):
+    text = (ROOT / place).read_text(encoding="utf-8")
+    doors = {"sweep"}
+    rooms = {path.parent.name for path in PACKAGE.glob("*/__init__.py")} - doors
+    assert not [room for room in sorted(rooms) if f"{room}/" not in text]
+
+
+def test_the_design_names_every_file_and_every_stage():
+    text = (ROOT / "docs/design.md").read_text(encoding="utf-8")
+    files = {path.name for path in FILES if path.parent.name not in ("cmam", "recipes", "sweep")}
+    assert not [name for name in sorted(files - {"__init__.py"}) if name not in text]
+    stages = {stage.name for stages in METHODS.values() for stage in stages}
+    assert not [name for name in sorted(stages) if f"`{name}`" not in text]

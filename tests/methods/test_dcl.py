@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from scipy.sparse import csr_array
 
+from clustercontrast.clustering.jaccard import is_compiled
 from clustercontrast.files import UserError
 from clustercontrast.methods import clustering_stage, dcl
 from clustercontrast.methods.pgm import AlternateLearning
@@ -16,7 +17,7 @@ from clustercontrast.methods.supervised import Supervised
 @pytest.fixture
 def make(monkeypatch, tmp_path):
     tiny_runs.use_small_encoder(monkeypatch)
-    return lambda *flags: tiny_runs.make_stage(dcl.Intra, "adca", tmp_path, *flags)
+    return lambda *flags: tiny_runs.make_stage(dcl.Intra, "pgm", tmp_path, *flags)
 
 
 def test_rows_are_the_normalised_means_of_the_clusters(make):
@@ -180,3 +181,13 @@ def test_supervised_labels_are_the_identities(monkeypatch, tmp_path):
     for name, images in (("visible", stage.data.visible), ("infrared", stage.data.infrared)):
         people = np.unique(images.index.identities)
         assert np.array_equal(people[stage.labels[name]], images.index.identities)
+
+
+@pytest.mark.parametrize("compiled", [True, False])
+def test_the_first_use_of_numba_is_announced(make, monkeypatch, compiled):
+    stage = make()
+    monkeypatch.setattr(clustering_stage, "is_compiled", lambda: compiled)
+    tiny_runs.open_epoch(stage)
+    log = (stage.run.folder / "log.txt").read_text()
+    assert ("clustering: compiling (once)" in log) is not compiled
+    assert is_compiled()
