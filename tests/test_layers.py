@@ -206,7 +206,7 @@ def test_imports_stand_at_the_top_of_their_file():
                 assert names <= allowed, f"{path}: {names} imported inside {function.name}"
 
 
-STAGES = {stage for stages in METHODS.values() for stage in stages}
+STAGES = list(dict.fromkeys(stage for stages in METHODS.values() for stage in stages))
 
 
 @pytest.mark.parametrize("stage", STAGES, ids=lambda stage: f"{stage.__module__}.{stage.__name__}")

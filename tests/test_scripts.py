@@ -169,6 +169,7 @@ HEAVY = ("torch", "numba", "scipy", "matplotlib", "faiss", "sklearn")
         ["train_sysu.py", "--method", "pclhd", "--epoch", "3"],
         ["train_sysu.py", "--data-dir", "nowhere"],
         ["train_regdb.py", "--method", "adca", "--hinge", "9"],
+        ["train_sysu.py", "--method", "cmam", "--source", "x", "--data-dir", "nowhere"],
         ["prepare_sysu.py", "--data-dir", "nowhere"],
         ["test_sysu.py", "nowhere"],
         ["-m", "clustercontrast.report", "tables", "nowhere"],

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from clustercontrast.data.places import command_of, prepared_folder
+from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, write_error
 from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.flags import count, draws, pixels
@@ -84,10 +84,18 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     parser.add_argument("--allow-incomplete", action="store_true", help="accept missing images")
     parser.add_argument("--overwrite", action="store_true", help="write them anew")
     args = parser.parse_args(argv)
-    root = Path(args.data_dir)
-    if not root.is_dir():
-        importlib.import_module(f"clustercontrast.data.{dataset}").read(root)  # says so
+    check_dataset(dataset, args.data_dir)
     with_torch("preparing").prepare(dataset, args)
+
+
+def check_dataset(dataset: str, place: str) -> None:
+    """Let the dataset's reader say that its folder is not there.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not Path(place).is_dir():
+        importlib.import_module(f"clustercontrast.data.{dataset}").read(Path(place))
 
 
 # --- train ---
@@ -111,8 +119,10 @@ def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str
     """
     given = sys.argv[1:] if argv is None else argv
     options = parse(dataset, given)
-    if "allow_incomplete" not in options.values:  # methods that have it prepare images themselves
+    if "allow_incomplete" not in options.values:
         prepared_folder(options, dataset)
+    elif not (cache_folder(options) / "index.json").exists():  # prepared by the run itself
+        check_dataset(dataset, options.data_dir)
     return options, f"{command_of('train', dataset)} {shlex.join(given)}"
 
 

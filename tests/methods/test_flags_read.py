@@ -112,7 +112,7 @@ def cases():
         )
 
 
-@pytest.mark.parametrize(("method", "dataset", "flags"), cases())
+@pytest.mark.parametrize(("method", "dataset", "flags"), list(cases()))
 def test_what_a_recipe_declares_is_read(method, dataset, flags, tmp_path):
     data = tiny_cmam.world(tmp_path)
     data.places["generation"] = tmp_path / "new"

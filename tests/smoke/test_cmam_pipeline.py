@@ -22,7 +22,7 @@ from clustercontrast.commands import cli
 from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.run import Run
 from clustercontrast.generation.fake_infrared import FakeSet
-from clustercontrast.report import times
+from clustercontrast.methods.cmam import times
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("auxiliary", "diffusion", "generation", "pretrain", "selftrain")
