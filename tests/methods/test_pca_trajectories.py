@@ -67,11 +67,12 @@ def test_pca_follows_the_official_trainers(file):
     vectors, facts = recorded(file)
     large = vectors["ids_rgb"].shape[1] > 16
     with little_memory() if large else nullcontext():
-        follow(vectors, facts)
+        follow(vectors, facts, large)
 
 
-def follow(vectors, facts):
+def follow(vectors, facts, large):
     stage, memories = stage_of(facts)
+    stage.encoder.checkpoint_groups = large
     for i in range(facts["iters"]):
         steps = resumed_under(
             nullcontext, stage.iteration(batch_of(vectors, i, facts), facts["epoch"])
