@@ -331,6 +331,9 @@ def test_one_value_one_per_stage_or_by_name():
     [
         ["--iters", "1", "2", "3"],
         ["--iters", "1", "progressive=2"],
+        ["--iters", "intra=1", "intra=2"],
+        ["--cam", "on", "off"],
+        ["--cam", "intra=on"],
         ["--iters", "cross=2"],
         ["--memory", "intra=soft"],
     ],
@@ -364,6 +367,11 @@ def test_a_flag_on_the_command_line_leads_followers_with_defaults_of_their_own()
 
 def test_switches():
     assert read("--no-cam").at("intra").cam is False
+    assert read("--cam", "off").at("intra").cam is False
+    assert read("--no-cam", "--cam").at("intra").cam is True
+    assert read("--no-jitter-infrared", method="pgm").at("cross").jitter_infrared is False
+    both = read("--jitter-infrared", "on", "off", method="pgm").at
+    assert [both(stage).jitter_infrared for stage in STAGES["pgm"]] == [True, False]
     assert read("--no-joint-branch").at("progressive").joint_branch is False
     assert read("--non-local", method="adca").at("intra").non_local is True
 

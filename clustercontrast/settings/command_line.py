@@ -70,7 +70,7 @@ class CommandLine:
         method: its name.
         recipe: of the method.
         dataset: a key of ``DATASETS``.
-        given: flag -> words, or True or False of a switch.
+        given: flag -> words; none of a switch alone.
     """
 
     def __init__(self, method: str, recipe: Recipe, dataset: str, given: Mapping[str, Any]) -> None:
@@ -107,15 +107,16 @@ class CommandLine:
 
     # words -> values
 
-    def _read(self, flag: Flag, words: Any) -> Any:
+    def _read(self, flag: Flag, words: Sequence[str]) -> Any:
         """A value, or {stage: value} where stages were told apart."""
-        if isinstance(words, bool):
-            return words
+        words = words or ["on"]  # of a switch
         if not flag.per_stage:
             found = [self._value(flag, word) for word in words]
+            if len(found) > 1 and not flag.many:
+                raise UserError(f"{flag.spelled} takes one value, not {' '.join(words)}")
             return found if flag.many else found[0]
         stages = readers(self.recipe, flag.name)
-        pairs = [self._pair(flag, word, stages) for word in words or ["on"]]
+        pairs = [self._pair(flag, word, stages) for word in words]
         plain = [value for stage, value in pairs if stage is None]
         if len(pairs) == len(plain) == 1:
             return plain[0]
@@ -126,6 +127,8 @@ class CommandLine:
                 f"{flag.spelled} takes one value, {len(stages)} values (one for each stage that "
                 f"reads it: {', '.join(stages)}) or STAGE=VALUE"
             )
+        if len(dict(pairs)) < len(pairs):
+            raise UserError(f"{flag.spelled} names a stage twice: {' '.join(words)}")
         return dict(pairs)
 
     def _pair(self, flag: Flag, word: str, stages: Sequence[str]) -> tuple[str | None, Any]:

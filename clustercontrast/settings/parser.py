@@ -51,7 +51,7 @@ def not_understood(surplus: Sequence[str], flags: Iterable[str]) -> str:
     word = next((word for word in surplus if word.startswith("-")), surplus[0]).partition("=")[0]
     if not word.startswith("-"):
         return f"'{word}' is not understood: a value too many, or a flag without its dashes"
-    near = difflib.get_close_matches(word, list(flags), n=1, cutoff=0.6)
+    near = difflib.get_close_matches(word, list(flags), n=1) if word.strip("-") else []
     return f"{word} is not a flag" + (f": did you mean {near[0]}?" if near else "")
 
 
@@ -79,12 +79,9 @@ class TrainingParser(OneLineParser):
         super().__init__(argument_default=argparse.SUPPRESS, allow_abbrev=False)
         self._shown = shown
         for flag in flags:
-            if flag.kind is switch and not flag.per_stage:
-                self.add_argument(flag.spelled, action=argparse.BooleanOptionalAction)
-                continue
             spellings = [flag.short, flag.spelled] if flag.short else [flag.spelled]
             several = "+" if flag.per_stage or flag.many else 1
-            if flag.kind is switch:  # with values per stage; without any, or with --no-, for all
+            if flag.kind is switch:  # alone it means on
                 several, no = "*", flag.spelled.replace("--", "--no-", 1)
                 self.add_argument(no, action="store_const", const=["off"], dest=flag.name)
             self.add_argument(*spellings, nargs=several, dest=flag.name)
