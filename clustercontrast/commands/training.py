@@ -113,7 +113,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     """Train the stages that make the run's model, and report it."""
     options, last = data.options, stages[-1]
     about = _about(options, data.prepared.rendered)
-    about |= last.described(options.at(last.name), data)
+    about |= last.about(options.at(last.name), data)
     for source in (options.pretrained, options.values.get("start_from")):
         _check_source(source, about, options)
     tested = last.tested_parts(data.parts, about)

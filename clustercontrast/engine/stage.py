@@ -75,7 +75,7 @@ class Stage:
     # What the commands ask of a method's last stage.
 
     @classmethod
-    def described(cls, args: Namespace, data: Any) -> dict[str, Any]:  # noqa: ARG003
+    def about(cls, args: Namespace, data: Any) -> dict[str, Any]:  # noqa: ARG003
         """Facts to keep with a run and with each of its models, besides the usual ones."""
         return {}
 

@@ -29,6 +29,9 @@ STAGES = ("auxiliary", "diffusion", "generation", "pretrain", "selftrain")
 SHARED = STAGES[:3]
 
 
+CLUSTERING = ("--k1", "8", "--k2", "3", "--eps", "0.6", "--min-samples", "3")
+
+
 def arguments(logs, *more, on="sysu"):
     """A short training of all stages; what ``more`` says wins."""
     return [
@@ -41,14 +44,14 @@ def arguments(logs, *more, on="sysu"):
             "--iters",
             "auxiliary=2",
             "diffusion=4",
-            "generation=0",
             "pretrain=2",
             "selftrain=2",
             "finetune=2",
         ),
         *("--batch-size", "8", "--num-instances", "2", "--warm-iterations", "1"),
-        *("--flat-iterations", "2", "--clusters", "10", "--test-batch", "64", "--k1", "8"),
-        *("--k2", "3", "--eps", "0.6", "--min-samples", "3", "--unet-width", "16"),
+        *("--flat-iterations", "2", "--clusters", "10", "--test-batch", "64"),
+        *(() if "import" in more else CLUSTERING),
+        *("--unet-width", "16"),
         *("--unet-multipliers", "1", "2", "--attention-at", "4", "--sampling-steps", "3"),
         *("--selection-images", "64", "--eval-from", "0", "--eval-step", "1"),
         *(("--draws", "2") if on == "sysu" else ()),

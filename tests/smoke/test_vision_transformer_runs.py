@@ -2,6 +2,7 @@
 
 import json
 
+import method_runs
 import pytest
 import tiny_runs
 import torch
@@ -12,7 +13,7 @@ from clustercontrast.models import weights
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
 VIT = ["--arch", "vit", "--depth", "2", "--vit-width", "64", "--drop-path", "0.2"]
-FLAGS = {"sdcl": ["--candidates", "5", "--heterogeneous-from", "1", "--checkpoint-groups"]}
+FLAGS = {"sdcl": [*method_runs.FLAGS["sdcl"], "--checkpoint-groups"]}
 
 
 @pytest.fixture(scope="module")

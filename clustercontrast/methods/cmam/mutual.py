@@ -124,7 +124,7 @@ class Mutual(Stage):
     # --- what the commands ask ---
 
     @classmethod
-    def described(cls, args: Namespace, data: TransferImages) -> dict[str, str]:
+    def about(cls, args: Namespace, data: TransferImages) -> dict[str, str]:
         """The folder of the fakes, if they stand for the visible images in the test."""
         return {"fakes": str(data.places["generation"])} if is_tested_on_fakes(args) else {}
 
