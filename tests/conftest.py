@@ -11,7 +11,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 SECONDS = {True: 5.0, False: 0.3}  # that a test takes, marked slow or not
-CROWDED = 1400 << 20  # bytes that a process holds when it is time to give some back
+CROWDED = 1300 << 20  # bytes that a process holds when it is time to give some back
+MUCH = 100 << 20
+LEFT = {"bytes": 0}  # after the last collection
 STATM = Path("/proc/self/statm")
 
 
@@ -33,10 +35,20 @@ def _denormal_numbers():
     torch.set_flush_denormal(False)
 
 
+def held() -> int:
+    """Bytes that this process holds in memory; 0 where Linux does not say."""
+    return int(STATM.read_text().split()[1]) * 4096 if STATM.exists() else 0
+
+
 @pytest.fixture(autouse=True)
 def _memory():
-    """What a large test leaves behind, cycles and freed pages, goes back to the system."""
+    """What a large test leaves behind, cycles and freed pages, goes back to the system.
+
+    A collection takes half a second: it is worth it when a test has left much more than the last
+    collection did.
+    """
     yield
-    if STATM.exists() and int(STATM.read_text().split()[1]) * 4096 > CROWDED:
+    if held() > max(CROWDED, LEFT["bytes"] + MUCH):
         gc.collect()
         ctypes.CDLL(None).malloc_trim(0)
+        LEFT["bytes"] = held()
