@@ -215,7 +215,7 @@ def test_the_other_datasets_images_are_refused(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_two_trials_through_the_shell_scripts(tmp_path):
-    """A ResNet-18 on rendered identities, by the commands of the README."""
+    """A ResNet-10 on rendered identities, by the commands of the README."""
     python = tmp_path / "bin" / "python"
     python.parent.mkdir()
     python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
@@ -234,7 +234,7 @@ def test_two_trials_through_the_shell_scripts(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    method, *words = arguments("pgm", tmp_path / "logs")[1:]
+    method, *words = [*arguments("pgm", tmp_path / "logs")[1:], "--depth", "10"]
     printed = run("run_train_regdb.sh", method, *words)
     assert "rendered identities: not a RegDB result" in printed
     folder = tiny_runs.run_folder(tmp_path / "logs", "pgm", on="regdb")
