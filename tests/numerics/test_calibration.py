@@ -75,10 +75,10 @@ def test_hybrid_memory_has_zero_rows_for_emptied_clusters(file):
     np.testing.assert_allclose(rows, expected, rtol=0, atol=tolerance)
     stage = SimpleNamespace(
         maps=(torch.from_numpy(v["r2i"]), torch.from_numpy(v["i2r"])),
-        memory=lambda means, hard: initial_rows(parameters, means),
+        build_memory=lambda means, hard: initial_rows(parameters, means),
     )
     means = tuple(torch.from_numpy(v[f"centroids_{m}"]) for m in ("rgb", "ir"))
-    rows = Robust.hybrid_memory(stage, means, (v["calibrated_rgb"], v["calibrated_ir"]))
+    rows = Robust.build_hybrid_memory(stage, means, (v["calibrated_rgb"], v["calibrated_ir"]))
     np.testing.assert_allclose(rows, expected, rtol=0, atol=tolerance)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbours
 from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.memories.instance import InstanceMemory
-from clustercontrast.methods import METHODS, sdcl
+from clustercontrast.methods import sdcl
 from clustercontrast.settings.command_line import parse
 
 MEMORY = "sdcl/instance_memory.npz"
@@ -46,8 +46,7 @@ def stage_of(vectors, p, dtype):
     """A stage with the recorded memories, and its features as leaves."""
     make = {1: sdcl.Collaborative, 2: sdcl.Agreed}[p["phase"]]
     dataset = "sysu" if p["hm"] == 0 else "regdb"
-    stages = {name: [s.name for s in of] for name, of in METHODS.items()}
-    stage = make(parse(dataset, stages, ["--method", "sdcl"]).at(make.name), None, None)
+    stage = make(parse(dataset, ["--method", "sdcl"]).at(make.name), None, None)
     a = stage.args
     assert (a.temp, a.momentum, a.instance_momentum, a.neighbour_threshold) == (
         p["temp"], p["cluster_momentum"], p["instance_momentum"], p["threshold"]
