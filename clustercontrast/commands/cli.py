@@ -20,9 +20,7 @@ from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.flags import count, draws, pixels
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
-from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
-
-SIZES = {name: SHARED_ROWS[0].values[name] for name in ("height", "width")}
+from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
 
 
 def command(action: Callable[[], None]) -> None:
@@ -73,10 +71,10 @@ def prepare(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 
 def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
-    title, default = DATASETS[dataset].title, DATASETS[dataset].row.values["data_dir"]
-    height, width, workers = *SIZES.values(), os.cpu_count() or 1
+    title, usual, workers = DATASETS[dataset].title, shared_defaults(dataset), os.cpu_count() or 1
+    place, height, width = (usual[name] for name in ("data_dir", "height", "width"))
     parser = OneLineParser(description=f"Verify {title} and write its prepared images.")
-    parser.add_argument("--data-dir", default=default, help=f"as downloaded [{default}]")
+    parser.add_argument("--data-dir", default=place, help=f"as downloaded [{place}]")
     parser.add_argument("--cache-dir", help="where to write [DATA_DIR-HxW]")
     parser.add_argument("--height", type=pixels, default=height, help=f"pixels [{height}]")
     parser.add_argument("--width", type=pixels, default=width, help=f"pixels [{width}]")
@@ -163,7 +161,7 @@ def _test_parser(dataset: str) -> OneLineParser:
             "--allow-leak", action="store_true", help="test a model on another trial than its own"
         )
     if "draws" in own.flags:
-        default = own.row.values["draws"]
+        default = shared_defaults(dataset)["draws"]
         parser.add_argument(
             "--draws", type=draws, default=default, help=f"gallery draws [{default}]"
         )
@@ -176,7 +174,8 @@ def add_evaluation_flags(parser: OneLineParser) -> None:
     """Flags that say which images models are tested on, and how."""
     parser.add_argument("--data-dir", help="the dataset [the run's]")
     parser.add_argument("--cache-dir", help="prepared images [DATA_DIR-HxW]")
-    for name, default in SIZES.items():
+    for name in ("height", "width"):
+        default = shared_defaults()[name]
         parser.add_argument(f"--{name}", type=pixels, help=f"pixels [the run's, or {default}]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     parser.add_argument("--test-batch", type=count, default=256, help="images per forward [256]")

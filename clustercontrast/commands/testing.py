@@ -12,7 +12,7 @@ from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError, read_json, say
 from clustercontrast.models import weights
 from clustercontrast.report.tables import results_table
-from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
+from clustercontrast.settings.recipes.common import shared_defaults
 
 
 def test(target: Path, dataset: str, args: Namespace) -> None:
@@ -77,11 +77,11 @@ def open_evaluation(
     """
     config = read_json(folder / "config.json") if folder else {"values": about, "about": about}
     values = config["values"] or {}
-    recipe = SHARED_ROWS[0].values | SHARED_ROWS[1].values | DATASETS[dataset].row.values
+    usual = shared_defaults(dataset)
     own = Namespace(**vars(args))
     for name in ("data_dir", "cache_dir", "height", "width"):
         if getattr(args, name) is None:
-            setattr(own, name, values.get(name, recipe[name]))
+            setattr(own, name, values.get(name, usual[name]))
     asked = getattr(args, "trial", None) or []
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
     prepared = open_sized(own, dataset)

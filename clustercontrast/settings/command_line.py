@@ -5,6 +5,7 @@ read beside the values of other flags.
 """
 
 import argparse
+import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -58,8 +59,8 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     values, origins = defaults(recipe, dataset, known.variant)
     values["method"] = known.method
     flags = flags_of_method(recipe, dataset)
-    text = help_text(dataset, recipe, flags, values, origins)
-    given = vars(TrainingParser(all_flags().values(), text).parse_args(argv))
+    described = functools.partial(help_text, dataset, recipe, flags, values, origins)
+    given = vars(TrainingParser(all_flags().values(), described).parse_args(argv))
     return CommandLine(known.method, recipe, dataset, given).over(values, origins)
 
 

@@ -5,7 +5,7 @@ The parser knows the flags of all methods, so that a flag of another one can be 
 
 import argparse
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from clustercontrast.files import UserError
@@ -72,12 +72,12 @@ class TrainingParser(OneLineParser):
 
     Args:
         flags: all there are.
-        shown: the text of ``--help``.
+        described: makes the text of ``--help``.
     """
 
-    def __init__(self, flags: Iterable[Flag], shown: str) -> None:
+    def __init__(self, flags: Iterable[Flag], described: Callable[[], str]) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, allow_abbrev=False)
-        self._shown = shown
+        self._described = described
         for flag in flags:
             spellings = [flag.short, flag.spelled] if flag.short else [flag.spelled]
             several = "+" if flag.per_stage or flag.many else 1
@@ -91,8 +91,8 @@ class TrainingParser(OneLineParser):
             self.add_argument(flag, nargs="*", action=Reject, reason=reason)
 
     def format_help(self) -> str:
-        """The text given."""
-        return f"usage: {self.prog} [--FLAG VALUE ...]\n\n{self._shown}"
+        """Usage, and the text that is made elsewhere."""
+        return f"usage: {self.prog} [--FLAG VALUE ...]\n\n{self._described()}"
 
 
 # --- help ---

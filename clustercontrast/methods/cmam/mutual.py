@@ -100,7 +100,7 @@ class Mutual(Stage):
         """Both networks, with their initial weights."""
         self.run.log.say(readings.said(self.name, self.args))
         check_batch_size(self.args.batch_size, self.args.num_instances)
-        source = self.first_weights()
+        source = self.initial_weights()
         held = weights.networks(Path(source)) if source and Path(source).is_file() else {}
         for name in self.names:
             network = self.add(name, build_network(self.args))
@@ -110,7 +110,7 @@ class Mutual(Stage):
                 )
                 self.run.log.say(f"{self.name}.{name}: {report}")
 
-    def first_weights(self) -> str | None:
+    def initial_weights(self) -> str | None:
         """Where initial weights come from; None if an earlier stage hands them over."""
         return self.args.pretrained
 

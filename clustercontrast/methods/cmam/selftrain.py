@@ -212,7 +212,7 @@ class SelfTrain(Mutual):
         pairs = zip(modalities, joint, gray, strict=True)
         return [Relation(name, one, other, False) for name, one, other in pairs]
 
-    def first_weights(self) -> str | None:
+    def initial_weights(self) -> str | None:
         """Stage 2's, which the pipeline hands over; or those that --start-from names."""
         source = self.args.start_from
         if source in HANDED_OVER:

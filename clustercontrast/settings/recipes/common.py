@@ -215,3 +215,9 @@ DATASETS = {
         DRAWS,
     ),
 }
+
+
+def shared_defaults(dataset: str | None = None) -> dict[str, Any]:
+    """The defaults before any method is named, those of a dataset included."""
+    rows = (*SHARED_ROWS, DATASETS[dataset].row) if dataset else SHARED_ROWS
+    return {name: value for row in rows for name, value in row.values.items()}
