@@ -1,0 +1,75 @@
+"""Where the images of a run or of a result come from: what a reader must know of every figure.
+
+The record is made when images are prepared and travels with them: into checkpoints, runs, and every
+form of every report.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": "LLCM"}
+"""Datasets that methods are trained and tested on, as the literature writes them."""
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The images of a dataset, as they were prepared.
+
+    Attributes:
+        dataset: its name, such as "sysu".
+        digest: of paths, identities, cameras and pixels; the same images have the same one wherever
+            they lie.
+        complete: their numbers are those that the dataset's authors give.
+        rendered: they were drawn by this repository, they are not the real dataset.
+        leak: identities or images of the test are among those of the training, and this was
+            accepted with ``--allow-leak``.
+    """
+
+    dataset: str
+    digest: str
+    complete: bool
+    rendered: bool
+    leak: bool
+
+    @classmethod
+    def of(cls, about: Mapping[str, Any]) -> "Provenance":
+        """The record in what a run, a model or a report says of itself.
+
+        Raises:
+            KeyError: it has none, as what earlier versions wrote.
+        """
+        return cls(**{field.name: about["images"][field.name] for field in fields(cls)})
+
+    def json(self) -> dict[str, Any]:
+        """The record as JSON keeps it."""
+        return asdict(self)
+
+    @property
+    def title(self) -> str:
+        """The dataset as a heading names it."""
+        title = TITLES.get(self.dataset, self.dataset)
+        return f"rendered {title} layout" if self.rendered else title
+
+    @property
+    def is_official(self) -> bool:
+        """Whether figures on these images may stand beside published ones."""
+        return self.complete and not self.rendered and not self.leak
+
+    def notes(self) -> list[str]:
+        """What must be read with every figure on these images; nothing where they are official."""
+        title = TITLES.get(self.dataset, self.dataset)
+        found = []
+        if self.rendered:
+            found.append(f"rendered identities: not a {title} result")
+        if not self.complete:
+            found.append(
+                f"incomplete images (--allow-incomplete): not a {title} result, not to be compared "
+                "with published figures"
+            )
+        if self.leak:
+            found.append(
+                "test identities or images were trained on (--allow-leak): no figure is to be "
+                "trusted"
+            )
+        return found
