@@ -89,7 +89,8 @@ def test_every_flag_of_a_run_is_read_by_the_commands_the_engine_or_the_data():
 def test_flags_that_may_change_on_resuming():
     free = {flag.name for flag in all_flags().values() if flag.free}
     assert free == {
-        "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
+        "device", "logs_dir", "data_dir", "cache_dir", "cache_root", "print_freq", "overwrite",
+        "stages", "name",
         "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard", "allow_incomplete",
     }  # fmt: skip
 

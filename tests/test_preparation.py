@@ -150,7 +150,7 @@ def test_refusals_leave_the_earlier_images_alone(root, prepared, tmp_path):
     np.testing.assert_array_equal(ensure("flat", root, folder, SIZE)["source"].pixels, pixels)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("unfinished")
-    with pytest.raises(UserError, match="not a prepared folder"):
+    with pytest.raises(UserError, match="not a folder of prepared images"):
         ensure("flat", root, tmp_path / "mine", SIZE, allow_incomplete=True)
 
 

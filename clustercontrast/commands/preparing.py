@@ -7,7 +7,7 @@ from clustercontrast.data.places import cache_folder
 from clustercontrast.data.preparation import Preparation
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import images_per_camera
-from clustercontrast.files import alone, say
+from clustercontrast.files import say
 
 
 def prepare(dataset: str, args: Namespace) -> None:
@@ -24,9 +24,8 @@ def prepare(dataset: str, args: Namespace) -> None:
     if not args.overwrite and wanted.listed():
         say(f"{wanted.folder} is prepared already")
         return
-    with alone(wanted.folder, say):
-        if args.overwrite or not wanted.listed():  # another process may have written it, by now
-            wanted.write(args.workers)
+    # Another process may have written it, by now.
+    wanted.write(args.workers, lambda: args.overwrite or wanted.listed() is None)
     say(f"wrote {wanted.folder}")
 
 

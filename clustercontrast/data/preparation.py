@@ -11,7 +11,7 @@ from typing import Any
 
 from clustercontrast.data import folder as image_folder
 from clustercontrast.data import llcm, market, regdb, sysu, sysu02
-from clustercontrast.data.images import Prepared, open_prepared, prepare
+from clustercontrast.data.images import ELSEWHERE, Prepared, open_prepared, prepare, sizes_of
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, verify_counts
 from clustercontrast.files import UserError, alone, say
@@ -62,6 +62,13 @@ class Preparation:
         reading = self._reading()
         return facts(self.root, self.reader) | ({"reading": reading} if reading else {})
 
+    @cached_property
+    def marks(self) -> dict[str, bool]:
+        """Whether the images are complete, and whether test identities are trained on."""
+        counts = self.facts["counts"]
+        differing = verify_counts(self.listing, self.reader, counts, allow_incomplete=True)
+        return {"complete": not differing, "leak": False}
+
     def verify(self, allow_incomplete: bool = False) -> None:
         """Compare the number of images with what there should be.
 
@@ -75,7 +82,7 @@ class Preparation:
     def listed(self) -> Prepared | None:
         """The prepared images if they are whole and show what lies in the dataset's folder."""
         prepared = self._opened()
-        return prepared if prepared and self._shows_listing(prepared) else None
+        return prepared if prepared and self._shows_dataset(prepared) else None
 
     def known(self) -> Prepared | None:
         """The prepared images if they are whole and were made from the dataset's folder.
@@ -87,14 +94,31 @@ class Preparation:
         if prepared is None:
             return None
         same = not self.root.is_dir() or prepared.source == str(self.root.resolve())
-        return prepared if same or self._shows_listing(prepared) else None
+        return prepared if same or self._shows_dataset(prepared) else None
 
-    def write(self, workers: int) -> None:
+    def write(self, workers: int, is_wanted: Callable[[], bool]) -> bool:
         """Decode and resize the images in ``workers`` threads; an earlier folder is replaced.
+
+        Args:
+            workers: threads.
+            is_wanted: asked when no other process is at work on the folder.
+
+        Returns:
+            Whether it was wanted.
 
         Raises:
             UserError: see :func:`clustercontrast.data.images.prepare`.
         """
+        with alone(self.folder, say, ELSEWHERE):
+            if not is_wanted():
+                return False
+            self._write(workers)
+            return True
+
+    def _write(self, workers: int) -> None:
+        number = sum(map(len, self.listing.lists.values()))
+        shape = f"{self.size[0]}x{self.size[1]} pixels"
+        say(f"{self.folder}: preparing {number:,} images of {self.root} at {shape}, once")
         prepare(
             self.root,
             self.folder,
@@ -103,7 +127,7 @@ class Preparation:
             self.reader.RESAMPLING,
             self.size,
             workers,
-            self.facts,
+            self.facts | self.marks,
         )
 
     def _reading(self) -> dict[str, Any]:
@@ -114,17 +138,21 @@ class Preparation:
         """A whole prepared folder of this dataset, size and way of reading; None for any other."""
         try:
             prepared = open_prepared(self.folder, self.dataset)
-        except UserError:  # missing, or damaged: written anew
+        except UserError as error:
+            if self.folder.exists():
+                say(f"warning: {error}; this is done now")
             return None
         alike = (prepared.height, prepared.width) == self.size
         return prepared if alike and prepared.facts.get("reading", {}) == self._reading() else None
 
-    def _shows_listing(self, prepared: Prepared) -> bool:
+    def _shows_dataset(self, prepared: Prepared) -> bool:
+        """Whether the files that lie in the dataset's folder are those that were prepared."""
         lists = self.listing.lists
         return (
             prepared.keys() == lists.keys()
             and len(prepared.trials) == len(self.listing.trials)
-            and all(prepared[name].index.paths == images.paths for name, images in lists.items())
+            and all(prepared[name].index.is_like(images) for name, images in lists.items())
+            and all(prepared.sizes[n] == sizes_of(self.root, i.paths) for n, i in lists.items())
         )
 
 
@@ -163,12 +191,6 @@ def ensure(
     if prepared is not None:
         return prepared
     wanted.verify(allow_incomplete)
-    with alone(wanted.folder, say):
-        prepared = None if overwrite else wanted.known()  # another process may have, by now
-        if prepared is None:
-            number = sum(map(len, wanted.listing.lists.values()))
-            shape = f"{size[0]}x{size[1]} pixels"
-            say(f"{folder}: preparing {number:,} images of {root} at {shape}, once")
-            wanted.write(workers or os.cpu_count() or 1)
-            prepared = open_prepared(wanted.folder, dataset)
-    return prepared
+    # Another process may have written them, by now.
+    wanted.write(workers or os.cpu_count() or 1, lambda: overwrite or wanted.known() is None)
+    return open_prepared(wanted.folder, dataset)

@@ -37,6 +37,14 @@ class ImageList:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def is_like(self, other: "ImageList") -> bool:
+        """Whether another list says the same of the same paths, in the same order."""
+        return (
+            (self.modality, self.paths) == (other.modality, other.paths)
+            and np.array_equal(self.identities, other.identities)
+            and np.array_equal(self.cameras, other.cameras)
+        )
+
     def subset(self, rows: np.ndarray) -> "ImageList":
         """Images at ``rows`` (M,) integers, in that order."""
         rows = np.asarray(rows, dtype=np.int64)

@@ -201,6 +201,7 @@ class CommandLine:
             if all(reasons) or (name in named and any(reasons)):
                 why = next(filter(None, reasons))
                 raise UserError(f"{self.method} does not read {flag.spelled} here: {why}")
+        self._check_needs(options)
         arch, depth = options.values.get("arch", "resnet"), options.depth
         if arch == "resnet" and depth not in (None, *RESNETS):
             raise UserError(
@@ -208,6 +209,14 @@ class CommandLine:
                 f"{', '.join(map(str, RESNETS))}"
             )
         self._check_official(options)
+
+    def _check_needs(self, options: Options) -> None:
+        """Ask for what has no default."""
+        asked = set(options.stages or self.recipe.stages)
+        for need in self.recipe.needs:
+            holds = all(options.values[name] in wanted for name, wanted in need.when.items())
+            if options.values[need.flag] is None and holds and asked - set(need.without):
+                raise UserError(need.text)
 
     def _check_official(self, options: Options) -> None:
         """Flags of the official scripts: accepted where they say what is run anyway."""

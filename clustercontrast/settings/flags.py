@@ -36,6 +36,16 @@ def text(word: str) -> str:
     return word
 
 
+def folder_name(word: str) -> str:
+    """One plain component of a path: a folder beside others of its kind."""
+    is_plain = word.strip() == word and word.isprintable() and not {*"/\\"} & {*word}
+    if not is_plain or word in ("", ".", "..") or word.startswith("-") or len(word.encode()) > 200:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not the name of a folder: give one word without / and \\, such as eps055"
+        )
+    return word
+
+
 def switch(word: str) -> bool:
     """On or off, for a switch that has one value per stage."""
     if word not in ("on", "off"):
@@ -120,7 +130,7 @@ SHARED: tuple[Flag, ...] = (
         "run",
         Flag("method", text, "name of the paper's method"),
         Flag("variant", text, "named set of defaults"),
-        Flag("name", text, "its folder, in LOGS_DIR/<dataset>/<method>; seed<SEED>", free=True),
+        Flag("name", folder_name, "its folder, in LOGS_DIR/<dataset>/<method>; seed<SEED>", free=True),
         Flag("logs_dir", text, "folder of all runs", free=True),
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
@@ -133,6 +143,7 @@ SHARED: tuple[Flag, ...] = (
         "data",
         Flag("data_dir", text, "the dataset as downloaded", free=True),
         Flag("cache_dir", text, "prepared images; default DATA_DIR-HxW", free=True),
+        Flag("cache_root", text, "folder of all prepared images without a --cache-dir", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
         Flag("trial", count, "splits to train on, a model for each", many=True),

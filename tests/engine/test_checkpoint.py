@@ -15,11 +15,23 @@ from clustercontrast.files import UserError
 
 def state(epoch, **best):
     named = {rule: {"score": 1.0, "epoch": of} for rule, of in best.items()}
-    return {"stage": "toy", "epoch": epoch, "best": named, "weights": torch.full((3,), epoch)}
+    return {
+        "stage": "toy",
+        "epoch": epoch,
+        "retrieval": "net",
+        "networks": {"net": {"weights": torch.full((3,), epoch)}},
+        "optimisers": {},
+        "generator": torch.Generator().get_state(),
+        "best": named,
+        "about": {},
+        "numbers": {},
+    }
 
 
 def model(epoch):
-    return {"epoch": epoch, "weights": torch.full((2,), epoch)}
+    weights = {"weights": torch.full((2,), epoch)}
+    named = {"stage": "toy", "epoch": epoch, "retrieval": "net", "about": {}}
+    return named | {"weights": weights, "companions": {}}
 
 
 def epochs_in(folder):

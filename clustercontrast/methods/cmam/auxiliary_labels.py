@@ -269,8 +269,6 @@ class AuxiliaryLabels(Stage):
         """Refuse what the label method cannot do."""
         a = self.args
         if a.label_method == "import":
-            if not a.source_labels:
-                raise UserError("--label-method import needs --source-labels PATH (.npz or .csv)")
             return
         if a.label_method == "kmeans" and not 2 <= a.source_clusters <= len(self.data.source):
             raise UserError(

@@ -19,7 +19,7 @@ from clustercontrast.settings.flags import (
     switch,
     text,
 )
-from clustercontrast.settings.recipes.common import OURS, Recipe, Row
+from clustercontrast.settings.recipes.common import OURS, Need, Recipe, Row
 
 PAPER, PPLR, EDM = "paper", "PPLR", "EDM"
 BY_PPLR = {"label_method": ("pplr",)}
@@ -188,6 +188,19 @@ RECIPE = Recipe(
         ("k1", "k2", "eps", "min_samples", "neighbours", "lr", "weight_decay", "step_size",
          "batch_size", "num_instances", "padding", "flip", "erasing"), BY_TRAINING,
     ) | {"smooth": BY_PPLR, "temp": {"head": ("cosine",)}},
+    needs=(
+        Need(
+            "source",
+            "give --source FOLDER: visible images of other identities, in Market-1501's layout or, "
+            "with --source-format folder, in any layout",
+            without=("diffusion",),
+        ),
+        Need(
+            "source_labels",
+            "--label-method import needs --source-labels PATH (.npz or .csv)",
+            when={"label_method": ("import",)},
+        ),
+    ),
     rows=(
         Row(
             PAPER,

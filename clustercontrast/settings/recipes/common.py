@@ -33,6 +33,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A flag that has no default and must be given.
+
+    Attributes:
+        flag: its name.
+        text: what to say where it is missing.
+        when: values of other flags under which it is needed.
+        without: stages that do without it.
+    """
+
+    flag: str
+    text: str
+    when: Mapping[str, tuple] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A method as the command line sees it.
 
@@ -46,6 +63,7 @@ class Recipe:
         run: flags that are read for the run as a whole, besides ``RUN``.
         when: flag -> conditions under which this method reads it, besides the flag's own.
         choices: flag -> the only values that this method knows.
+        needs: flags that must be given.
         variants: named sets of defaults; the first is the usual one.
         arch: what the official scripts say after ``-a``; None where there are none.
     """
@@ -59,6 +77,7 @@ class Recipe:
     run: tuple[str, ...] = ("start_from", "stage1")
     when: Mapping[str, Mapping[str, tuple]] = field(default_factory=dict)
     choices: Mapping[str, tuple] = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
     variants: tuple[str, ...] = ("upstream",)
     arch: str | None = "agw"
 
@@ -67,7 +86,7 @@ class Recipe:
 
 RUN = (
     "method", "variant", "name", "logs_dir", "stages", "device", "precision", "seed", "print_freq",
-    "overwrite", "data_dir", "cache_dir", "height", "width", "pretrained", "select",
+    "overwrite", "data_dir", "cache_dir", "cache_root", "height", "width", "pretrained", "select",
     "selection_images", "test_batch",
 )  # fmt: skip
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
@@ -155,6 +174,7 @@ SHARED_ROWS = (
             "precision": "fp32",
             "overwrite": False,
             "cache_dir": None,
+            "cache_root": None,
             "vit_width": 768,
             "drop_path": 0.1,
             "stage1": None,
