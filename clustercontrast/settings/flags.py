@@ -136,7 +136,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
         Flag("trial", count, "splits to train on, a model for each", many=True),
-        Flag("allow_leak", switch, "accept weights that saw the test identities", free=True),
+        Flag("allow_leak", switch, "accept images or weights that show test identities", free=True),
     ),
     *group(
         "network",
@@ -227,6 +227,8 @@ SHARED: tuple[Flag, ...] = (
         staged("eval_step", count, "epochs between two evaluations"),
         Flag("eval_draws", draws, "gallery draws of these evaluations"),
         Flag("draws", draws, "gallery draws of the final test", free=True),
+        Flag("swapped", switch, "search with swapped roles in the final test, too (LLCM-1)",
+             free=True),
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),
         Flag("selection_images", count, "training images per modality of the cycle score"),
         Flag("test_batch", count, "images per forward of feature extraction", free=True),
