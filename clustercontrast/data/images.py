@@ -20,6 +20,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from clustercontrast.data.decoding import Rules, decode
 from clustercontrast.data.places import command_of, prepared_folder
 from clustercontrast.data.samples import PARTS, ImageList, Listing
 from clustercontrast.files import UserError, read_json, write_error, write_json
@@ -221,6 +222,7 @@ def prepare(
     size: tuple[int, int],
     workers: int,
     facts: dict,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
     progress: bool = True,
 ) -> None:
     """Decode and resize all images and write them to ``folder``, whole or not at all.
@@ -234,10 +236,12 @@ def prepare(
         size: (height, width) of the resized images.
         workers: threads that decode.
         facts: of :func:`clustercontrast.data.verify.facts`, stored in the index.
+        rules: how files become pixels.
         progress: show a bar.
 
     Raises:
-        UserError: an image cannot be read, the disk is full, or ``folder`` is something else.
+        UserError: an image cannot be read, all images of a list are constant, the disk is full, or
+            ``folder`` is something else.
     """
     root, folder = Path(root), Path(folder)
     height, width = size
@@ -251,10 +255,7 @@ def prepare(
         "resampling": resampling,
         "rendered": bool(facts.get("rendered", False)),
         "facts": facts,
-        "trials": {
-            trial: {part: (name, rows.tolist()) for part, (name, rows) in parts.items()}
-            for trial, parts in listing.trials.items()
-        },
+        "trials": rows_of(listing),
     }
     try:
         _check_replaceable(folder)
@@ -269,7 +270,7 @@ def prepare(
                     partial / f"{name}.npy",
                     images,
                     (height, width, 3),
-                    _resized(root, images.paths, (width, height), resampling[name], pool),
+                    _resized(root, images.paths, (width, height), resampling[name], rules, pool),
                     bar,
                 )
                 for name, images in listing.lists.items()
@@ -280,6 +281,14 @@ def prepare(
         raise write_error(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def rows_of(listing: Listing) -> dict[int, dict[str, list]]:
+    """Trial -> part -> [name of an array, rows], as :attr:`Prepared.trials` holds it."""
+    return {
+        trial: {part: [name, rows.tolist()] for part, (name, rows) in parts.items()}
+        for trial, parts in listing.trials.items()
+    }
 
 
 def _check_replaceable(folder: Path) -> None:
@@ -308,22 +317,22 @@ def _resized(
     paths: tuple[str, ...],
     size: tuple[int, int],
     resampling: str,
+    rules: Rules,
     pool: ThreadPoolExecutor,
 ) -> Iterator[np.ndarray]:
     """(H, W, 3) uint8 images in the order of the paths."""
-    read = functools.partial(_read_image, size=size, resample=FILTERS[resampling])
+    read = functools.partial(decode, size=size, resample=FILTERS[resampling], rules=rules)
+    varied = False
     for start in range(0, len(paths), IMAGES_AT_ONCE):
-        yield from pool.map(read, [root / path for path in paths[start : start + IMAGES_AT_ONCE]])
-
-
-def _read_image(path: Path, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(size, resample))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        block = [root / path for path in paths[start : start + IMAGES_AT_ONCE]]
+        for pixels, _ in pool.map(read, block):
+            varied = varied or pixels.min() < pixels.max()
+            yield pixels
+    if paths and not varied:
         raise UserError(
-            f"cannot read the image {path} ({error}): copy it again from the dataset"
-        ) from error
+            f"all {len(paths):,} images like {root / paths[0]} have a single value each and show "
+            "nothing: copy them again, or correct --intensity-range"
+        )
 
 
 def _write_list(

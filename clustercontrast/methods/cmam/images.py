@@ -39,8 +39,7 @@ class TransferImages(TargetImages):
         o, size = self.options, (height, width)
         is_chosen = o.cache_dir and size == (o.height, o.width)
         place = Path(o.cache_dir) if is_chosen else _beside(o.data_dir, size)
-        root, incomplete = Path(o.data_dir), o.allow_incomplete
-        return ensure(self.dataset, root, place, size, allow_incomplete=incomplete)
+        return ensure(self.dataset, Path(o.data_dir), place, size, **self._accepted())
 
     def _source(self, height: int, width: int) -> ImageArray:
         o, size = self.options, (height, width)
@@ -51,11 +50,19 @@ class TransferImages(TargetImages):
             )
         chosen = "" if self._all_splits else "-" + "-".join(o.source_splits)
         place = _beside(o.source, size, chosen)
-        root, incomplete = Path(o.source), o.allow_incomplete
-        prepared = ensure(
-            o.source_format, root, place, size, self._reader, allow_incomplete=incomplete
+        found = ensure(
+            o.source_format, Path(o.source), place, size, self._reader, **self._accepted()
         )
-        return prepared["source"]
+        return found["source"]
+
+    def _accepted(self) -> dict[str, Any]:
+        """What the flags accept of images that have to be prepared."""
+        o = self.options
+        return {
+            "allow_incomplete": o.allow_incomplete,
+            "allow_leak": o.allow_leak,
+            "intensities": o.intensity_range and tuple(o.intensity_range),
+        }
 
     @property
     def _all_splits(self) -> bool:
