@@ -18,7 +18,7 @@ from typing import NoReturn
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, write_error
 from clustercontrast.settings.command_line import parse
-from clustercontrast.settings.flags import count, draws, pixels
+from clustercontrast.settings.flags import any_number, count, draws, pixels
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
@@ -98,6 +98,13 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     parser.add_argument("--width", type=pixels, default=width, help=f"pixels [{width}]")
     parser.add_argument("-j", "--workers", type=count, default=workers, help="threads [all cores]")
     parser.add_argument("--allow-incomplete", action="store_true", help="accept missing images")
+    parser.add_argument(
+        "--allow-leak", action="store_true", help="accept test identities in training images"
+    )
+    parser.add_argument(
+        "--intensity-range", nargs=2, type=any_number, metavar=("LOW", "HIGH"),
+        help="values of images of more than 8 bits that become black and white [refuse them]",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write them anew")
     args = parser.parse_args(argv)
     check_dataset(dataset, args.data_dir)
@@ -182,6 +189,10 @@ def _test_parser(dataset: str) -> OneLineParser:
         default = shared_defaults(dataset)["draws"]
         parser.add_argument(
             "--draws", type=draws, default=default, help=f"gallery draws [{default}]"
+        )
+    if "swapped" in own.flags:
+        parser.add_argument(
+            "--swapped", action="store_true", help="search with swapped roles, too (LLCM-1)"
         )
     parser.add_argument("--stage", help="stage of the run [the last one trained]")
     add_evaluation_flags(parser)

@@ -71,10 +71,13 @@ class Evaluation:
     ) -> "Evaluation":
         """The evaluation that the flags of training or testing ask for, in every mode.
 
+        With ``swapped`` the protocol's variants are searched, too.
+
         Args:
             prepared: the dataset's images.
             parts: of the dataset or of one trial of it, as the network is shown them.
-            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``allow_leak``.
+            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``swapped``,
+                ``allow_leak``.
             device: where features are extracted.
         """
         dataset = prepared.dataset
@@ -82,12 +85,13 @@ class Evaluation:
         images = searched_images(parts)
         lists = images["visible"].index, images["infrared"].index
         draws = getattr(args, "draws", protocol.draws)
+        modes = protocol.headings if getattr(args, "swapped", False) else protocol.modes
         return cls(
             dataset,
             args.trial_number,
             prepared.provenance,
             images,
-            protocol.searches(*lists, list(protocol.modes), draws),
+            protocol.searches(*lists, list(modes), draws),
             device,
             args.test_batch,
             getattr(args, "allow_leak", False),
@@ -386,7 +390,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
         epochs=read_epochs(folder / "metrics.jsonl"),
         config=read_json(folder / "config.json"),
         images=evaluation.images,
-        headings=protocol.modes,
+        headings={mode: protocol.headings[mode] for mode in evaluation.searches},
         searches={mode: own[0] for mode, own in evaluation.searches.items()},
         before=_model_features(folder, stage, "start", evaluation),
         after=_model_features(folder, stage, selection, evaluation),

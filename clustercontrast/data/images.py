@@ -20,9 +20,10 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from clustercontrast.data.decoding import Rules, decode
 from clustercontrast.data.places import command_of, prepared_folder
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.data.samples import PARTS, ImageList, Listing
+from clustercontrast.data.samples import MODALITIES, PARTS, ImageList, Listing
 from clustercontrast.data.verification import STAMP, digest_of, put_stamp, verify
 from clustercontrast.files import UserError, read_json, write_error, write_json
 
@@ -30,7 +31,7 @@ VERSION = 3
 ELSEWHERE = "give --cache-root FOLDER, a place that can be written"
 INDEX = "index.json"
 LIST = {"modality": str, "paths": [str], "identities": [int], "cameras": [int],
-        "sizes": [int], "checksums": [int]}  # fmt: skip
+        "sizes": [int], "files": [int], "checksums": [int]}  # fmt: skip
 SHAPE = {
     "dataset": str,
     "source": str,
@@ -133,7 +134,8 @@ class Prepared(Mapping[str, ImageArray]):
         facts: see :func:`clustercontrast.data.verify.facts`.
         sizes: bytes of every image's file when it was prepared, by list.
         provenance: what must be known of figures on these images.
-        trials: trial -> part -> (name of an array, rows); empty when the arrays are the parts.
+        rows: trial as text -> part -> [name of an array, rows]; empty when the arrays are the
+            parts.
 
     Raises:
         UserError: an array is missing or is not the one that was prepared.
@@ -149,7 +151,7 @@ class Prepared(Mapping[str, ImageArray]):
         self.sizes = {name: entry["sizes"] for name, entry in index["lists"].items()}
         marks = {name: self.facts[name] for name in ("complete", "rendered", "leak")}
         self.provenance = Provenance(self.dataset, index["digest"], **marks)
-        self.trials = {int(trial): parts for trial, parts in index["trials"].items()}
+        self.rows = index["trials"]
         self._arrays = {name: self._open(name, entry) for name, entry in index["lists"].items()}
         pixels = {name: array.pixels for name, array in self._arrays.items()}
         try:
@@ -165,13 +167,13 @@ class Prepared(Mapping[str, ImageArray]):
         Raises:
             UserError: no such trial, or none was named.
         """
-        if trial is None and self.trials:
-            raise UserError(f"{self.folder} has {len(self.trials)} trials: name one with --trial")
+        if trial is None and self.rows:
+            raise UserError(f"{self.folder} has {len(self.rows)} trials: name one with --trial")
         if trial is None:
             return {part: self[part] for part in PARTS}
-        if trial not in self.trials:
-            raise UserError(f"{self.folder} has no trial {trial}: it has 1 to {len(self.trials)}")
-        rows = self.trials[trial]
+        if str(trial) not in self.rows:
+            raise UserError(f"{self.folder} has no trial {trial}: it has 1 to {len(self.rows)}")
+        rows = self.rows[str(trial)]
         return {part: self[rows[part][0]].subset(np.array(rows[part][1])) for part in PARTS}
 
     def __getitem__(self, name: str) -> ImageArray:
@@ -260,8 +262,9 @@ def prepare(
     size: tuple[int, int],
     workers: int,
     facts: dict,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
     progress: bool = True,
-) -> None:
+) -> list[tuple[str, str]]:
     """Decode and resize all images and write them to ``folder``, whole or not at all.
 
     Args:
@@ -273,10 +276,15 @@ def prepare(
         size: (height, width) of the resized images.
         workers: threads that decode.
         facts: of :func:`clustercontrast.data.verify.facts`, stored in the index.
+        rules: how files become pixels.
         progress: show a bar.
 
+    Returns:
+        Paths of training and test images whose files have the same content.
+
     Raises:
-        UserError: an image cannot be read, the disk is full, or ``folder`` is something else.
+        UserError: an image cannot be read, all images of a list are constant, the disk is full, or
+            ``folder`` is something else.
     """
     root, folder = Path(root), Path(folder)
     _check_outside(root, folder)
@@ -290,10 +298,7 @@ def prepare(
         "width": width,
         "resampling": resampling,
         "facts": facts,
-        "trials": {
-            str(trial): {part: (name, rows.tolist()) for part, (name, rows) in parts.items()}
-            for trial, parts in listing.trials.items()
-        },
+        "trials": rows_of(listing),
     }
     try:
         _check_own(folder, listing.lists)
@@ -310,7 +315,7 @@ def prepare(
                     root,
                     images,
                     (height, width, 3),
-                    _resized(root, images.paths, (width, height), resampling[name], pool),
+                    _resized(root, images.paths, (width, height), resampling[name], rules, pool),
                     bar,
                 )
                 for name, images in listing.lists.items()
@@ -319,6 +324,7 @@ def prepare(
         write_json(partial / INDEX, index)
         put_stamp(partial, index["digest"], index["lists"])
         _replace(folder, partial, listing.lists)
+        return twins_of(listing, index["lists"])
     except OSError as error:
         raise write_error(folder, error, ELSEWHERE) from error
     finally:
@@ -333,6 +339,14 @@ def _check_outside(root: Path, folder: Path) -> None:
             f"the prepared images would lie in {folder}, which is inside the dataset {root}: give "
             "--cache-dir or --cache-root outside it"
         )
+
+
+def rows_of(listing: Listing) -> dict[str, dict[str, list]]:
+    """Trial -> part -> [name of an array, rows], as the index holds it."""
+    return {
+        str(trial): {part: [name, rows.tolist()] for part, (name, rows) in parts.items()}
+        for trial, parts in listing.trials.items()
+    }
 
 
 def _remove(folder: Path, lists: Iterable[str]) -> None:
@@ -392,22 +406,22 @@ def _resized(
     paths: tuple[str, ...],
     size: tuple[int, int],
     resampling: str,
+    rules: Rules,
     pool: ThreadPoolExecutor,
-) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 images in the order of the paths."""
-    read = functools.partial(_read_image, size=size, resample=FILTERS[resampling])
+) -> Iterator[tuple[np.ndarray, int]]:
+    """(H, W, 3) uint8 images in the order of the paths, with the checksums of their files."""
+    read = functools.partial(decode, size=size, resample=FILTERS[resampling], rules=rules)
+    varied = False
     for start in range(0, len(paths), IMAGES_AT_ONCE):
-        yield from pool.map(read, [root / path for path in paths[start : start + IMAGES_AT_ONCE]])
-
-
-def _read_image(path: Path, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(size, resample))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        block = [root / path for path in paths[start : start + IMAGES_AT_ONCE]]
+        for pixels, file in pool.map(read, block):
+            varied = varied or pixels.min() < pixels.max()
+            yield pixels, file
+    if paths and not varied:
         raise UserError(
-            f"cannot read the image {path} ({error}): copy it again from the dataset"
-        ) from error
+            f"all {len(paths):,} images like {root / paths[0]} have a single value each and show "
+            "nothing: copy them again, or correct --intensity-range"
+        )
 
 
 def _write_list(
@@ -415,18 +429,19 @@ def _write_list(
     root: Path,
     images: ImageList,
     shape: tuple[int, int, int],
-    pixels: Iterator[np.ndarray],
+    decoded: Iterator[tuple[np.ndarray, int]],
     bar: tqdm,
 ) -> dict:
     """Write the array of one list, (N, *shape) uint8, and return the list's entry in the index."""
-    checksums = []
+    files, checksums = [], []
     # Plain writes, no memory map: a full disk is then an error instead of a killed process.
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *shape)}
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, layout)
-        for image in pixels:
-            file.write(image.data)
-            checksums.append(zlib.crc32(image))
+        for pixels, of_file in decoded:
+            file.write(pixels.data)
+            files.append(of_file)
+            checksums.append(zlib.crc32(pixels))
             bar.update()
         file.flush()
         os.fsync(file.fileno())
@@ -436,8 +451,29 @@ def _write_list(
         "identities": images.identities.tolist(),
         "cameras": images.cameras.tolist(),
         "sizes": sizes_of(root, images.paths),
+        "files": files,
         "checksums": checksums,
     }
+
+
+def twins_of(listing: Listing, lists: Mapping[str, Mapping]) -> list[tuple[str, str]]:
+    """Paths of training and test images, of any trial, whose files have the same content."""
+    content = {
+        path: key
+        for own in lists.values()
+        for path, *key in zip(own["paths"], own["sizes"], own["files"], strict=True)
+    }
+    found = {}
+    for trial in listing.trials or [None] if listing.is_split else []:
+        parts = listing.parts(trial)
+        learned, tested = (
+            [path for modality in MODALITIES for path in parts[f"{part}_{modality}"].paths]
+            for part in ("train", "test")
+        )
+        first = {tuple(content[path]): path for path in learned}
+        keys = ((tuple(content[path]), path) for path in tested)
+        found |= {(first[key], path): None for key, path in keys if key in first}
+    return list(found)
 
 
 def sizes_of(root: Path, paths: Iterable[str]) -> list[int]:

@@ -15,7 +15,6 @@ from clustercontrast.report.tables import (
     TITLES,
     TRIALS,
     Table,
-    caveats,
     measured_cells,
     published_json,
     quoted_cells,
@@ -215,7 +214,6 @@ def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> T
         rows=tuple(rows),
         notes=(
             *([f"† {RENDERED_NOTES[dataset]}"] if marked else []),
-            *caveats(dataset),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *source_notes(quoted),
@@ -336,7 +334,6 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         rows=tuple(rows),
         notes=(
             *([RENDERED_NOTES[dataset]] if rendered else []),
-            *caveats(dataset),
             *spread_notes(shown),
         ),
         content={

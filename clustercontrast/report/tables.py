@@ -17,11 +17,6 @@ TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": 
 RENDERED_NOTES = {
     dataset: f"rendered identities: not a {title} result" for dataset, title in TITLES.items()
 }
-CAVEATS = {
-    "llcm": "LLCM's official lists and evaluation were not at hand: do not compare with published "
-    "figures before the protocol is checked against them"
-}
-"""Notes that stand below every table of a dataset."""
 TRIALS = 10
 """Trials of RegDB that papers average over."""
 
@@ -190,7 +185,7 @@ def results_table(
     Raises:
         UserError: no result, an unknown mode, or a result without "model" or "mode".
     """
-    modes = PROTOCOLS[dataset].modes
+    modes = PROTOCOLS[dataset].headings
     check_results(results, modes)
     quoted = [] if rendered else published(dataset, method)
     rows = []
@@ -212,7 +207,6 @@ def results_table(
         rows=tuple(rows),
         notes=(
             *([RENDERED_NOTES[dataset]] if rendered else []),
-            *caveats(dataset),
             *spread_notes(results),
             *source_notes(quoted),
         ),
@@ -250,11 +244,6 @@ def measured_cells(result: Mapping[str, Any]) -> list[str]:
 def quoted_cells(entry: Published, mode: str) -> list[str]:
     """Cells of a published result."""
     return [entry.shown(mode, metric) for metric in METRICS]
-
-
-def caveats(dataset: str) -> list[str]:
-    """What must be said of a dataset wherever its results are shown."""
-    return [CAVEATS[dataset]] if dataset in CAVEATS else []
 
 
 def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -222,8 +222,9 @@ def test_a_single_search_of_one_model_has_no_deviation():
     assert quoted == [("51.4", "", "90.3", "", "41.0", ""), ("56.1", "", "89.4", "", "40.3", "")]
 
 
-def test_what_is_not_certain_about_a_dataset_stands_below_its_tables():
-    drawn = [result(mode="infrared_to_visible")]
-    for form in forms(results_table("llcm", drawn, rendered=False)):
-        assert "official lists and evaluation were not at hand" in form
-    assert "at hand" not in results_table("sysu", [result()], rendered=False).text()
+def test_the_swapped_search_of_llcm_stands_under_its_own_heading():
+    straight, swapped = "visible_to_infrared", "swapped_visible_to_infrared"
+    results = [result(mode=straight), result(mode=swapped)]
+    headings = [row[0] for row in results_table("llcm", results, rendered=False).rows]
+    assert headings == [PROTOCOLS["llcm"].modes[straight], PROTOCOLS["llcm"].variants[swapped]]
+    assert "LLCM-1" in headings[1]

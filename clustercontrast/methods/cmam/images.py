@@ -67,15 +67,23 @@ class TransferImages(TargetImages):
         o, size = self.options, (height, width)
         is_chosen = o.cache_dir and size == (o.height, o.width)
         place = Path(o.cache_dir) if is_chosen else beside(o.data_dir, size, o.cache_root)
-        root, incomplete = Path(o.data_dir), o.allow_incomplete
-        return ensure(self.dataset, root, place, size, allow_incomplete=incomplete)
+        return ensure(self.dataset, Path(o.data_dir), place, size, **self._accepted())
 
     def _source(self, height: int, width: int) -> Prepared:
         o, size = self.options, (height, width)
         chosen = "" if self._all_splits else "-" + "-".join(o.source_splits)
         place = beside(o.source, size, o.cache_root, chosen)
-        root, incomplete = Path(o.source), o.allow_incomplete
-        return ensure(o.source_format, root, place, size, self._reader, allow_incomplete=incomplete)
+        root, reader = Path(o.source), self._reader
+        return ensure(o.source_format, root, place, size, reader, **self._accepted())
+
+    def _accepted(self) -> dict[str, Any]:
+        """What the flags accept of images that have to be prepared."""
+        o = self.options
+        return {
+            "allow_incomplete": o.allow_incomplete,
+            "allow_leak": o.allow_leak,
+            "intensities": o.intensity_range and tuple(o.intensity_range),
+        }
 
     @property
     def _all_splits(self) -> bool:

@@ -33,6 +33,8 @@ SOURCE = group(
     Flag("source", text, "visible images of other identities: Market-1501 or any folder"),
     Flag("source_format", text, "layout of --source", choices=("market", "folder")),
     Flag("allow_incomplete", switch, "accept missing images of source and target", free=True),
+    Flag("intensity_range", any_number, "LOW HIGH: values of images of more than 8 bits that become"
+         " black and white", many=True, free=True),
     Flag("source_splits", text, "parts that are used", many=True,
          choices=("train", "gallery", "query"), when={"source_format": ("market",)}),
     Flag("camera_pattern", text, "regular expression whose group is the camera's number",
@@ -134,7 +136,10 @@ MUTUAL = group(
     Flag("labelled", share, "finetune: share of identities with labels"),
 )  # fmt: skip
 
-IMAGES = ("source", "source_format", "source_splits", "camera_pattern", "allow_incomplete")
+IMAGES = (
+    "source", "source_format", "source_splits", "camera_pattern", "allow_incomplete", "allow_leak",
+    "intensity_range",
+)  # fmt: skip
 TRAINING = ("epochs", "first_epoch", "iters", "lr", "weight_decay")
 EDGES = ("edge_norm", "edge_threshold")
 GENERATOR = (
@@ -308,6 +313,8 @@ RECIPE = Recipe(
                 "source": None,
                 "source_format": "market",
                 "allow_incomplete": False,
+                "allow_leak": False,
+                "intensity_range": None,
                 "source_splits": ("train", "gallery", "query"),
                 "camera_pattern": None,
                 "label_method": "pplr",
