@@ -90,7 +90,8 @@ class Preparation:
         """
         if self.listing.skipped:
             first, number = self.listing.skipped[0], len(self.listing.skipped)
-            say(f"{self.root}: passed over {number:,} files, such as {first}")
+            files = "file" if number == 1 else "files"
+            say(f"{self.root}: passed over {number:,} {files}, such as {first}")
         counts = self.facts["counts"]
         warnings = verify_counts(self.listing, self.reader, counts, allow_incomplete)
         for warning in warnings:

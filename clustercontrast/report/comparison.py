@@ -161,7 +161,7 @@ def _is_whole(report: Any) -> bool:
     """Whether a report has all that tables read."""
     try:
         about, results = report["about"], report["results"]
-        modes = PROTOCOLS[about["dataset"]].modes
+        modes = PROTOCOLS[about["dataset"]].headings
         needed = {"model", "selection", "mode", "searches", *METRICS}
         if about["dataset"] == "regdb":
             needed.add("trials")

@@ -114,6 +114,23 @@ def test_unreadable_image_is_named_and_nothing_is_left(sysu_root, tmp_path, how)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sysu"]
 
 
+@pytest.mark.parametrize("value", [0, 255, 90])
+def test_a_list_of_constant_images_alone_is_refused(sysu_root, folder, value):
+    before = (folder / "test_infrared.npy").read_bytes()
+    infrared = sysu.read(sysu_root).lists["test_infrared"]
+    for path in infrared.paths[1:]:
+        Image.new("L", (20, 37), value).save(sysu_root / path)
+    prepare(sysu_root, folder)  # one image shows something
+    Image.new("L", (20, 37), 7).save(sysu_root / infrared.paths[0])
+    written = (folder / "test_infrared.npy").read_bytes()
+    assert written != before
+    with pytest.raises(
+        UserError, match=r"all 6 images like .*cam3/0007/0001\.jpg have a single va"
+    ):
+        prepare(sysu_root, folder)
+    assert (folder / "test_infrared.npy").read_bytes() == written
+
+
 def test_failure_leaves_the_earlier_folder_alone(sysu_root, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
     damage(sysu_root / "cam6" / "0020" / "0001.jpg", "truncated")

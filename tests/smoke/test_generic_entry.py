@@ -12,7 +12,8 @@ from clustercontrast.data.preparation import READERS
 from clustercontrast.evaluation.protocols import DIRECTIONS, SWAPPED
 from clustercontrast.rendering.llcm import LLCM_SIZES, render_llcm
 from clustercontrast.rendering.manifests import SYSU02_SIZES, render_sysu02
-from clustercontrast.report.tables import RENDERED_NOTES
+from clustercontrast.report.comparison import gather
+from clustercontrast.report.tables import METRICS, RENDERED_NOTES
 
 RENDER = {
     "sysu02": lambda root: render_sysu02(root, SYSU02_SIZES["tiny"], seed=3),
@@ -88,6 +89,8 @@ def test_the_swapped_search_is_shown_when_asked_for_and_on_llcm_alone(trained, m
     (heading,) = SWAPPED.values()
     text = (folder / "report.txt").read_text()
     assert text.count(heading) == len({row["selection"] for row in found})
+    # in comparisons of runs it has no column
+    assert len(gather(folder).model_row("last")) == 1 + len(METRICS) * len(DIRECTIONS)
     main(["test", str(folder), "--dataset", name, "--draws", "2", "--device", "cpu"])
     assert heading not in (folder / "report.txt").read_text()
 
