@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, write_error
-from clustercontrast.settings.command_line import parse
+from clustercontrast.settings.command_line import check_needs, parse
 from clustercontrast.settings.flags import any_number, count, draws, pixels
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
@@ -142,6 +142,7 @@ def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str
     """
     given = sys.argv[1:] if argv is None else argv
     options = parse(dataset, given)
+    check_needs(options)
     if "allow_incomplete" not in options.values:
         prepared_folder(options, dataset)
     elif not (cache_folder(options) / "index.json").exists():  # prepared by the run itself

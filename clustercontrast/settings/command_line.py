@@ -64,6 +64,19 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     return CommandLine(known.method, recipe, dataset, given).over(values, origins)
 
 
+def check_needs(options: Options) -> None:
+    """Ask for what has no default.
+
+    Raises:
+        UserError: a flag that the stages asked for need was not given.
+    """
+    asked = set(options.stages or options.recipe.stages)
+    for need in options.recipe.needs:
+        holds = all(options.values[name] in wanted for name, wanted in need.when.items())
+        if options.values[need.flag] is None and holds and asked - set(need.without):
+            raise UserError(need.text)
+
+
 class CommandLine:
     """What was typed, laid over the defaults of a method, or refused.
 
@@ -201,7 +214,6 @@ class CommandLine:
             if all(reasons) or (name in named and any(reasons)):
                 why = next(filter(None, reasons))
                 raise UserError(f"{self.method} does not read {flag.spelled} here: {why}")
-        self._check_needs(options)
         arch, depth = options.values.get("arch", "resnet"), options.depth
         if arch == "resnet" and depth not in (None, *RESNETS):
             raise UserError(
@@ -209,14 +221,6 @@ class CommandLine:
                 f"{', '.join(map(str, RESNETS))}"
             )
         self._check_official(options)
-
-    def _check_needs(self, options: Options) -> None:
-        """Ask for what has no default."""
-        asked = set(options.stages or self.recipe.stages)
-        for need in self.recipe.needs:
-            holds = all(options.values[name] in wanted for name, wanted in need.when.items())
-            if options.values[need.flag] is None and holds and asked - set(need.without):
-                raise UserError(need.text)
 
     def _check_official(self, options: Options) -> None:
         """Flags of the official scripts: accepted where they say what is run anyway."""

@@ -104,13 +104,13 @@ def test_index_files_as_windows_writes_them(regdb_root):
 
 def test_a_prepared_trial_has_the_images_of_its_parts(regdb_root, tmp_path):
     listing = regdb.read(regdb_root)
-    known = {"rendered": False, "counts": {}}
+    known = {"rendered": False, "complete": True, "leak": False, "counts": {}}
     folder = tmp_path / "prepared"
     images.prepare(
         regdb_root, folder, "regdb", listing, regdb.RESAMPLING, (12, 6), 1, known, progress=False
     )
     prepared = images.open_prepared(folder, "regdb")
-    assert sorted(prepared.trials) == [1, 2]
+    assert sorted(prepared.rows) == ["1", "2"]
     for trial in (1, 2):
         for part, array in prepared.parts(trial).items():
             expected = listing.parts(trial)[part]
