@@ -15,6 +15,7 @@ import torch
 
 from clustercontrast.engine.stage import Stage
 from clustercontrast.files import UserError, atomic
+from clustercontrast.models.saved import read_saved
 
 LAST = "last.pth"
 
@@ -68,12 +69,7 @@ def save(path: Path, content: dict) -> None:
 
 def load(path: Path) -> dict:
     """Read a file of :func:`save`; tensors come to the CPU and nothing but data is unpickled."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except Exception as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}): delete it") from error
+    return read_saved(path, "delete it")
 
 
 def last(folder: Path) -> dict | None:

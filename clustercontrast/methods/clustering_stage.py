@@ -4,6 +4,7 @@
 shows its own ``refresh`` and ``iteration``, in the order of its paper.
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -233,10 +234,18 @@ class ClusteringStage(Stage):
     # --- matching, and contrast across modalities ---
 
     def associate(self, clusters: Clusters) -> Pair:
-        """Maps between the clusters of both modalities, as ``--association`` says."""
+        """Maps between the clusters of both modalities, as ``--association`` says.
+
+        What the matching warns of is said in the log.
+        """
         a = self.args
         options = a.vote_threshold, a.ot_regularisation, a.forget_last
-        return associate(a.association, clusters, *options)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            maps = associate(a.association, clusters, *options)
+        for warning in found:
+            self.run.log.say(f"warning, {self.run.position}: {warning.message}")
+        return maps
 
     def match_clusters(self, features: Pair, labels: Labels, means: Pair) -> None:
         """Match the clusters of both modalities, or leave ``maps`` at None."""

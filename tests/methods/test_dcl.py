@@ -120,7 +120,8 @@ def test_a_collapse_says_what_to_change(make, distances, eps, advice, monkeypatc
 
 
 @pytest.mark.parametrize(
-    ("clusters", "batch", "passes"), [(420, 256, 26), (7, 16, 1), (8, 16, 2), (3, 16, 1), (0, 16, 1)]
+    ("clusters", "batch", "passes"),
+    [(420, 256, 26), (7, 16, 1), (8, 16, 2), (3, 16, 1), (0, 16, 1)],
 )
 def test_a_pass_shows_k_images_of_every_infrared_cluster(make, clusters, batch, passes):
     """floor(C K / batch) as upstream; it ends where there is no batch, here there is one."""
