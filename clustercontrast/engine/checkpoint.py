@@ -15,6 +15,7 @@ import torch
 
 from clustercontrast.engine.stage import Stage
 from clustercontrast.files import UserError, atomic, fault
+from clustercontrast.models.saved import read_saved
 
 LAST = "last.pth"
 MODEL = {"stage": str, "epoch": int, "retrieval": (str, type(None)), "about": dict}
@@ -76,19 +77,14 @@ def save(path: Path, content: dict) -> None:
         raise
 
 
-def load(path: Path, mmap: bool = False) -> dict:
+def load(path: Path, checked: bool = True) -> dict:
     """Read a file of :func:`save`; tensors come to the CPU and nothing but data is unpickled.
 
     Args:
         path: the file.
-        mmap: leave the tensors on the disk until they are used.
+        checked: read the tensors and compare checksums; else they stay on the disk until used.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except Exception as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}): delete it") from error
+    return read_saved(path, "delete it", checked)
 
 
 def last(folder: Path) -> dict | None:
@@ -138,7 +134,7 @@ def record(folder: Path) -> dict | None:
     path = folder / LAST
     if not path.exists():
         return None
-    state = whole(path, load(path, mmap=True), STATE)
+    state = whole(path, load(path, checked=False), STATE)
     return {name: state[name] for name in ("stage", "epoch", "about", "numbers")}
 
 

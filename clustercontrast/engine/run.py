@@ -223,8 +223,9 @@ class Run:
         return {name: round(value, 3) for name, value in seconds.items()}
 
     def _due(self, stage: Stage, epoch: int) -> bool:
-        since = epoch - stage.args.eval_from
-        return epoch == stage.epochs[-1] or (since >= 0 and since % stage.args.eval_step == 0)
+        a = stage.args
+        in_step = epoch >= a.eval_from and (epoch + 1) % a.eval_step == 0
+        return in_step or epoch == stage.epochs[-1]
 
     def _means(self, stage: Stage) -> dict[str, float]:
         try:

@@ -176,6 +176,7 @@ STAGES = {
     "pretrain": (*NETWORKS, "relation_mode", "phase_one", "fresh_optimiser"),
     "selftrain": (
         *TARGET, "clusters", "clusters_infrared", "matching", "match_similarity", "concatenation",
+        "export_labels",
     ),
     "finetune": (*TARGET, "labelled"),
 }  # fmt: skip
