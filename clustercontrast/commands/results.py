@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from clustercontrast.data.images import ImageArray, Prepared
+from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
@@ -18,7 +19,7 @@ from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
-from clustercontrast.report.comparison import average
+from clustercontrast.report.comparison import average, gather
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table
@@ -41,7 +42,7 @@ class Evaluation:
     Attributes:
         dataset: a key of ``PROTOCOLS``.
         trial: of RegDB; None elsewhere.
-        rendered: the images were drawn by this repository.
+        provenance: of the images.
         images: test images by modality.
         searches: searches by mode.
         device: where features are extracted.
@@ -51,7 +52,7 @@ class Evaluation:
 
     dataset: str
     trial: int | None
-    rendered: bool
+    provenance: Provenance
     images: Mapping[str, ImageArray]
     searches: Mapping[str, Sequence[Search]]
     device: torch.device
@@ -82,7 +83,7 @@ class Evaluation:
         return cls(
             dataset,
             args.trial_number,
-            prepared.rendered,
+            prepared.provenance,
             images,
             protocol.searches(*lists, list(protocol.modes), draws),
             device,
@@ -219,7 +220,7 @@ def check_trial(about: Mapping[str, Any], dataset: str, trial: int, place: objec
 
 
 def about(folder: Path) -> dict:
-    """What a run's config.json says about it: method, dataset, variant, trial, rendered."""
+    """What a run's config.json says about it: method, dataset, variant, trial, images."""
     return read_json(folder / "config.json")["about"]
 
 
@@ -258,15 +259,16 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
     found = run_results(folder, stage, evaluation)
     trial = "" if evaluation.trial is None else f", trial {evaluation.trial}"
     title = f"{run['method']} {run['name']}{trial}, stage {stage}"
-    table = results_table(evaluation.dataset, found, evaluation.rendered, title, run["method"])
+    epoch = checkpoint.last(folder / stage)["epoch"]
+    run |= {"stage": stage, "epoch": epoch}
+    table = results_table(found, run, evaluation.provenance, title)
     if evaluation.trial != run["trial"]:
         say(table.text())
         say(f"nothing written to {folder}: its model was not trained for this trial")
         return
     place = report_folder(folder, stage)
     curves(folder / "metrics.jsonl", place / "curves.png")
-    epoch = checkpoint.last(folder / stage)["epoch"]
-    _write(table, place, run | {"stage": stage, "epoch": epoch})
+    _write(table, place, run)
     _say_last_line(found, evaluation.dataset)
 
 
@@ -276,11 +278,10 @@ def report_trials(folder: Path, dataset: str) -> None:
     Raises:
         UserError: no trial has been tested.
     """
-    run = about(trial_folder(folder, trials_of(folder)[0]))
-    found = average(folder)
+    run, found = gather(folder).about, average(folder)
     trials = found[0]["trials"]
     title = f"{run['method']} {run['name']}, {len(trials)} trials"
-    table = results_table(dataset, found, run["rendered"], title, run["method"])
+    table = results_table(found, run, Provenance.of(run), title)
     _write(table, folder, run | {"trial": None})
     _say_last_line(found, dataset)
 
@@ -299,16 +300,15 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
     Raises:
         UserError: the run has not been trained and tested to its end.
     """
-    run, stage = about(folder), last_stage(folder)
-    tested = read_json(folder / "report.json")["results"]
+    tested, stage = read_json(folder / "report.json"), last_stage(folder)
+    run = tested["about"]
     title = f"{run['method']} {run['name']}, stage {stage}"
-    table = results_table(evaluation.dataset, tested, run["rendered"], title, run["method"])
+    table = results_table(tested["results"], run, evaluation.provenance, title)
     protocol = PROTOCOLS[evaluation.dataset]
     content = Content(
         title=title,
-        dataset=table.dataset,
-        rendered=run["rendered"],
         table=table,
+        warnings=evaluation.provenance.notes(),
         epochs=read_epochs(folder / "metrics.jsonl"),
         config=read_json(folder / "config.json"),
         images=evaluation.images,

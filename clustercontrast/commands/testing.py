@@ -100,5 +100,5 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
     described = results.describe(file.name, found, evaluation)
-    table = results_table(dataset, described, evaluation.rendered, str(file), about.get("method"))
+    table = results_table(described, about, evaluation.provenance, str(file))
     say(table.text())

@@ -11,7 +11,9 @@ import torch
 
 import clustercontrast
 from clustercontrast.commands import results
+from clustercontrast.commands.configuration import configuration
 from clustercontrast.data.images import ImageArray
+from clustercontrast.data.provenance import Provenance
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch, run_pipeline
@@ -112,7 +114,7 @@ def _make_shared(
 def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, words: str) -> None:
     """Train the stages that make the run's model, and report it."""
     options, last = data.options, stages[-1]
-    about = _about(options, data.prepared.rendered)
+    about = _about(options, data.prepared.provenance)
     about |= last.about(options.at(last.name), data)
     for source in (options.pretrained, options.values.get("start_from")):
         _check_source(source, about, options)
@@ -161,7 +163,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
     return reached == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
 
 
-def _about(options: Options, rendered: bool) -> dict:
+def _about(options: Options, provenance: Provenance) -> dict:
     """What is said of a run wherever its models and results go."""
     return {
         "method": options.method,
@@ -171,7 +173,8 @@ def _about(options: Options, rendered: bool) -> dict:
         "trial": options.trial_number,
         "height": options.height,
         "width": options.width,
-        "rendered": rendered,
+        "images": provenance.json(),
+        **configuration(options),
     }
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from clustercontrast.data.places import command_of, prepared_folder
+from clustercontrast.data.provenance import Provenance
 from clustercontrast.data.samples import PARTS, ImageList, Listing
 from clustercontrast.files import UserError, read_json, write_error, write_json
 
@@ -115,6 +116,7 @@ class Prepared(Mapping[str, ImageArray]):
         width: of every image, pixels.
         rendered: the images were drawn by this repository, they are not the real dataset.
         facts: see :func:`clustercontrast.data.verify.facts`.
+        provenance: where the images come from, as runs and reports say it.
         trials: trial -> part -> (name of an array, rows); empty when the arrays are the parts.
     """
 
@@ -126,6 +128,13 @@ class Prepared(Mapping[str, ImageArray]):
         self.width = index["width"]
         self.rendered = index["rendered"]
         self.facts = index["facts"]
+        self.provenance = Provenance(
+            dataset=self.dataset,
+            digest="",
+            complete=self.facts.get("complete", True),
+            rendered=self.rendered,
+            leak=self.facts.get("leak", False),
+        )
         self.trials = {int(trial): parts for trial, parts in index["trials"].items()}
         self._arrays = {name: self._open(name, entry) for name, entry in index["lists"].items()}
 

@@ -79,6 +79,8 @@ class Flag:
             A recipe can add conditions.
         also_with: it is read as well whenever this flag is.
         free: says where and how to run; may change when a run is resumed.
+        sample: makes another sample of the same configuration, or a file besides: no published
+            figure depends on it.
         short: further spelling.
     """
 
@@ -93,6 +95,7 @@ class Flag:
     when: Conditions | tuple[Conditions, ...] = dataclasses.field(default_factory=dict)
     also_with: str | None = None
     free: bool = False
+    sample: bool = False
     short: str | None = None
 
     @property
@@ -125,7 +128,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
         Flag("precision", text, "bf16: autocast", choices=("fp32", "tf32", "bf16")),
-        Flag("seed", natural, "of the generator behind all random draws"),
+        Flag("seed", natural, "of the generator behind all random draws", sample=True),
         Flag("print_freq", count, "iterations between two lines of log.txt", free=True),
         Flag("overwrite", switch, "delete the run of this name first", free=True),
     ),
@@ -135,7 +138,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("cache_dir", text, "prepared images; default DATA_DIR-HxW", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
-        Flag("trial", count, "splits to train on, a model for each", many=True),
+        Flag("trial", count, "splits to train on, a model for each", many=True, sample=True),
         Flag("allow_leak", switch, "accept weights that saw the test identities", free=True),
     ),
     *group(
@@ -187,9 +190,9 @@ SHARED: tuple[Flag, ...] = (
         staged("joint_k1", count, "k1 of the joint clustering"),
         staged("joint_k2", count, "k2 of the joint clustering"),
         Flag("neighbours", text, "neighbour search", choices=("torch", "faiss"), when=CLUSTERED,
-             also_with="eps_joint"),
+             also_with="eps_joint", sample=True),
         Flag("pseudo_labels", text, "file of labels to train on"),
-        staged("export_labels", switch, "write features and labels at the end"),
+        staged("export_labels", switch, "write features and labels at the end", sample=True),
     ),
     *group(
         "association",
@@ -228,7 +231,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("eval_draws", draws, "gallery draws of these evaluations"),
         Flag("draws", draws, "gallery draws of the final test", free=True),
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),
-        Flag("selection_images", count, "training images per modality of the cycle score"),
+        Flag("selection_images", count, "training images per modality of the cycle score",
+             sample=True),
         Flag("test_batch", count, "images per forward of feature extraction", free=True),
     ),
 )  # fmt: skip
