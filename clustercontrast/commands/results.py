@@ -19,7 +19,7 @@ from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
-from clustercontrast.report.comparison import average
+from clustercontrast.report.comparison import average, gather, read_report
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table
@@ -311,7 +311,7 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
     if not is_own(run, evaluation):
         _report_elsewhere(found, place, said, title, evaluation)
         return
-    table = _table(found, evaluation, title, run["method"])
+    table = results_table(found, said, evaluation.provenance, title)
     _write(table, place / REPORT, said)
     curves(folder / "metrics.jsonl", place / "curves.png")
     _say_last_line(found, evaluation.dataset)
@@ -329,7 +329,9 @@ def _report_elsewhere(
     trained = Provenance.of(run).title
     on = f"other images of {trained}" if images.title == trained else images.title
     trial = "" if evaluation.trial is None else f"-trial{evaluation.trial}"
-    table = _table(found, evaluation, f"{title}, trained on {trained}, tested on {on}", None)
+    # Without its changes, a run is no published configuration: published figures are of one set.
+    said = {key: own for key, own in run.items() if key != "changes"}
+    table = results_table(found, said, images, f"{title}, trained on {trained}, tested on {on}")
     name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}"
     tested = {"tested_on": images.json() | {"trial": evaluation.trial}}
     _write(table, place / name, dict(run) | tested)
@@ -349,11 +351,10 @@ def report_trials(folder: Path, dataset: str) -> None:
     Raises:
         UserError: no trial has been tested.
     """
-    run = about(trial_folder(folder, trials_of(folder)[0]))
-    found = average(folder)
+    run, found = gather(folder).about, average(folder)
     trials = found[0]["trials"]
     title = f"{run['method']} {run['name']}, {len(trials)} trials"
-    table = results_table(dataset, found, run["rendered"], title, run["method"])
+    table = results_table(found, run, Provenance.of(run), title)
     _write(table, folder / REPORT, run | {"trial": None})
     _say_last_line(found, dataset)
 
@@ -372,21 +373,20 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
     Raises:
         UserError: the run has not been trained and tested to its end.
     """
-    run, stage = about(folder), last_stage(folder)
+    tested, stage = read_report(folder), last_stage(folder)
+    run = tested["about"]
     if not is_own(run, evaluation):
         raise UserError(
             f"the images given are not those that {folder} was trained on, and its page shows "
             "these: correct --data-dir"
         )
-    tested = read_json(folder / "report.json")["results"]
     title = f"{run['method']} {run['name']}, stage {stage}"
-    table = results_table(evaluation.dataset, tested, run["rendered"], title, run["method"])
+    table = results_table(tested["results"], run, evaluation.provenance, title)
     protocol = PROTOCOLS[evaluation.dataset]
     content = Content(
         title=title,
-        dataset=table.dataset,
-        rendered=run["rendered"],
         table=table,
+        warnings=evaluation.provenance.notes(),
         epochs=read_epochs(folder / "metrics.jsonl"),
         config=read_json(folder / "config.json"),
         images=evaluation.images,
@@ -410,13 +410,6 @@ def _model_features(folder: Path, stage: str, selection: str, evaluation: Evalua
     with torch.no_grad():
         features = features_of(network, evaluation.images, first, evaluation.batch_size)
     return Model(MODELS[selection], features)
-
-
-def _table(
-    found: Sequence[Mapping[str, Any]], evaluation: Evaluation, title: str, method: str | None
-) -> Table:
-    rendered = evaluation.provenance.rendered
-    return results_table(evaluation.dataset, found, rendered, title, method)
 
 
 def _write(table: Table, place: Path, about: dict) -> None:

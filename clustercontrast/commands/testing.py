@@ -102,6 +102,6 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
     described = results.describe(file.name, found, evaluation)
-    rendered = evaluation.provenance.rendered
-    table = results_table(dataset, described, rendered, str(file), about.get("method"))
+    images = results.searched(about, evaluation)
+    table = results_table(described, about, images, str(file))
     say(table.text())

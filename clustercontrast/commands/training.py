@@ -11,6 +11,7 @@ import torch
 
 import clustercontrast
 from clustercontrast.commands import results
+from clustercontrast.commands.configuration import configuration
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine import checkpoint
@@ -177,6 +178,7 @@ def _about(options: Options, data: TargetImages) -> dict:
         "height": options.height,
         "width": options.width,
         **{name: images.json() for name, images in data.provenance().items()},
+        **configuration(options),
     }
 
 

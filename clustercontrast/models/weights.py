@@ -123,9 +123,12 @@ def networks(path: Path) -> dict[str, State]:
 
 
 def about(path: Path) -> dict:
-    """What a checkpoint of this project says about itself; empty for all others."""
-    found = read_checkpoint(path).get("about")
-    return found if isinstance(found, dict) else {}
+    """What a checkpoint of this project says of itself, stage and epoch too; empty for others."""
+    content = read_checkpoint(path)
+    found = content.get("about")
+    if not isinstance(found, dict):
+        return {}
+    return found | {key: content[key] for key in ("stage", "epoch") if key in content}
 
 
 def read_checkpoint(path: Path) -> dict:

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from clustercontrast.data.provenance import TITLES, Provenance
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError, read_json
-from clustercontrast.report.published import METRICS, Published, is_of, published
+from clustercontrast.report.published import References, configuration, references, typed
+from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
-    RENDERED_NOTES,
-    TITLES,
     TRIALS,
     Table,
     measured_cells,
@@ -21,11 +21,14 @@ from clustercontrast.report.tables import (
     source_notes,
     spread_notes,
 )
+from clustercontrast.report.verdicts import Verdict, spread_notes_of, verdict, widths
 
 PAPER_SELECTION = "test"
-"""Papers report the model that is best on the test set: differences are taken from it."""
+"""Papers report the model that is best on the test set."""
 
-DIFFERENCE = "difference to paper"
+DIFFERENCE = "difference to"
+MARKS = "†‡§"
+"""Before the runs on images that are not official: one for every kind of such images."""
 Results = list[dict[str, Any]]
 
 
@@ -34,7 +37,7 @@ class Tested:
     """A run that has been tested.
 
     Attributes:
-        about: method, dataset, name, rendered, and what else its report says of it; the trial is
+        about: method, dataset, name, images, and what else its report says of it; the trial is
             None for a mean over trials.
         results: rows of :func:`clustercontrast.commands.results.run_results`, averaged over
             the trials where there are trials.
@@ -49,6 +52,16 @@ class Tested:
         trial = self.about.get("trial")
         parts = (self.about["name"], trial and f"trial{trial}", self.about.get("stage"))
         return "/".join(filter(None, parts))
+
+    @property
+    def images(self) -> Provenance:
+        """Where its images come from."""
+        return Provenance.of(self.about)
+
+    @property
+    def beside(self) -> References:
+        """Published figures that stand beside it."""
+        return references(self.about, self.about["dataset"])
 
     @property
     def trials(self) -> list[int]:
@@ -80,7 +93,7 @@ def gather(folder: Path) -> Tested:
     folder = Path(folder)
     reports = _trial_reports(folder)
     if len(reports) < 2:
-        only = reports[0] if reports else _report(folder)
+        only = reports[0] if reports else read_report(folder)
         return Tested(only["about"], only["results"])
     return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports))
 
@@ -115,14 +128,26 @@ def _over_trials(results: Results) -> dict[str, Any]:
 
 
 def _check_alike(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a mean over trials of different stages, epochs, methods, or kinds of images."""
-    for key in ("stage", "epoch", "method", "variant", "rendered"):
-        found = {str(report["about"].get(key)) for report in reports}
+    """Refuse a mean over trials of different stages, epochs, methods, flags or images."""
+    facts = [_facts(report["about"]) for report in reports]
+    for key in facts[0]:
+        found = {str(own[key]) for own in facts}
         if len(found) > 1:
             raise UserError(
-                f"the trials in {folder} differ in their {key} ({', '.join(sorted(found))}): train "
+                f"the trials in {folder} differ in their {key} ({'; '.join(sorted(found))}): train "
                 "and test them alike before they are averaged, or give folders of single trials"
             )
+
+
+def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What trials must have in common to be averaged."""
+    images, run = Provenance.of(about), configuration(about)
+    said = (images.title, images.digest and f"digest {images.digest}", *images.notes())
+    return {
+        **{key: about.get(key) for key in ("stage", "epoch", "method", "variant")},
+        "flags": " ".join(typed(run.flags)) if run else "",
+        "images": ", ".join(filter(None, said)),
+    }
 
 
 # --- reading reports ---
@@ -132,10 +157,15 @@ def _trial_reports(folder: Path) -> list[dict]:
     """Reports of the tested trials in a run's folder, by trial."""
     names = (path.parent.name for path in folder.glob("trial*/report.json"))
     trials = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
-    return [_report(folder / f"trial{trial}") for trial in trials]
+    return [read_report(folder / f"trial{trial}") for trial in trials]
 
 
-def _report(folder: Path) -> dict:
+def read_report(folder: Path) -> dict:
+    """The report.json of a run, or of one trial of it.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     path = folder / "report.json"
     if not path.exists():
         raise _no_report(folder)
@@ -166,7 +196,8 @@ def _is_whole(report: Any) -> bool:
         if about["dataset"] == "regdb":
             needed.add("trials")
         return (
-            {"method", "name", "rendered"} <= about.keys()
+            {"method", "name"} <= about.keys()
+            and Provenance.of(about).dataset == about["dataset"]
             and bool(results)
             and all(needed <= row.keys() and row["mode"] in modes for row in results)
             and all({"mean", "std"} <= row[name].keys() for row in results for name in METRICS)
@@ -194,28 +225,36 @@ def comparison_tables(folders: Sequence[Path], selections: Sequence[str]) -> lis
 
 
 def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> Table:
-    """Methods in the order of the runs; published figures only above real runs of their method."""
+    """Methods in the order of the runs, each below the published figures that belong to its runs.
+
+    Figures of the method as it is stand there where no run has any of its own.
+    """
     methods = dict.fromkeys(run.about["method"] for run in runs)
-    real = {run.about["method"] for run in runs if not run.about["rendered"]}
-    sections = {name: published(dataset, name) if name in real else [] for name in methods}
-    quoted = [entry for entries in sections.values() for entry in entries]
+    sections = [[run for run in runs if run.about["method"] == method] for method in methods]
+    quoted = list(dict.fromkeys(entry for own in sections for entry in _quoted(own)))
+    marks = _marks(runs)
     rows = []
-    for method, entries in sections.items():
-        rows += [_quoted_row(entry, quoted.index(entry) + 1) for entry in entries]
-        for run in runs:
-            if run.about["method"] == method:
-                rows += _run_rows(run, selections, quoted)
-    marked = any(run.about["rendered"] for run in runs)
+    for own in sections:
+        rows += [_quoted_row(entry, quoted.index(entry) + 1) for entry in _quoted(own)]
+        for run in own:
+            rows += _run_rows(run, selections, quoted, marks)
     shown = [r for run in runs for r in run.results if r["selection"] in selections]
+    compared = [
+        entry
+        for run in runs
+        for entry in _compared(run, quoted).values()
+        if entry.selection in selections
+    ]
     return Table(
         title="Comparison",
-        dataset=TITLES[dataset] if real else f"rendered {TITLES[dataset]} layout",
+        dataset=_title(runs),
         header=("method", "run", "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
         notes=(
-            *([f"† {RENDERED_NOTES[dataset]}"] if marked else []),
+            *(f"{mark} {note}" for note, mark in marks.items()),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
+            *spread_notes_of(compared, PROTOCOLS[dataset].modes),
             *source_notes(quoted),
         ),
         content={
@@ -227,66 +266,105 @@ def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> T
     )
 
 
+def _quoted(runs: Sequence[Tested]) -> list[Published]:
+    """Published figures above the runs of one method."""
+    own = dict.fromkeys(entry for run in runs for entry in run.beside.own)
+    return list(own or dict.fromkeys(entry for run in runs for entry in run.beside.rows))
+
+
+def _marks(runs: Sequence[Tested]) -> dict[str, str]:
+    """What must be read with some runs' figures, each with the mark that leads to it."""
+    notes = dict.fromkeys(note for run in runs for note in run.images.notes())
+    return dict(zip(notes, MARKS, strict=False))
+
+
+def _title(runs: Sequence[Tested]) -> str:
+    """The dataset; its rendered layout where no run is on the real one."""
+    return min((run.images for run in runs), key=lambda images: images.rendered).title
+
+
 def _quoted_row(entry: Published, number: int) -> tuple[str, ...]:
     """A published result, with the number of the note that names its source."""
     modes = PROTOCOLS[entry.dataset].modes
     cells = [cell for mode in modes for cell in quoted_cells(entry, mode)]
-    return (entry.method, f"{entry.kind} [{number}]", "", *cells)
+    return (entry.method, f"{entry.label} [{number}]", entry.model, *cells)
 
 
 def _run_rows(
-    run: Tested, selections: Sequence[str], quoted: Sequence[Published]
+    run: Tested,
+    selections: Sequence[str],
+    quoted: Sequence[Published],
+    marks: Mapping[str, str],
 ) -> Iterator[tuple[str, ...]]:
-    """Rows of a run's models, the difference below the model that is chosen as papers choose."""
-    names = ("† " if run.about["rendered"] else "") + run.about["method"], run.name
+    """Rows of a run's models, below each its differences to figures of models chosen alike."""
+    own = "".join(marks[note] for note in run.images.notes())
+    names = f"{own} {run.about['method']}".lstrip(), run.name
     for selection in selections:
         cells = run.model_row(selection)
         if cells:
             yield (*names, *cells)
-        if cells and selection == PAPER_SELECTION:
-            for paper in _papers(run, quoted).values():
-                yield (*names, _difference_label(run), *_difference_cells(run, paper))
+        for number, entry in _compared(run, quoted).items():
+            if cells and entry.selection == selection:
+                short = "" if entry.trials else _short_of(run)
+                label = f"{DIFFERENCE} {entry.kind} [{number}]{short}"
+                yield (*names, label, *_difference_cells(run, entry))
 
 
-def _papers(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
-    """Papers that a run is compared with, by number; rendered identities with none."""
-    method = run.about["method"]
+def _compared(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
+    """Published figures of a run's own configuration and trials, by number."""
     return {
-        number: entry
-        for number, entry in enumerate(quoted, start=1)
-        if entry.kind == "paper" and is_of(entry, method) and not run.about["rendered"]
+        quoted.index(entry) + 1: entry
+        for entry in run.beside.own
+        if not entry.trials or list(entry.trials) == run.trials
     }
 
 
-def differences(run: Tested, paper: Published) -> dict[str, dict[str, float]]:
-    """Ours minus the paper's, for the model that is best on the test set.
+def differences(run: Tested, entry: Published) -> dict[str, dict[str, float]]:
+    """Ours minus the published figures, for the model that is selected as theirs was.
 
     Returns:
-        mode -> metric -> points of percent, for everything that the paper gives.
+        mode -> metric -> points of percent, for everything that was published.
     """
     return {
         mode: {metric: ours[metric]["mean"] - value for metric, value in scores.items()}
-        for mode, scores in paper.scores.items()
-        if (ours := run.row(PAPER_SELECTION, mode))
+        for mode, scores in entry.scores.items()
+        if (ours := run.row(entry.selection, mode))
     }
 
 
-def _difference_label(run: Tested) -> str:
-    few = 0 < len(run.trials) < TRIALS
-    return DIFFERENCE + (f", {len(run.trials)} of {TRIALS} trials" if few else "")
+def verdicts(run: Tested, entry: Published) -> dict[str, dict[str, Verdict]]:
+    """What each of the :func:`differences` is worth."""
+    return {
+        mode: {
+            metric: verdict(own, widths(entry, run.row(entry.selection, mode), metric))
+            for metric, own in found.items()
+        }
+        for mode, found in differences(run, entry).items()
+    }
 
 
-def _difference_cells(run: Tested, paper: Published) -> list[str]:
-    found = differences(run, paper)
+def _short_of(run: Tested) -> str:
+    """How many trials or gallery draws a run has, where papers average over more."""
+    trials, draws = len(run.trials), run.results[0]["searches"]
+    usual = PROTOCOLS[run.about["dataset"]].draws
+    if 0 < trials < TRIALS:
+        return f", {trials} of {TRIALS} trials"
+    return f", {draws} of {usual} draws" if draws < usual else ""
+
+
+def _difference_cells(run: Tested, entry: Published) -> list[str]:
+    found, judged = differences(run, entry), verdicts(run, entry)
     return [
-        f"{found[mode][metric]:+.2f}" if metric in found.get(mode, {}) else ""
-        for mode in PROTOCOLS[paper.dataset].modes
+        f"{found[mode][metric]:+.2f} {judged[mode][metric].mark}"
+        if metric in found.get(mode, {})
+        else ""
+        for mode in PROTOCOLS[entry.dataset].modes
         for metric in METRICS
     ]
 
 
 def _gaps(run: Tested, selections: Sequence[str]) -> Iterator[str]:
-    """Trials and models that a run does not have."""
+    """Trials, models and published figures that a run does not have."""
     missing = sorted(set(range(1, TRIALS + 1)) - set(run.trials))
     name = f"{run.about['method']} {run.name}"
     if run.trials and missing:
@@ -294,15 +372,30 @@ def _gaps(run: Tested, selections: Sequence[str]) -> Iterator[str]:
     lacking = [selection for selection in selections if run.model_row(selection) is None]
     if lacking:
         yield f"{name}: has no model {' or '.join(lacking)}"
+    if run.beside.note:
+        yield f"{name}: {run.beside.note}"
 
 
 def _json(run: Tested, quoted: Sequence[Published]) -> dict[str, Any]:
     """A run's numbers, and its differences by the number of the published figures."""
     compared = [
-        {"number": number, "scores": differences(run, paper)}
-        for number, paper in _papers(run, quoted).items()
+        {
+            "number": number,
+            "selection": entry.selection,
+            "scores": differences(run, entry),
+            "verdicts": {
+                mode: {metric: own.text for metric, own in found.items()}
+                for mode, found in verdicts(run, entry).items()
+            },
+        }
+        for number, entry in _compared(run, quoted).items()
     ]
-    return {"about": dict(run.about), "results": run.results, "differences": compared}
+    return {
+        "about": dict(run.about),
+        "results": run.results,
+        "differences": compared,
+        "note": run.beside.note,
+    }
 
 
 # --- grids ---
@@ -312,7 +405,7 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     """Finished cells of a grid, last epoch and best on test, side by side.
 
     Args:
-        dataset: a key of ``TITLES``.
+        dataset: a key of ``PROTOCOLS``.
         title: of the table.
         cells: folder of a run -> flag -> value.
     """
@@ -326,16 +419,13 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         if (row := run.model_row(selection))
     ]
     shown = [r for run in runs.values() for r in run.results if r["selection"] in chosen]
-    rendered = any(run.about["rendered"] for run in runs.values())
+    notes = dict.fromkeys(note for run in runs.values() for note in run.images.notes())
     return Table(
         title=title,
-        dataset=f"rendered {TITLES[dataset]} layout" if rendered else TITLES[dataset],
+        dataset=_title(list(runs.values())),
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(
-            *([RENDERED_NOTES[dataset]] if rendered else []),
-            *spread_notes(shown),
-        ),
+        notes=(*notes, *spread_notes(shown)),
         content={
             "cells": [
                 {"run": folder.name, "flags": dict(cells[folder]), "results": run.results}

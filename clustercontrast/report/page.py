@@ -67,9 +67,8 @@ class Content:
 
     Attributes:
         title: the run, such as "PCLHD, seed1, stage progressive".
-        dataset: what it was run on.
-        rendered: its identities are rendered: the page says so first of all.
         table: results of the run.
+        warnings: what the page says first of all: of images that are not the official ones.
         epochs: records of :func:`clustercontrast.report.figures.read_epochs`.
         config: ``config.json`` of the run.
         images: test images by modality.
@@ -80,9 +79,8 @@ class Content:
     """
 
     title: str
-    dataset: str
-    rendered: bool
     table: Table
+    warnings: Sequence[str]
     epochs: Sequence[Mapping[str, Any]]
     config: Mapping[str, Any]
     images: Mapping[str, ImageArray]
@@ -134,14 +132,14 @@ def page(content: Content) -> str:
 <meta http-equiv="Content-Security-Policy" content="{POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <link rel="icon" href="data:,">
-<title>{escape(content.title)} on {escape(content.dataset)}</title>
+<title>{escape(content.title)} on {escape(content.table.dataset)}</title>
 <style>
 {style}</style>
 </head>
 <body><div class="page">
 {_banner(content)}<header>
 <h1>{escape(content.title)}</h1>
-<p class="dataset">{escape(content.dataset)}</p>
+<p class="dataset">{escape(content.table.dataset)}</p>
 <nav>{links}</nav>
 </header>
 {body}
@@ -179,12 +177,9 @@ def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
 
 
 def _banner(content: Content) -> str:
-    """What must be read before any number of a run on rendered identities."""
-    if not content.rendered:
-        return ""
-    marks = [note for note in content.table.notes if "rendered" in note.lower()]
-    text = marks[0] if marks else "rendered identities: not a result on photographs"
-    return f'<p class="banner" role="note">{escape(text[:1].upper() + text[1:])}</p>\n'
+    """What must be read before any number of a run on images that are not official."""
+    said = (f"{text[:1].upper()}{text[1:]}" for text in content.warnings)
+    return "".join(f'<p class="banner" role="note">{escape(text)}</p>\n' for text in said)
 
 
 # --- results ---

@@ -1,7 +1,7 @@
 """Results as a table in four forms: aligned text, Markdown, LaTeX (booktabs) and JSON.
 
 A table keeps apart what must not be mixed: how a model was selected, what the ± is taken over,
-published figures with their sources, and results on rendered identities.
+published figures with their sources, and results on images that are not the official ones.
 """
 
 import re
@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from clustercontrast.data.provenance import Provenance
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.published import METRICS, Published, published
+from clustercontrast.report.published import references
+from clustercontrast.report.references.rows import METRICS, Published
 
-TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": "LLCM"}
-RENDERED_NOTES = {
-    dataset: f"rendered identities: not a {title} result" for dataset, title in TITLES.items()
-}
 TRIALS = 10
 """Trials of RegDB that papers average over."""
 
@@ -24,7 +22,9 @@ LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\
          "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
          "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
          "[": "{[}",  # at the start of a row it would be an argument of the line break before
-         "±": r"$\pm$", "–": "--", "−": "$-$", "†": r"$\dagger$"}  # fmt: skip
+         "±": r"$\pm$", "–": "--", "−": "$-$",
+         "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
+         "≈": r"$\approx$", "≠": r"$\neq$"}  # fmt: skip
 FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 """Shrinks a table that is wider than the page."""
 
@@ -164,35 +164,34 @@ class Table:
 
 
 def results_table(
-    dataset: str,
     results: Sequence[Mapping[str, Any]],
-    rendered: bool,
+    about: Mapping[str, Any],
+    provenance: Provenance,
     title: str = "Results",
-    method: str | None = None,
 ) -> Table:
-    """Table of one run: its models in every mode, beside what was published of its method.
+    """Table of one run: its models in every mode, beside what was published of its configuration.
 
     Args:
-        dataset: a key of ``TITLES``.
         results: one mapping per row: "model" says how the model was selected, "mode" is one of the
             protocol's, every metric that is known is {"mean", "std"} in percent; "searches" is the
             number of gallery draws, "trials" lists the trials averaged over.
-        rendered: the identities are rendered: the table says so in every form and shows no
-            published figure beside them.
+        about: what the run, or the model, says of itself; nothing for weights of others.
+        provenance: of the images that were searched.  What it notes stands below every form, and
+            where these images, or those of the training, are not official, no published figure
+            stands beside them.
         title: what was run.
-        method: whose published figures stand beside the results; None for those of all methods.
 
     Raises:
         UserError: no result, an unknown mode, or a result without "model" or "mode".
     """
-    modes = PROTOCOLS[dataset].headings
+    modes = PROTOCOLS[provenance.dataset].headings
     check_results(results, modes)
-    quoted = [] if rendered else published(dataset, method)
+    beside = references(about if provenance.is_official else {}, provenance.dataset)
     rows = []
     for mode, heading in modes.items():
         rows += [
             (heading, f"{entry.name} [{number}]", *quoted_cells(entry, mode))
-            for number, entry in enumerate(quoted, start=1)
+            for number, entry in enumerate(beside.rows, start=1)
             if mode in entry.scores
         ]
         rows += [
@@ -200,17 +199,23 @@ def results_table(
             for result in results
             if result["mode"] == mode
         ]
+    trained = Provenance.of(about).notes() if "images" in about else []
     return Table(
         title=title,
-        dataset=f"rendered {TITLES[dataset]} layout" if rendered else TITLES[dataset],
+        dataset=provenance.title,
         header=("search", "model", *METRICS.values()),
         rows=tuple(rows),
         notes=(
-            *([RENDERED_NOTES[dataset]] if rendered else []),
+            *dict.fromkeys([*provenance.notes(), *trained]),
             *spread_notes(results),
-            *source_notes(quoted),
+            *filter(None, [beside.note]),
+            *source_notes(beside.rows),
         ),
-        content={"results": [dict(r) for r in results], "published": published_json(quoted)},
+        content={
+            "images": provenance.json(),
+            "results": [dict(r) for r in results],
+            "published": published_json(beside.rows),
+        },
     )
 
 
@@ -277,11 +282,14 @@ def source_notes(quoted: Sequence[Published]) -> list[str]:
     """Where published figures stand, by number, and what they may be compared with."""
     if not quoted:
         return []
-    return [
-        "published figures belong to the model that is best on the test set, unless they name "
-        "the last epoch: compare them with that row",
-        *(f"[{n}] {entry.name}: {entry.source}" for n, entry in enumerate(quoted, start=1)),
-    ]
+    notes = [f"[{n}] {entry.name}: {entry.source}" for n, entry in enumerate(quoted, start=1)]
+    if any(entry.selection == "test" for entry in quoted):
+        notes.insert(
+            0,
+            "published figures belong to the model that is best on the test set, unless they name "
+            "the last epoch: compare them with that row",
+        )
+    return notes
 
 
 def published_json(quoted: Sequence[Published]) -> list[dict[str, Any]]:

@@ -89,6 +89,8 @@ class Flag:
             A recipe can add conditions.
         also_with: it is read as well whenever this flag is.
         free: says where and how to run; may change when a run is resumed.
+        sample: makes another sample of the same configuration, or a file besides: no published
+            figure depends on it.
         short: further spelling.
     """
 
@@ -103,6 +105,7 @@ class Flag:
     when: Conditions | tuple[Conditions, ...] = dataclasses.field(default_factory=dict)
     also_with: str | None = None
     free: bool = False
+    sample: bool = False
     short: str | None = None
 
     @property
@@ -136,7 +139,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
         Flag("precision", text, "bf16: autocast", choices=("fp32", "tf32", "bf16")),
-        Flag("seed", natural, "of the generator behind all random draws"),
+        Flag("seed", natural, "of the generator behind all random draws", sample=True),
         Flag("print_freq", count, "iterations between two lines of log.txt", free=True),
         Flag("overwrite", switch, "delete the run of this name first", free=True),
     ),
@@ -147,7 +150,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("cache_root", text, "folder of all prepared images without a --cache-dir", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
-        Flag("trial", count, "splits to train on, a model for each", many=True),
+        Flag("trial", count, "splits to train on, a model for each", many=True, sample=True),
         Flag("allow_leak", switch, "accept images or weights that show test identities", free=True),
     ),
     *group(
@@ -199,9 +202,10 @@ SHARED: tuple[Flag, ...] = (
         staged("joint_k1", count, "k1 of the joint clustering"),
         staged("joint_k2", count, "k2 of the joint clustering"),
         Flag("neighbours", text, "neighbour search", choices=("torch", "faiss"), when=CLUSTERED,
-             also_with="eps_joint"),
+             also_with="eps_joint", sample=True),
         Flag("pseudo_labels", text, "file of labels in place of the clustering"),
-        staged("export_labels", switch, "write the labels of the final weights, and features"),
+        staged("export_labels", switch, "write the labels of the final weights, and features",
+               sample=True),
     ),
     *group(
         "association",
@@ -242,7 +246,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("swapped", switch, "search with swapped roles in the final test, too (LLCM-1)",
              free=True),
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),
-        Flag("selection_images", count, "training images per modality of the cycle score"),
+        Flag("selection_images", count, "training images per modality of the cycle score",
+             sample=True),
         Flag("test_batch", count, "images per forward of feature extraction", free=True),
     ),
 )  # fmt: skip

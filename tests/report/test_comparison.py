@@ -1,4 +1,4 @@
-"""Runs side by side: means over trials, differences by hand, rendered runs kept apart."""
+"""Runs side by side: means over trials, differences by hand, other images kept apart."""
 
 import json
 import re
@@ -16,8 +16,15 @@ from clustercontrast.report.comparison import (
     grid_table,
 )
 from clustercontrast.report.published import published
-from clustercontrast.report.tables import METRICS, RENDERED_NOTES
+from clustercontrast.report.references.commands import AS_IT_IS, PGM
+from clustercontrast.report.references.rows import METRICS
 
+RENDERED = "rendered identities: not a SYSU-MM01 result"
+INCOMPLETE = (
+    "incomplete images (--allow-incomplete): not a SYSU-MM01 result, not to be compared with "
+    "published figures"
+)
+ENDS = {"intra": 49, "cross": 49, "progressive": 49}
 MODELS = {"last": "last epoch", "test": "best on the test set"}
 
 
@@ -32,10 +39,29 @@ def results(dataset, rank1, **more):
     ]
 
 
-def write(folder, dataset, rank1, method="pclhd", rendered=False, stage="cross", trial=None):
+def about_run(dataset, method="pclhd", stage=None, trial=None, flags=(), images=None, **more):
+    """What a run says of itself: its last stage, on official images, unless said otherwise."""
+    usual = AS_IT_IS[method]
+    stage = stage or usual.stage
+    official = {"dataset": dataset, "digest": "1a2b", "complete": True, "rendered": False}
+    return {
+        "method": method,
+        "dataset": dataset,
+        "variant": usual.variant,
+        "name": "seed1",
+        "trial": trial,
+        "stage": stage,
+        "epoch": 49,
+        "changes": {stage: list(flags)},
+        "ends": ENDS,
+        "images": official | {"leak": False} | (images or {}),
+        **more,
+    }
+
+
+def write(folder, dataset, rank1, trial=None, **more):
     folder.mkdir(parents=True, exist_ok=True)
-    about = {"method": method, "dataset": dataset, "variant": "upstream", "name": "seed1"}
-    about |= {"rendered": rendered, "stage": stage, "trial": trial}
+    about = about_run(dataset, trial=trial, **more)
     trials = {} if trial is None else {"trials": [trial]}
     content = {"about": about, "results": results(dataset, rank1, **trials)}
     (folder / "report.json").write_text(json.dumps(content))
@@ -62,7 +88,7 @@ def only(content, selection):
 
 
 def rows_of(table, model):
-    return [row for row in table.rows if row[2] == model]
+    return [row for row in table.rows if row[2].startswith(model)]
 
 
 def numbers(row):
@@ -104,15 +130,21 @@ def test_a_model_that_some_trial_lacks_is_left_out_and_said_so(tmp_path):
     change(folder / "trial2", lambda content: only(content, "last"))
     assert {r["selection"] for r in average(folder)} == {"last"}
     (table,) = comparison_tables([folder], ["last", "test", "cycle"])
-    assert "pclhd seed1/cross: has no model test or cycle" in table.notes
+    assert "pclhd seed1/progressive: has no model test or cycle" in table.notes
 
 
 @pytest.mark.parametrize(
     ("key", "more"),
     [
         ("stage", {"stage": "intra"}),
-        ("method", {"method": "pgm"}),
-        ("rendered", {"rendered": True}),
+        ("method", {"method": "pgm", "stage": "progressive"}),
+        ("variant", {"variant": "paper"}),
+        ("epoch", {"epoch": 48}),
+        ("flags", {"flags": ["--eps progressive=0.4"]}),
+        ("images", {"images": {"rendered": True}}),
+        ("images", {"images": {"complete": False}}),
+        ("images", {"images": {"leak": True}}),
+        ("images", {"images": {"digest": "3c4d"}}),
     ],
 )
 def test_trials_of_different_kinds_are_never_averaged(tmp_path, key, more):
@@ -121,13 +153,14 @@ def test_trials_of_different_kinds_are_never_averaged(tmp_path, key, more):
     for read in (gather, average):
         with pytest.raises(UserError, match=f"differ in their {key}"):
             read(folder)
-    assert gather(folder / "trial3").name == f"seed1/trial3/{more.get('stage', 'cross')}"
+    stage = more.get("stage", AS_IT_IS[more.get("method", "pclhd")].stage)
+    assert gather(folder / "trial3").name == f"seed1/trial3/{stage}"
 
 
 def test_a_row_says_its_trial_and_stage(tmp_path):
     folder = write_trials(tmp_path / "run", {3: 30.0})
-    assert gather(folder).name == gather(folder / "trial3").name == "seed1/trial3/cross"
-    assert gather(write_trials(folder, {4: 30.0})).name == "seed1/cross"
+    assert gather(folder).name == gather(folder / "trial3").name == "seed1/trial3/progressive"
+    assert gather(write_trials(folder, {4: 30.0})).name == "seed1/progressive"
     intra = write(tmp_path / "intra", "sysu", 1.0, stage="intra")
     assert rows_of(comparison_tables([intra], ["last"])[0], "last epoch")[0][1] == "seed1/intra"
 
@@ -138,10 +171,11 @@ def test_differences_are_ours_minus_the_papers_for_the_best_on_test(tmp_path):
     (table,) = comparison_tables([run], ["last", "test"])
     (difference,) = rows_of(table, DIFFERENCE)
     everywhere, indoor = (dict(zip(METRICS, cells, strict=True)) for cells in numbers(difference))
-    assert everywhere == dict.fromkeys(METRICS, "") | {"rank1": "+0.60", "mAP": "-8.70"}
-    assert indoor == dict.fromkeys(METRICS, "") | {"rank1": "-4.50", "mAP": "-24.40"}
+    nothing = dict.fromkeys(METRICS, "")
+    assert everywhere == nothing | {"rank1": "+0.60 ≠", "mAP": "-8.70 ≠"}
+    assert indoor == nothing | {"rank1": "-4.50 ≠", "mAP": "-24.40 ≠"}
     models = [row[2] for row in table.rows]
-    assert models == ["", "last epoch", "best on the test set", DIFFERENCE]
+    assert models == ["", "last epoch", "best on the test set", f"{DIFFERENCE} paper [1]"]
     assert rows_of(comparison_tables([run], ["last"])[0], DIFFERENCE) == []
     (stored,) = table.json()["runs"][0]["differences"]
     paper = table.json()["published"][stored["number"] - 1]
@@ -157,8 +191,8 @@ def test_a_difference_of_few_trials_says_so(tmp_path):
     """PCLHD, Table 1, visible to infrared: 84.3; ours (40 + 70) / 2 + 10."""
     folder = write_trials(tmp_path / "run", {1: 40.0, 2: 70.0})
     (table,) = comparison_tables([folder], ["test"])
-    (row,) = rows_of(table, f"{DIFFERENCE}, 2 of 10 trials")
-    assert numbers(row)[0][0] == "-19.30"
+    (row,) = rows_of(table, f"{DIFFERENCE} paper [1], 2 of 10 trials")
+    assert numbers(row)[0][0] == "-19.30 ≠"
 
 
 def test_runs_are_grouped_by_method_and_dataset(tmp_path):
@@ -179,13 +213,13 @@ def test_runs_are_grouped_by_method_and_dataset(tmp_path):
 
 def test_rendered_runs_are_marked_and_never_compared(tmp_path):
     real = write(tmp_path / "real", "sysu", 50.0)
-    drawn = write(tmp_path / "drawn", "sysu", 60.0, rendered=True)
+    drawn = write(tmp_path / "drawn", "sysu", 60.0, images={"rendered": True})
     (both,) = comparison_tables([real, drawn], ["test"])
     (own,) = [row for row in both.rows if row[0].startswith("† ")]
     assert own[3] == "70.00 ± 0.50"
     assert len(rows_of(both, DIFFERENCE)) == 1
     assert rows_of(both, DIFFERENCE)[0][0] == "pclhd"
-    assert f"† {RENDERED_NOTES['sysu']}" in both.notes
+    assert f"† {RENDERED}" in both.notes
     (alone,) = comparison_tables([drawn], ["test"])
     assert alone.dataset == "rendered SYSU-MM01 layout"
     assert all(row[0].startswith("† ") for row in alone.rows)
@@ -195,7 +229,7 @@ def test_rendered_runs_are_marked_and_never_compared(tmp_path):
 
 def test_no_figure_is_published_above_rendered_runs_alone(tmp_path):
     real = write(tmp_path / "real", "sysu", 50.0, method="pgm")
-    drawn = write(tmp_path / "drawn", "sysu", 60.0, rendered=True)
+    drawn = write(tmp_path / "drawn", "sysu", 60.0, images={"rendered": True})
     (table,) = comparison_tables([real, drawn], ["test"])
     assert {row[0] for row in table.rows} == {"PGM", "pgm", "† pclhd"}
 
@@ -204,11 +238,12 @@ def test_sources_stand_in_every_form(tmp_path):
     run = write(tmp_path / "run", "sysu", 50.0, method="pgm")
     (table,) = comparison_tables([run], ["test"])
     as_json = json.dumps(table.json())
-    entries = published("sysu", "pgm")
+    entries = published("sysu", PGM)
     for form in (table.text(), table.markdown(), table.latex(), as_json):
         assert all(entry.source in form for entry in entries)
-    marks = [row[1] for row in table.rows if not row[2]]
-    assert marks == [f"{entry.kind} [{number}]" for number, entry in enumerate(entries, start=1)]
+    marks = [row[1] for row in table.rows if row[1].endswith("]")]
+    assert marks == [f"{entry.label} [{number}]" for number, entry in enumerate(entries, start=1)]
+    assert len(marks) == 4
     notes = [f"[{n}] {entry.name}: {entry.source}" for n, entry in enumerate(entries, start=1)]
     assert list(table.notes[-len(entries) :]) == notes
 
@@ -235,7 +270,7 @@ def test_two_level_head_of_latex_spans_its_columns(tmp_path):
     rows = [line for line in latex.splitlines() if line.endswith(r" \\") and "multi" not in line]
     assert {len(re.findall(r"(?<!\\)&", row)) for row in rows} == {14}
     assert "| All search, Rank-1 |" in table.markdown()
-    assert r"difference to paper & $-$4.40 & " in latex
+    assert r"difference to paper {[}1] & $-$4.40 $\neq$ & " in latex
 
 
 def test_a_grid_shows_its_values(tmp_path):
@@ -306,7 +341,10 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capsys, content, message):
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda content: content["about"].pop("rendered"),
+        lambda content: content["about"].pop("images"),
+        lambda content: content["about"]["images"].pop("complete"),
+        lambda content: content["about"].update(images=[]),
+        lambda content: content["about"]["images"].update(dataset="llcm"),
         lambda content: content["about"].update(dataset="elsewhere"),
         lambda content: content["about"].update(dataset="regdb"),
         lambda content: content["results"].clear(),

@@ -27,7 +27,9 @@ from clustercontrast.report.retrievals import Ranking
 
 HOSTILE = """<script>alert("'&")</script>"""
 NOTE = "rendered identities: not a SYSU-MM01 result"
+LEAK = "<test> identities were trained on"
 TABLE = SimpleNamespace(
+    dataset="SYSU-MM01",
     heading="PCLHD & more (somewhere)",
     header=("search", "model", "Rank-1", "mAP"),
     rows=(
@@ -50,7 +52,7 @@ EPOCHS = [
     for epoch in range(2)
 ]
 CONFIG = {
-    "about": {"method": "pclhd", "dataset": "sysu", "rendered": True},
+    "about": {"method": "pclhd", "dataset": "sysu"},
     "command": f"train_sysu.py --name {HOSTILE}",
     "values": {
         "lr": 3.5e-4,
@@ -94,7 +96,7 @@ def models_of(images, used):
     return models
 
 
-def content_of(dataset, people, cameras, per, rendered=False):
+def content_of(dataset, people, cameras, per, warnings=()):
     images = images_of(people, cameras, per)
     protocol = PROTOCOLS[dataset]
     lists = images["visible"].index, images["infrared"].index
@@ -115,9 +117,8 @@ def content_of(dataset, people, cameras, per, rendered=False):
     }
     return Content(
         title="PCLHD, seed1, stage progressive",
-        dataset="SYSU-MM01" if dataset == "sysu" else "RegDB",
-        rendered=rendered,
         table=TABLE,
+        warnings=warnings,
         epochs=EPOCHS,
         config=CONFIG,
         images=images,
@@ -131,7 +132,7 @@ def content_of(dataset, people, cameras, per, rendered=False):
 @pytest.fixture(scope="module")
 def sysu():
     cameras = {"visible": [1, 2, 4, 5], "infrared": [3, 6]}
-    return content_of("sysu", people=12, cameras=cameras, per=2, rendered=True)
+    return content_of("sysu", people=12, cameras=cameras, per=2, warnings=[NOTE, LEAK])
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ def test_answers_are_the_ten_most_similar_images_that_are_ranked(shown):
             shown_rows = [place_of(image)[1] for _, image in answer[: len(best)]]
             assert shown_rows == search.gallery_rows[best].tolist()
             left_out += excluded[position].sum()
-    assert (left_out > 0) == (content.dataset == "SYSU-MM01")
+    assert (left_out > 0) == ("indoor" in content.headings)
 
 
 def test_failures_have_the_lowest_precision_and_end_with_the_first_right_image(shown):
@@ -318,10 +319,10 @@ def test_hostile_names_stay_text(sysu):
     hostile = dataclasses.replace(lists, paths=tuple(f'{i}"><script>' for i in range(len(lists))))
     images = sysu.images | {"visible": ImageArray(hostile, sysu.images["visible"].pixels)}
     table = SimpleNamespace(
-        heading=HOSTILE, header=(HOSTILE,), rows=((HOSTILE,),), notes=(HOSTILE,)
+        dataset=HOSTILE, heading=HOSTILE, header=(HOSTILE,), rows=((HOSTILE,),), notes=(HOSTILE,)
     )
     text = page(
-        dataclasses.replace(sysu, title=HOSTILE, dataset=HOSTILE, images=images, table=table)
+        dataclasses.replace(sysu, title=HOSTILE, warnings=[HOSTILE], images=images, table=table)
     )
     assert "<script" not in text
     assert text.count("&lt;script&gt;alert(&quot;&#x27;&amp;&quot;)") >= 8
@@ -341,9 +342,10 @@ def test_nothing_is_fetched(shown):
     assert anchors == set(re.findall(r'<section id="(\w+)"', text))
 
 
-def test_rendered_people_are_announced_first(sysu_page, regdb_page):
-    banner = 'class="banner" role="note">Rendered identities: not a SYSU-MM01 result<'
-    assert sysu_page.index(banner) < sysu_page.index("<h1>")
+def test_other_images_than_official_ones_are_announced_first(sysu_page, regdb_page):
+    for said in ("Rendered identities: not a SYSU-MM01 result", "&lt;test&gt; identities were"):
+        banner = f'class="banner" role="note">{said}'
+        assert sysu_page.index(banner) < sysu_page.index("<h1>")
     assert 'class="banner"' not in regdb_page
 
 

@@ -1,14 +1,16 @@
-"""Tables of one run: arithmetic of the cells, what stands beside what, the marker of rendered."""
+"""Tables of one run: arithmetic of the cells, what stands beside what, notes of other images."""
 
 import json
 import re
 
 import pytest
 
+from clustercontrast.data.provenance import Provenance
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.published import METRICS, PUBLISHED, published
-from clustercontrast.report.tables import RENDERED_NOTES, results_table
+from clustercontrast.report.published import PUBLISHED, published
+from clustercontrast.report.references.commands import AS_IT_IS, CMAM, PGM
+from clustercontrast.report.tables import results_table
 
 
 def result(model="last epoch", mode="all", **more):
@@ -18,6 +20,32 @@ def result(model="last epoch", mode="all", **more):
 
 def trial_result(*trials, mode="visible_to_infrared"):
     return result(mode=mode, searches=1, trials=list(trials))
+
+
+def images(dataset="sysu", **more):
+    """Where searched images come from: official ones, unless said otherwise."""
+    facts = {"digest": "1a2b", "complete": True, "rendered": False, "leak": False}
+    return Provenance(dataset=dataset, **facts | more)
+
+
+def about(method, dataset="sysu", flags=(), **more):
+    """What a finished run of a method says of itself."""
+    usual = AS_IT_IS[method]
+    return {
+        "method": method,
+        "variant": usual.variant,
+        "stage": usual.stage,
+        "epoch": 49,
+        "ends": {usual.stage: 49},
+        "changes": {usual.stage: list(flags)},
+        "images": images(dataset).json(),
+        **more,
+    }
+
+
+def plain(dataset, results, method="pgm"):
+    """The table of a run on official images."""
+    return results_table(results, about(method, dataset), images(dataset))
 
 
 def forms(table):
@@ -31,15 +59,15 @@ def cells_of(markdown, model):
 
 
 def test_cells_have_two_decimals_and_unknown_ones_stay_empty():
-    cells = cells_of(results_table("sysu", [result()], rendered=False).markdown(), "last epoch")
+    cells = cells_of(plain("sysu", [result()]).markdown(), "last epoch")
     assert cells == ["All search", "last epoch", "12.35 ± 0.50", "", "", "", "9.00 ± 0.33", ""]
 
 
 def test_a_single_trial_has_no_deviation():
-    table = results_table("regdb", [trial_result(4)], rendered=False)
+    table = plain("regdb", [trial_result(4)])
     assert cells_of(table.markdown(), "last epoch")[2] == "12.35"
     assert "percent, trial 4 alone" in table.notes
-    both = results_table("regdb", [trial_result(4, 5)], rendered=False)
+    both = plain("regdb", [trial_result(4, 5)])
     assert cells_of(both.markdown(), "last epoch")[2] == "12.35 ± 0.50"
 
 
@@ -47,92 +75,146 @@ def test_a_single_trial_has_no_deviation():
 def test_rendered_results_carry_the_marker_in_every_form(dataset):
     results = [result(mode=mode) for mode in PROTOCOLS[dataset].modes]
     name = {"sysu": "SYSU-MM01", "regdb": "RegDB"}[dataset]
-    table = results_table(dataset, results, rendered=True, title="PGM")
+    note = f"rendered identities: not a {name} result"
+    table = results_table(results, {}, images(dataset, rendered=True), title="PGM")
     for form in forms(table):
-        assert RENDERED_NOTES[dataset] in form
+        assert note in form
         assert "PGM" in form
         assert f"rendered {name} layout" in form
-        bare = form.replace(RENDERED_NOTES[dataset], "").replace(f"rendered {name} layout", "")
+        bare = form.replace(note, "").replace(f"rendered {name} layout", "")
         assert name not in bare
-    assert RENDERED_NOTES["sysu"] == "rendered identities: not a SYSU-MM01 result"
 
 
-def test_rendered_results_stand_alone():
-    for form in forms(results_table("sysu", [result()], rendered=True)):
+UNOFFICIAL = [
+    {"rendered": True},
+    {"complete": False},
+    {"leak": True},
+    {"rendered": True, "complete": False, "leak": True},
+]
+
+
+@pytest.mark.parametrize("trained", [True, False])
+@pytest.mark.parametrize("facts", UNOFFICIAL)
+def test_results_on_other_images_say_so_in_every_form_and_stand_alone(facts, trained):
+    """Whether the run was trained on such images, or only tested on them; each note once."""
+    other = images(**facts)
+    run = about("pgm", images=(other if trained else images()).json())
+    table = results_table([result()], run, images() if trained else other)
+    assert len(other.notes()) == len(facts)
+    for form in (table.text(), table.markdown(), table.latex().replace(r"\_", "_")):
+        assert [form.count(note) for note in other.notes()] == [1] * len(facts)
         assert not any(entry.name in form or entry.source in form for entry in PUBLISHED)
         assert "57.3" not in form
+    assert table.json()["notes"][: len(facts)] == other.notes()
+    assert table.json()["published"] == []
+    assert [row[1] for row in table.rows] == ["last epoch"]
 
 
-def test_real_results_stand_beside_published_ones_of_their_method_with_their_source():
+def test_a_run_of_another_dataset_has_no_published_figures():
+    table = results_table([result()], about("pgm", dataset="regdb"), images("sysu"))
+    assert [row[1] for row in table.rows] == ["last epoch"]
+
+
+def test_weights_that_do_not_say_their_configuration_have_no_published_figures():
+    old = about("pgm")
+    del old["changes"]
+    for known in ({}, old):
+        assert len(results_table([result()], known, images()).rows) == 1
+
+
+def test_real_results_stand_beside_published_ones_of_their_configuration_with_their_source():
     results = [result(), result(mode="indoor")]
-    table = results_table("sysu", results, rendered=False, method="pgm")
+    table = plain("sysu", results, "pgm")
     for form in forms(table):
-        assert "rendered" not in form
-        for entry in published("sysu", "pgm"):
+        assert "rendered identities" not in form
+        for entry in published("sysu", PGM):
             assert entry.source in form
         assert "ADCA" not in form
+        assert "no published configuration" not in form
     # PCLHD (NeurIPS 2024), Table 1; Rank-10: CMAM-UDA, Table II
     cells = cells_of(table.markdown(), "PGM, paper [1]")
     assert cells == ["All search", "PGM, paper [1]", "57.3", "", "92.5", "", "51.8", ""]
     assert [row[0] for row in table.rows] == ["All search"] * 5 + ["Indoor search"] * 4
 
 
+def test_a_configuration_of_a_papers_other_table_stands_beside_its_own_row():
+    """PCLHD (NeurIPS 2024), Table 1, last row."""
+    run = about("pclhd", flags=["--association mmm"])
+    table = results_table([result()], run, images())
+    name = "PCLHD+MMM, paper [1]"
+    assert [row for row in table.rows if "[" in row[1]] == [
+        ("All search", name, "65.9", "", "", "", "61.8", ""),
+        ("Indoor search", name, "70.3", "", "", "", "74.9", ""),
+    ]
+
+
+def test_what_nobody_has_published_stands_below_the_method_as_it_is_and_says_why():
+    flags = ["--eps cross=0.5", "--eps intra=0.5", "--no-cam"]
+    run = about("pgm", flags=flags, variant="v2024")
+    note = (
+        "no published configuration (--variant v2024, --eps cross=0.5 intra=0.5, --no-cam): no "
+        "difference is shown"
+    )
+    table = results_table([result()], run, images())
+    assert note in table.notes
+    assert cells_of(table.markdown(), "PGM, paper [1]")[2] == "57.3"
+    unfinished = results_table([result()], about("pgm", epoch=20), images())
+    assert "stage cross stands at epoch 20 of 49: no difference is shown" in unfinished.notes
+    assert cells_of(unfinished.markdown(), "PGM, paper [1]")[2] == "57.3"
+
+
 def test_every_published_row_has_the_number_of_its_source():
     results = [result(mode=mode) for mode in PROTOCOLS["sysu"].modes]
-    table = results_table("sysu", results, rendered=False)
+    table = plain("sysu", results)
     numbered = re.compile(r"(.+) \[(\d+)\]$")
     rows = dict(match.groups() for row in table.rows if (match := numbered.match(row[1])))
-    sources = {f"{entry.name}: {entry.source}" for entry in published("sysu")}
-    assert rows.keys() == {entry.name for entry in published("sysu")}
+    sources = {f"{entry.name}: {entry.source}" for entry in published("sysu", PGM)}
+    assert rows.keys() == {entry.name for entry in published("sysu", PGM)}
     notes = {f"[{number}] {name}" for name, number in rows.items()}
     assert {note.partition(":")[0] for note in table.notes if note.startswith("[")} == notes
     assert sources == {note.partition("] ")[2] for note in table.notes if note.startswith("[")}
-    json_numbers = {f"{e['method']}, {e['kind']}": e["number"] for e in table.json()["published"]}
-    assert json_numbers == {name: int(number) for name, number in rows.items()}
+    stored = {(e["kind"], e["selection"]): str(e["number"]) for e in table.json()["published"]}
+    assert stored == {
+        ("paper", "test"): rows["PGM, paper"],
+        ("retrained by others", "test"): rows["PGM, retrained by others"],
+        ("upstream log", "test"): rows["PGM, upstream log"],
+        ("upstream log", "last"): rows["PGM, upstream log, last epoch"],
+    }
 
 
 def test_published_figures_keep_their_decimals():
     """PGM's log gives 32.70, PCLHD's Table 1 gives one decimal."""
-    last = next(e for e in published("sysu", "PGM") if "last epoch" in e.kind)
+    last = next(e for e in published("sysu", PGM) if e.selection == "last")
     assert last.shown("all", "mINP") == "32.70"
     assert last.shown("indoor", "mINP") == ""
-    (cmam,) = published("regdb", "cmam-uda")
+    (cmam,) = published("regdb", CMAM)
     assert cmam.shown("visible_to_infrared", "mAP") == "74.0"
     assert cmam.shown("visible_to_infrared", "rank5") == ""
 
 
 def test_what_was_published_of_one_direction_only_has_no_empty_row():
     results = [trial_result(5, mode=mode) for mode in PROTOCOLS["regdb"].modes]
-    rows = results_table("regdb", results, rendered=False, method="pgm").rows
-    logs = [row for row in rows if row[1] == "PGM, upstream log [2]"]
+    rows = plain("regdb", results, "pgm").rows
+    logs = [row for row in rows if row[1] == "PGM, trial 5, upstream log [2]"]
     assert [row[0] for row in logs] == ["Visible to infrared"]
 
 
-def test_published_figures_name_known_modes_and_metrics():
-    for entry in PUBLISHED:
-        assert entry.scores.keys() <= PROTOCOLS[entry.dataset].modes.keys()
-        for scores in entry.scores.values():
-            assert scores.keys() <= set(METRICS)
-            assert all(0 < value < 100 for value in scores.values())
-    assert len({(e.name, e.dataset) for e in PUBLISHED}) == len(PUBLISHED)
-
-
 def test_deviation_says_over_what_it_is():
-    for form in forms(results_table("sysu", [result()], rendered=False)):
+    for form in forms(plain("sysu", [result()])):
         assert "over 10 gallery draws of one model" in form
-    mixed = results_table("sysu", [result(), result(model="best", searches=1)], rendered=False)
+    mixed = plain("sysu", [result(), result(model="best", searches=1)])
     assert "over 1 or 10 gallery draws of one model" in mixed.text()
-    ten = results_table("regdb", [trial_result(*range(1, 11))], rendered=False)
+    ten = plain("regdb", [trial_result(*range(1, 11))])
     assert "the trials 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, each with a model" in ten.text()
     assert "papers average" not in ten.text()
-    two = results_table("regdb", [trial_result(1, 3)], rendered=False)
+    two = plain("regdb", [trial_result(1, 3)])
     assert "papers average over 10 trials: figures of fewer are no more than a hint" in two.text()
 
 
 def test_text_columns_are_aligned():
     long = result(model="best by cycle consistency (no test labels)", mode="indoor")
     heading, _, header, rule, *rows = (
-        results_table("sysu", [result(), long], rendered=True).text().splitlines()
+        results_table([result(), long], {}, images(rendered=True)).text().splitlines()
     )
     rows = rows[:2]
     assert heading == "Results (rendered SYSU-MM01 layout)"
@@ -143,7 +225,7 @@ def test_text_columns_are_aligned():
 
 def test_decimal_points_of_ours_and_published_figures_stand_below_each_other():
     small = result(model="small", rank1={"mean": 5.0, "std": 10.0})
-    text = results_table("sysu", [result(), small], rendered=False, method="pgm").text()
+    text = plain("sysu", [result(), small], "pgm").text()
     rows = [line for line in text.splitlines() if line.startswith("All search")]
     assert len(rows) == 6
     assert len({line.index(".") for line in rows}) == 1
@@ -151,7 +233,7 @@ def test_decimal_points_of_ours_and_published_figures_stand_below_each_other():
 
 
 def test_markdown_is_one_table_with_equal_columns():
-    lines = results_table("sysu", [result(model="a|b")], rendered=False).markdown().splitlines()
+    lines = plain("sysu", [result(model="a|b")]).markdown().splitlines()
     table = [line for line in lines if line.startswith("|")]
     assert {line.replace("\\|", "").count("|") for line in table} == {9}
 
@@ -161,7 +243,7 @@ def latex_rows(latex):
 
 
 def test_latex_is_balanced_and_escaped():
-    nasty = results_table("sysu", [result(model="50 % of a_b & {c}")], rendered=False, title="#1")
+    nasty = results_table([result(model="50 % of a_b & {c}")], {}, images(), title="#1")
     comment, _, latex = nasty.latex().partition("\n")
     assert comment == r"% \usepackage{booktabs, graphicx}"
     assert latex.count("{%\n") == 1  # the end of a line that is no blank
@@ -181,18 +263,19 @@ def test_latex_is_balanced_and_escaped():
 
 
 def test_no_line_of_latex_can_be_taken_for_an_argument_of_the_line_break_before():
-    latex = results_table("sysu", [result(model="[2em] <a|b>")], rendered=False).latex()
+    latex = plain("sysu", [result(model="[2em] <a|b>")]).latex()
     assert r"& {[}2em] \textless{}a\textbar{}b\textgreater{} &" in latex
     assert not re.search(r"\\\\\s*[\[*]", latex)
     assert "\n{[}1] " in latex
 
 
 def test_json_round_trip():
-    table = results_table("sysu", [result(), result(mode="indoor")], rendered=True, title="PGM")
+    table = results_table([result(), result(mode="indoor")], about("pgm"), images(), title="PGM")
     content = json.loads(json.dumps(table.json()))
     assert content["unit"] == "percent"
     assert content["results"] == [result(), result(mode="indoor")]
-    again = results_table("sysu", content["results"], rendered=True, title=content["title"])
+    assert content["images"] == images().json()
+    again = results_table(content["results"], about("pgm"), images(), title=content["title"])
     assert again == table
 
 
@@ -207,12 +290,12 @@ def test_json_round_trip():
 )
 def test_bad_input(results, message):
     with pytest.raises(UserError, match=message):
-        results_table("sysu", results, rendered=False)
+        plain("sysu", results)
 
 
 def test_a_single_search_of_one_model_has_no_deviation():
     directions = [result(mode=mode, searches=1) for mode in PROTOCOLS["sysu02"].modes]
-    table = results_table("sysu02", directions, rendered=False, method="cmam-uda")
+    table = plain("sysu02", directions, "cmam")
     rows = [row for row in table.rows if row[1] == "last epoch"]
     assert len(rows) == 2
     assert not any("±" in cell for row in rows for cell in row)
@@ -225,6 +308,7 @@ def test_a_single_search_of_one_model_has_no_deviation():
 def test_the_swapped_search_of_llcm_stands_under_its_own_heading():
     straight, swapped = "visible_to_infrared", "swapped_visible_to_infrared"
     results = [result(mode=straight), result(mode=swapped)]
-    headings = [row[0] for row in results_table("llcm", results, rendered=False).rows]
+    table = results_table(results, {}, Provenance("llcm", "", True, False, False))
+    headings = [row[0] for row in table.rows]
     assert headings == [PROTOCOLS["llcm"].modes[straight], PROTOCOLS["llcm"].variants[swapped]]
     assert "LLCM-1" in headings[1]

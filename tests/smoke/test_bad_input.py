@@ -115,7 +115,7 @@ def test_missing_images_are_counted_unless_allowed(refused, people, capsys):
     assert "warning: found" in shown
     assert f"{people}: incomplete: not to be compared with published results" in shown
     prepared = images.open_prepared(images_of(people), "sysu")
-    assert prepared.rendered
+    assert prepared.provenance.rendered
     assert (prepared.facts["complete"], prepared.facts["leak"]) == (False, False)
 
 

@@ -17,7 +17,7 @@ from clustercontrast.commands import cli, results
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
-from clustercontrast.report.tables import METRICS, RENDERED_NOTES
+from clustercontrast.report.references.rows import METRICS
 
 METHOD_OF = {name: method for name, (method, _) in RUNS.items()}
 HEADINGS = PROTOCOLS["sysu"].modes
@@ -77,13 +77,13 @@ def test_report_holds_every_model_in_both_searches(trained, name, resnet):
 def test_rendered_people_are_never_shown_as_the_dataset(trained, name, resnet):
     folder = trained(name, resnet)
     for file in ("report.txt", "report.md"):
-        assert RENDERED_NOTES["sysu"] in (folder / file).read_text()
+        assert "rendered identities: not a SYSU-MM01 result" in (folder / file).read_text()
     report = read_json(folder / "report.json")
     assert report["published"] == []
     assert "rendered" in report["dataset"]
-    assert read_json(folder / "config.json")["about"]["rendered"] is True
+    assert read_json(folder / "config.json")["about"]["images"]["rendered"] is True
     for path in folder.glob("*/*.pth"):
-        assert torch.load(path, weights_only=True)["about"]["rendered"] is True
+        assert torch.load(path, weights_only=True)["about"]["images"]["rendered"] is True
 
 
 @every_run

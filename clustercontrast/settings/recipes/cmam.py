@@ -30,7 +30,8 @@ tenths = number(float, 1e-3)
 
 SOURCE = group(
     "CMAM-UDA: source and its labels (stage auxiliary)",
-    Flag("source", text, "visible images of other identities: Market-1501 or any folder"),
+    Flag("source", text, "visible images of other identities: Market-1501 or any folder",
+         sample=True),  # what it holds is said by its format and by how many images are missing
     Flag("source_format", text, "layout of --source", choices=("market", "folder")),
     Flag("allow_incomplete", switch, "accept missing images of source and target", free=True),
     Flag("intensity_range", any_number, "LOW HIGH: values of images of more than 8 bits that become"
@@ -77,7 +78,8 @@ FAKES = group(
     Flag("sigma_min", number(float, 1e-6), "last noise level of the sampler"),
     Flag("sigma_max", number(float, 1e-6), "first noise level of the sampler"),
     Flag("rho", number(float, 1), "how the noise levels are spaced (ρ)"),
-    Flag("noise_seed", natural, "with an image's path it decides the image's noise"),
+    Flag("noise_seed", natural, "with an image's path it decides the image's noise",
+         sample=True),
     Flag("only_clustered", switch, "make no fakes of source images without a label"),
     Flag("shard", shard, "this process's share of the fakes, I/N (torchrun)", free=True),
 )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Figures that others published, one file per kind of source.  Pure data."""

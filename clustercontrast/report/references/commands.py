@@ -1,0 +1,14 @@
+"""The methods as they are, to the end of their last stage: what most published rows belong to."""
+
+from clustercontrast.report.references.rows import Configuration
+
+ADCA = Configuration("adca", "cross", "upstream")
+PGM = Configuration("pgm", "cross", "v2023")
+PCLHD = Configuration("pclhd", "progressive", "upstream")
+RPNR = Configuration("rpnr", "robust", "upstream")
+MMM = Configuration("mmm", "final", "upstream")
+PCA = Configuration("pca", "invariant", "upstream")
+SDCL = Configuration("sdcl", "agreed", "upstream")
+CMAM = Configuration("cmam", "selftrain", "upstream")
+AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM)}
+"""By the command line's name of the method."""

@@ -1,0 +1,140 @@
+"""Whether a difference to a published figure is more than figures differ anyway."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clustercontrast.report.published import published
+from clustercontrast.report.references.rows import METRICS, Published
+from clustercontrast.report.references.spreads import DOCUMENTED, TRAININGS, Spread
+
+NONE = "no documented spread"
+RANGE = "range of the published trainings"
+
+
+@dataclass(frozen=True)
+class Width:
+    """A spread of one figure.
+
+    Attributes:
+        points: of percent, to either side.
+        of: what varies.
+        source: who says so.
+    """
+
+    points: float
+    of: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"the spread of {self.of} (±{self.points:.2f}, {self.source})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a difference is worth.
+
+    Attributes:
+        mark: "≈" within a spread, "≠" outside all, "?" where none is known.
+        text: the spread that decides, with its source.
+    """
+
+    mark: str
+    text: str
+
+
+def verdict(difference: float, widths: Sequence[Width]) -> Verdict:
+    """Judge a difference by the narrowest spread that holds it, or by the widest.
+
+    Args:
+        difference: ours minus the published figure, in points of percent.
+        widths: all that is known of the figure's spread.
+    """
+    if not widths:
+        return Verdict("?", NONE)
+    ordered = sorted(widths, key=lambda width: width.points)
+    holding = [width for width in ordered if abs(difference) <= width.points + 1e-9]
+    if holding:
+        return Verdict("≈", f"within {holding[0]}")
+    known = any(width.of == TRAININGS for width in widths)
+    missing = "" if known else f"; {NONE} of {TRAININGS}"
+    return Verdict("≠", f"outside {ordered[-1]}{missing}")
+
+
+def widths(row: Published, result: Mapping[str, Any], metric: str) -> list[Width]:
+    """What is known of the spread of a result, and of the published figure beside it.
+
+    Args:
+        row: the published figures.
+        result: ours, in one mode: its deviation over draws or trials counts where there are some.
+        metric: a key of ``METRICS``.
+    """
+    trials, draws = len(result.get("trials", ())), result.get("searches", 1)
+    number, of = (trials, "trials") if "trials" in result else (draws, "gallery draws")
+    own = [Width(result[metric]["std"], of, f"{number} {of} of this run")] if number > 1 else []
+    documented = [
+        Width(spread.points[result["mode"]][metric], spread.of, spread.source)
+        for spread in spreads(row)
+        if metric in spread.points.get(result["mode"], {})
+    ]
+    return [*own, *documented]
+
+
+def spreads(row: Published) -> list[Spread]:
+    """Documented spreads of a published row: stated ones, and what its retrainings differ by."""
+    methods = {run.method for run in row.runs}
+    stated = [own for own in DOCUMENTED if own.dataset == row.dataset and own.method in methods]
+    return [*stated, *_retrained(row)]
+
+
+def _retrained(row: Published) -> Iterator[Spread]:
+    """The range of what several publications give for one configuration."""
+    for run in row.runs[:1]:
+        alike = [
+            other
+            for other in published(row.dataset, run)
+            if (other.selection, other.trials) == (row.selection, row.trials)
+        ]
+        points = {mode: dict(_ranges(alike, mode)) for mode in row.scores}
+        if any(points.values()):
+            yield Spread(run.method, row.dataset, TRAININGS, RANGE, points)
+
+
+def _ranges(rows: Sequence[Published], mode: str) -> Iterator[tuple[str, float]]:
+    for metric in METRICS:
+        values = [row.scores[mode][metric] for row in rows if metric in row.scores.get(mode, {})]
+        if len(values) > 1:
+            yield metric, max(values) - min(values)
+
+
+# --- words ---
+
+
+def spread_notes_of(rows: Sequence[Published], modes: Mapping[str, str]) -> list[str]:
+    """What the marks of differences to published rows mean.
+
+    Args:
+        rows: those that something is compared with.
+        modes: headings of the dataset's search modes.
+    """
+    if not rows:
+        return []
+    notes = [
+        "≈: within the spread of gallery draws or trials (± in the row above) or of repeated "
+        f"trainings; ≠: outside both; ?: {NONE}"
+    ]
+    for row in rows:
+        known = spreads(row)
+        notes += [f"{spread.of} of {row.method}: {_listed(spread, modes)}" for spread in known]
+        if not any(spread.of == TRAININGS for spread in known):
+            notes.append(f"{TRAININGS} of {row.method}: {NONE}")
+    return list(dict.fromkeys(notes))
+
+
+def _listed(spread: Spread, modes: Mapping[str, str]) -> str:
+    parts = [
+        f"{heading} " + ", ".join(f"{METRICS[name]} ±{own:.2f}" for name, own in points.items())
+        for mode, heading in modes.items()
+        if (points := spread.points.get(mode))
+    ]
+    return f"{'; '.join(parts)} ({spread.source})"
