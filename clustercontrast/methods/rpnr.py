@@ -4,8 +4,9 @@ Robust Pseudo-label Learning with Neighbor Relation for Unsupervised Visible-Inf
 Re-Identification.
 
 Stage "intra" is dual contrastive learning (:mod:`clustercontrast.methods.dcl`) with the hybrid
-memory.  For SYSU-MM01 the released scripts lack it and load a file of the authors': it is inferred
-(quirk RPNR-1), and ``--stage1 PATH`` takes any other checkpoint in its place.  Stage "robust" adds
+memory.  For SYSU-MM01 the released scripts lack its training, which is inferred (quirk RPNR-1), and
+load the weights that the authors' README links: ``--stage1 PATH`` takes them, or any other
+checkpoint, in its place.  Stage "robust" adds
 
 * NPC, noisy pseudo-label calibration: every image goes to the cluster whose dense core it is
   nearest to; centroids, memories and matching keep the raw labels;

@@ -1,4 +1,4 @@
-"""RPNR: two GPUs.  Stage 1 of SYSU-MM01 is inferred, since its script was not released (RPNR-1)."""
+"""RPNR: two GPUs.  Stage 1 of SYSU-MM01 is inferred: its weights alone are released (RPNR-1)."""
 
 from clustercontrast.settings.flags import ON, Flag, count, group, positive, share, staged, switch
 from clustercontrast.settings.recipes.common import INTRA, MATCHING, OFFICIAL, Recipe, Row

@@ -1,0 +1,142 @@
+"""The figures on the pages are those of the data, and the figures of the data are on the pages."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from clustercontrast.commands.configuration import configuration as configuration_of
+from clustercontrast.report.published import PUBLISHED, published
+from clustercontrast.report.references.commands import AS_IT_IS
+from clustercontrast.report.references.rows import MODES, Configuration
+from clustercontrast.settings.command_line import parse
+from clustercontrast.settings.options import DATASETS
+
+DOCS = Path(__file__).parents[2] / "docs"
+FOOTNOTE = re.compile(r"[⁰¹²³⁴-⁹]+")
+KINDS = {
+    "retrained by PCLHD's authors": "retrained by others",
+    "upstream README and log": "upstream README",
+}
+FIGURE = re.compile(r"(?<![\w.])(?<!± )\d{1,2}\.\d{1,2}(?!\w|\.\d)")
+
+
+def tables(path):
+    """Cells of all table rows of a page, by the heading above them."""
+    heading, found = "", {}
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            heading = line.lstrip("# ")
+        elif line.startswith("|") and not set(line) <= set("|-: "):
+            cells = [cell.strip() for cell in line.strip("|").split("|")]
+            found.setdefault(heading, []).append(cells)
+    return found
+
+
+def configured(dataset, words):
+    """The configuration of a command line."""
+    options = parse(dataset, ["--method", *words.split()])
+    stage = (options.stages or list(options.recipe.stages))[-1]
+    flags = configuration_of(options)["changes"][stage]
+    return Configuration(options.method, stage, options.variant, tuple(flags))
+
+
+def pair(row, mode):
+    """Rank-1 and mAP of a published row as pages write them."""
+    return f"{row.shown(mode, 'rank1')} / {row.shown(mode, 'mAP')}" if mode in row.scores else "–"
+
+
+def lines_of_results(dataset):
+    """Command, source, the two cells and whether the model is the last epoch's, line by line."""
+    title = {name: own.title for name, own in DATASETS.items()}[dataset]
+    command = ""
+    for first, _, source, *cells, model in tables(DOCS / "results.md")[title][1:]:
+        command = FOOTNOTE.sub("", first).strip("` ") or command
+        if source != "this repository":
+            kind, _, trial = FOOTNOTE.sub("", source).partition(", ")
+            yield command, KINDS.get(kind, kind), trial, cells, model == "last epoch"
+
+
+@pytest.mark.parametrize("dataset", MODES)
+def test_the_page_of_results_gives_what_the_data_give(dataset):
+    lines = [
+        (configured(dataset, command), kind, cells, is_last)
+        for command, kind, _, cells, is_last in lines_of_results(dataset)
+    ]
+    shown = [(run, kind, tuple(cells), is_last) for run, kind, cells, is_last in lines]
+    known = [
+        (
+            run,
+            row.kind,
+            tuple(pair(row, mode) for mode in MODES[dataset][:2]),
+            row.selection == "last",
+        )
+        for run in dict.fromkeys(run for run, *_ in shown)
+        for row in published(dataset, run)
+    ]
+    assert sorted(shown, key=str) == sorted(known, key=str)
+    assert len(shown) > 0
+
+
+def test_the_page_of_results_holds_every_method_as_it_is():
+    for dataset in MODES:
+        shown = {configured(dataset, command) for command, *_ in lines_of_results(dataset)}
+        known = {run for run in AS_IT_IS.values() if published(dataset, run)}
+        assert known <= shown
+
+
+def test_the_readme_gives_the_first_published_row_of_every_method():
+    text = (DOCS.parent / "README.md").read_text()
+    rows = re.findall(r"\| `bash run_train_sysu.sh (.+?)` \| (.+?) \|", text)
+    assert len(rows) == len(AS_IT_IS)
+    for command, shown in rows:
+        row = published("sysu", configured("sysu", command))[0]
+        assert shown == pair(row, "all")
+
+
+def test_every_ablation_of_pclhd_stands_beside_the_flags_that_it_belongs_to():
+    checked = 0
+    for _, command, *cells in tables(DOCS / "ablations.md")["PCLHD, Table 2: components"]:
+        cells = cells[:2]
+        if FIGURE.search("".join(cells)):
+            (row,) = published("sysu", configured("sysu", command.strip("`")))
+            assert cells == [pair(row, mode) for mode in MODES["sysu"]]
+            checked += 1
+    assert checked == 3
+
+
+def test_every_ablation_of_cmam_stands_beside_the_flags_that_it_belongs_to():
+    """Tables III and IV; ``$start`` goes on from a model of the full method."""
+    found = {}
+    for label, command, _ in tables(DOCS / "ablations.md")["Tables III and IV"][1:]:
+        words = command.strip("`").replace("$start", "--stages selftrain --start-from last")
+        run = configured("sysu", words.replace("$cmam", "cmam --source x"))
+        if label not in ("row", "CMAM-UDA") and not label.startswith("not in the paper"):
+            found[label.partition(" (")[0]] = [
+                row.row or row.method for row in published("sysu", run)
+            ]
+    for label in ("UDA1", "UDA2"):  # pretraining has its own values there, from the file
+        found.pop(label)
+    assert found.pop("RGB-RGB") == ["DML"]
+    assert found == {label: [label] for label in found}
+    assert len(found) == 7
+
+
+PUBLISHED_ON = {  # page: names that the data write its method by
+    "adca": ("ADCA",), "pgm": ("PGM",), "pclhd": ("PCLHD", "PCLHD+MMM", "PGM"),
+    "rpnr": ("RPNR",), "mmm": ("MMM", "PCLHD+MMM"), "pca": ("PCA",), "sdcl": ("SDCL",),
+    "cmam": tuple({row.method for row in PUBLISHED}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PUBLISHED_ON)
+def test_pages_of_methods_give_no_figure_that_the_data_do_not_have(page):
+    """Between the heading of the published results and the end of their tables."""
+    section = (DOCS / "methods" / f"{page}.md").read_text().split("## Results (published)")[1]
+    lines = [line for line in section.splitlines() if page == "adca" or line.startswith("|")]
+    shown = set(map(float, FIGURE.findall("\n".join(lines))))
+    rows = [row for row in PUBLISHED if row.method in PUBLISHED_ON[page]]
+    known = {value for row in rows for own in row.scores.values() for value in own.values()}
+    known |= {65.5}  # PGM's mAP on RegDB as CMAM-UDA's Table II quotes it
+    assert len(shown) > 3
+    assert shown <= known
