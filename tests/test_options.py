@@ -352,6 +352,18 @@ def test_following_values():
     assert (at("intra").eps_visible, at("progressive").eps_visible) == (0.5, 0.4)
 
 
+def test_llcm_is_clustered_with_25_neighbours_by_every_method_that_clusters_it():
+    for method, recipe in RECIPES.items():
+        options = parse("llcm", ["--method", method])
+        for stage, flags in recipe.stages.items():
+            if "k1_visible" in flags:
+                own = options.at(stage)
+                assert (own.k1, own.k1_visible) == (25, 25), (method, stage)
+                assert options.origins["k1"] == "codes of DMDL and CEIL"
+    # CMAM-UDA's k1 is that of the source's labels
+    assert parse("llcm", ["--method", "cmam"]).k1 == 30
+
+
 def test_a_flag_on_the_command_line_leads_followers_with_defaults_of_their_own():
     """SDCL has --k1-visible 30 and 15, and on RegDB another momentum in epoch 0."""
     intra, agreed = (read(method="sdcl").at(stage) for stage in STAGES["sdcl"])

@@ -33,7 +33,8 @@ def prepare(dataset: str, args: Namespace) -> None:
 def _state(checked: dict[str, bool], rendered: bool, lenient: bool) -> str:
     """What has been found out about a dataset; nothing is verified where all is accepted."""
     if not checked["complete"]:
-        return "incomplete: not to be compared with published results"
+        people = "rendered identities, " if rendered else ""
+        return f"{people}incomplete: not to be compared with published results"
     if rendered:
         return "rendered identities"
     return "complete" if lenient else "verified"

@@ -113,7 +113,7 @@ def test_missing_images_are_counted_unless_allowed(refused, people, capsys):
     cli.prepare("sysu", [*map(str, prepare_arguments(people)), "--allow-incomplete"])
     shown = capsys.readouterr().out
     assert "warning: found" in shown
-    assert f"{people}: incomplete: not to be compared with published results" in shown
+    assert f"{people}: rendered identities, incomplete: not to be compared with publ" in shown
     prepared = images.open_prepared(images_of(people), "sysu")
     assert prepared.provenance.rendered
     assert (prepared.facts["complete"], prepared.facts["leak"]) == (False, False)
