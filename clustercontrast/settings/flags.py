@@ -73,6 +73,7 @@ share, radius = number(float, 0, 1), number(float, 1e-6, 1)
 rate, rate_or_none = number(float, 1e-12, 100), number(float, 0, 100)
 temperature, layers = number(float, 1e-4, 1e4), number(int, 1, 1000)
 draws, pixels, margin = number(int, 1, 10), number(int, 16, 4096), number(int, 0, 256)
+intensity = number(float, -1e9, 1e9)
 any_seed = number(int, 0, 2**63 - 1)
 """Generators take 64 bits; what a stage adds to a seed has 32."""
 

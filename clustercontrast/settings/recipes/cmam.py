@@ -10,6 +10,7 @@ from clustercontrast.settings.flags import (
     any_seed,
     count,
     group,
+    intensity,
     layers,
     natural,
     number,
@@ -37,7 +38,7 @@ SOURCE = group(
          sample=True),  # what it holds is said by its format and by how many images are missing
     Flag("source_format", text, "layout of --source", choices=("market", "folder")),
     Flag("allow_incomplete", switch, "accept missing images of source and target", free=True),
-    Flag("intensity_range", any_number, "LOW HIGH: values of images of more than 8 bits that become"
+    Flag("intensity_range", intensity, "LOW HIGH: values of images of more than 8 bits that become"
          " black and white", many=True, free=True),
     Flag("source_splits", text, "parts that are used", many=True,
          choices=("train", "gallery", "query"), when={"source_format": ("market",)}),
