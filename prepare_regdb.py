@@ -6,7 +6,10 @@ The dataset is expected in its official layout: Visible, Thermal and idx in DATA
 folder serves all ten trials.
 """
 
-from clustercontrast.commands.cli import prepare
+import signal
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback
+    from clustercontrast.commands.cli import prepare
+
     prepare("regdb")

@@ -5,7 +5,10 @@
 The dataset is expected in its official layout: cam1 ... cam6 and exp/ in DATA_DIR.
 """
 
-from clustercontrast.commands.cli import prepare
+import signal
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback
+    from clustercontrast.commands.cli import prepare
+
     prepare("sysu")

@@ -7,7 +7,10 @@
 A model is refused on any trial but its own: it was trained on identities of the others' test parts.
 """
 
-from clustercontrast.commands.cli import test
+import signal
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback
+    from clustercontrast.commands.cli import test
+
     test("regdb")

@@ -6,7 +6,10 @@
 The run's table, its JSON and Markdown forms and its curves are written into the run's folder.
 """
 
-from clustercontrast.commands.cli import test
+import signal
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback
+    from clustercontrast.commands.cli import test
+
     test("sysu")

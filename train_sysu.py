@@ -10,7 +10,10 @@ recipes/<method>.py, recipes/common.py and flags.py.  The same command resumes a
 interrupted run.
 """
 
-from clustercontrast.commands.cli import train
+import signal
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the imports: no traceback
+    from clustercontrast.commands.cli import train
+
     train("sysu")

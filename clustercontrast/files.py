@@ -9,9 +9,9 @@ import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 
 class UserError(Exception):
@@ -36,7 +36,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
     temporary = path.with_name(path.name + ".tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open(mode, encoding=None if "b" in mode else "utf-8") as file:
+        # Names of files need not be UTF-8: their bytes are written as they are.
+        text = {} if "b" in mode else {"encoding": "utf-8", "errors": "surrogateescape"}
+        with temporary.open(mode, **text) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -50,7 +52,9 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
 
 
 @contextlib.contextmanager
-def alone(folder: Path, say: Callable[[str], None] = print) -> Iterator[None]:
+def alone(
+    folder: Path, say: Callable[[str], None] = print, remedy: str = "check the folder's rights"
+) -> Iterator[None]:
     """Let one process at a time work on a folder; the others wait, and say so.
 
     The lock is a hidden file beside the folder, which stays; it is free again when its process
@@ -59,6 +63,7 @@ def alone(folder: Path, say: Callable[[str], None] = print) -> Iterator[None]:
     Args:
         folder: need not exist.
         say: what to tell a person with.
+        remedy: what to do if the place cannot be written, for the message.
 
     Raises:
         UserError: the place cannot be written.
@@ -73,21 +78,21 @@ def alone(folder: Path, say: Callable[[str], None] = print) -> Iterator[None]:
         say(f"{folder}: another process is at work on it; waiting for its end")
         lock.acquire()
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise write_error(folder, error, remedy) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def write_error(path: Path, error: OSError) -> UserError:
+def write_error(path: Path, error: OSError, remedy: str = "check the folder's rights") -> UserError:
     """Say in one line why ``path`` could not be written and what to do about it."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return UserError(
             f"no space left on the disk while writing {path}: free some space and run the same "
             "command again; everything saved before is intact"
         )
-    return UserError(f"cannot write {path} ({error.strerror or error}): check the folder's rights")
+    return UserError(f"cannot write {path} ({error.strerror or error}): {remedy}")
 
 
 def write_json(path: Path, content: object) -> None:
@@ -97,14 +102,91 @@ def write_json(path: Path, content: object) -> None:
         file.write("\n")
 
 
-def read_json(path: Path) -> object:
-    """Read JSON; a missing or damaged file is a :class:`UserError`."""
+def read_json(path: Path, shape: Any = dict, remedy: str = "delete it and make it again") -> Any:
+    """Read JSON of a known shape.
+
+    Args:
+        path: the file.
+        shape: what has to be in it, see :func:`fault`.
+        remedy: what to do about a damaged file, for the message.
+
+    Raises:
+        UserError: the file is missing, or it is damaged; says where.
+    """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        content = json.loads(Path(path).read_text("utf-8-sig", "surrogateescape"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is damaged ({error}): delete it and make it again") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error}): {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+    found = fault(content, shape)
+    if found:
+        raise UserError(f"{path} is damaged ({found}): {remedy}")
+    return content
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; the last one is passed over where a kill has cut it.
+
+    Raises:
+        UserError: the file is missing, or another line is damaged.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
+    events = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            event = json.loads(line)
+        except ValueError:
+            event = None
+        if fault(event, {"event": str, "stage": str}) is None:
+            events.append(event)
+        elif number < len(lines):
+            raise UserError(
+                f"{path}, line {number} is damaged: delete that line; checkpoints and results are "
+                "kept"
+            )
+    return events
+
+
+def fault(content: Any, shape: Any, where: str = "") -> str | None:
+    """What keeps content read from a file from having a shape; None if it has it.
+
+    Args:
+        content: of JSON, or of a checkpoint.
+        shape: a type, or a tuple of types; a list of one shape, for lists of such; or a mapping key
+            -> shape of the keys that must be there, ``...`` standing for every key there is.
+        where: name of the content in the file.
+    """
+    if isinstance(shape, (type, tuple)):
+        kinds = shape if isinstance(shape, tuple) else (shape,)
+        # True is an int for Python; not in a file.
+        good = isinstance(content, kinds) and not (isinstance(content, bool) and bool not in kinds)
+        wanted = " or ".join(kind.__name__ for kind in kinds)
+        return None if good else f"{where or 'it'} is {_shown(content)}, expected {wanted}"
+    kind = list if isinstance(shape, list) else Mapping
+    if not isinstance(content, kind):
+        return f"{where or 'it'} is {_shown(content)}, expected {kind.__name__.lower()}"
+    prefix = f"{where}." if where else ""
+    if isinstance(shape, list):
+        parts = ((f"{where}[{number}]", own, shape[0]) for number, own in enumerate(content))
+        return next(filter(None, (fault(own, wanted, name) for name, own, wanted in parts)), None)
+    missing = [key for key in shape if key is not ... and key not in content]
+    if missing:
+        return f"{prefix}{missing[0]} is missing"
+    parts = ((key, shape.get(key, shape.get(...))) for key in content)
+    found = (fault(content[key], own, f"{prefix}{key}") for key, own in parts if own is not None)
+    return next(filter(None, found), None)
+
+
+def _shown(content: Any) -> str:
+    """Content of a file, short enough for a line."""
+    text = repr(content)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def say(line: str) -> None:

@@ -89,8 +89,10 @@ def test_every_flag_of_a_run_is_read_by_the_commands_the_engine_or_the_data():
 def test_flags_that_may_change_on_resuming():
     free = {flag.name for flag in all_flags().values() if flag.free}
     assert free == {
-        "device", "logs_dir", "data_dir", "cache_dir", "print_freq", "overwrite", "stages", "name",
+        "device", "logs_dir", "data_dir", "cache_dir", "cache_root", "print_freq", "overwrite",
+        "stages", "name",
         "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard", "allow_incomplete",
+        "intensity_range", "swapped",
     }  # fmt: skip
 
 
@@ -348,6 +350,18 @@ def test_following_values():
     assert (stage.eps_visible, stage.eps_infrared, stage.eps_joint) == (0.5, 0.5, 0.7)
     at = read("--eps", "0.5", "0.4").at
     assert (at("intra").eps_visible, at("progressive").eps_visible) == (0.5, 0.4)
+
+
+def test_llcm_is_clustered_with_25_neighbours_by_every_method_that_clusters_it():
+    for method, recipe in RECIPES.items():
+        options = parse("llcm", ["--method", method])
+        for stage, flags in recipe.stages.items():
+            if "k1_visible" in flags:
+                own = options.at(stage)
+                assert (own.k1, own.k1_visible) == (25, 25), (method, stage)
+                assert options.origins["k1"] == "codes of DMDL and CEIL"
+    # CMAM-UDA's k1 is that of the source's labels
+    assert parse("llcm", ["--method", "cmam"]).k1 == 30
 
 
 def test_a_flag_on_the_command_line_leads_followers_with_defaults_of_their_own():

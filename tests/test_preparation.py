@@ -35,6 +35,7 @@ READER = types.SimpleNamespace(
     COUNTS={"source": 4},
     NAMES={"source": "source images"},
     RESAMPLING={"source": "bicubic"},
+    TURNED=False,
     read=read,
     count=lambda listing: {"source": len(listing.lists["source"])},
 )
@@ -150,8 +151,44 @@ def test_refusals_leave_the_earlier_images_alone(root, prepared, tmp_path):
     np.testing.assert_array_equal(ensure("flat", root, folder, SIZE)["source"].pixels, pixels)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("unfinished")
-    with pytest.raises(UserError, match="not a prepared folder"):
+    with pytest.raises(UserError, match="not a folder of prepared images"):
         ensure("flat", root, tmp_path / "mine", SIZE, allow_incomplete=True)
+
+
+def test_images_belong_to_the_range_of_their_intensities(root, tmp_path):
+    values = np.arange(200, dtype=np.uint16).reshape(20, 10)
+    for row in range(4):
+        Image.fromarray(8000 + row * values).save(root / f"{row}.png")
+    folder = tmp_path / "prepared"
+    with pytest.raises(UserError, match=r"0\.png has more than 8 bits .* --intensity-range LOW"):
+        ensure("flat", root, folder, SIZE, workers=1)
+    found = [
+        ensure("flat", root, folder, SIZE, workers=1, intensities=(7990, high))
+        for high in (8100, 8200, 8200)
+    ]
+    assert [prepared.facts["intensities"] for prepared in found][::2] == [
+        [7990, 8100],
+        [7990, 8200],
+    ]
+    pixels = [prepared["source"].pixels[1].copy() for prepared in found[1:]]
+    np.testing.assert_array_equal(*pixels)
+    assert len(READS) == 3  # the third time nothing was prepared
+
+
+@pytest.mark.parametrize("range_", [(5, 5), (9, 1), (0, float("nan")), (1,)])
+def test_what_is_no_range_is_refused_before_anything_is_read(root, tmp_path, range_):
+    with pytest.raises(UserError, match=r"--intensity-range .*: give two numbers, the smaller"):
+        ensure("flat", root, tmp_path / "prepared", SIZE, intensities=range_)
+    assert not READS
+
+
+def test_facts_say_whether_all_is_there(root, prepared, tmp_path):
+    folder, _ = prepared
+    facts = ensure("flat", root, folder, SIZE).facts
+    assert (facts["complete"], facts["leak"]) == (True, False)
+    (root / "3.png").unlink()
+    facts = ensure("flat", root, tmp_path / "less", SIZE, allow_incomplete=True, workers=1).facts
+    assert (facts["complete"], facts["leak"]) == (False, False)
 
 
 def test_several_processes_prepare_once(root, tmp_path, capsys):

@@ -30,6 +30,10 @@ class Clusters:
     labels: tuple[np.ndarray, np.ndarray]
     means: Tensors
 
+    def __post_init__(self):
+        if not all(t.isfinite().all() for t in (*self.features, *self.means)):
+            raise ValueError("features or cluster means contain NaN or infinity: nothing matches")
+
 
 def associate(
     name: str,

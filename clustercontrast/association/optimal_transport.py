@@ -1,10 +1,15 @@
 """Matching by entropic optimal transport (RPNR's OTPM)."""
 
+import warnings
+
 import numpy as np
 import ot
 import torch
 
 from clustercontrast.association.graph_matching import centroid_cost
+
+ITERATIONS, TOLERANCE = 5000, 1e-5
+"""Of POT's Sinkhorn as released: the most steps, and the error of the masses that ends them."""
 
 
 def optimal_transport(
@@ -55,13 +60,25 @@ def transport_plan(cost: np.ndarray, regularisation: float) -> np.ndarray:
     Costs that are large against the regularisation leave the range of float64 in POT's plain
     iteration; they are solved in its logarithmic domain.
 
+    It warns when the masses of the plan are still wrong after the last step.
+
     Raises:
-        ValueError: the regularisation is not positive.
+        ValueError: the regularisation is not positive, or a cost is not finite.
     """
-    if regularisation <= 0:
+    if not regularisation > 0:
         raise ValueError(f"regularisation is {regularisation}, expected a positive number")
+    if not np.isfinite(cost).all():
+        raise ValueError("the costs contain NaN or infinity: nothing matches")
     masses = [np.full(size, 1 / size) for size in cost.shape]
-    settings = {"numItermax": 5000, "stopThr": 1e-5, "warn": False}
+    settings = {"numItermax": ITERATIONS, "stopThr": TOLERANCE, "warn": False}
     sharp = np.ptp(cost) > 100 * regularisation or np.abs(cost).max() > 500 * regularisation
     method = "sinkhorn_log" if sharp else "sinkhorn"
-    return ot.sinkhorn(*masses, cost, regularisation, method=method, **settings)
+    plan = ot.sinkhorn(*masses, cost, regularisation, method=method, **settings)
+    errors = [np.linalg.norm(plan.sum(axis=1 - i) - masses[i]) for i in (0, 1)]
+    if not max(errors) < TOLERANCE:
+        warnings.warn(
+            f"the optimal transport has not converged in {ITERATIONS} steps, its masses are wrong "
+            f"by {max(errors):.1g}: raise --ot-regularisation, now {regularisation:g}",
+            stacklevel=2,
+        )
+    return plan

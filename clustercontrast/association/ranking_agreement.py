@@ -32,7 +32,12 @@ def agreed_labels(
 
     Returns:
         (N_v,) int64 labels, -1 for none.
+
+    Raises:
+        ValueError: a feature is not finite.
     """
+    if not all(half.isfinite().all() for half in (*visible, *infrared)):
+        raise ValueError("features contain NaN or infinity: no image is nearest to another")
     labels = associate(visible, infrared, infrared_labels, candidates)
     return smooth(visible, labels, neighbours)
 

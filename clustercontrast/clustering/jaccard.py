@@ -7,9 +7,11 @@ docs/methods/common.md#k-reciprocal-jaccard-distance in their order: ``reciproca
 matrix is sparse, and the result does not depend on the number of threads.
 """
 
+import functools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -225,8 +227,9 @@ def compare(encoding: csr_array, cutoff: float = 1.0) -> csr_array:
 
 def is_compiled() -> bool:
     """Whether numba has compiled this module before, in this process or in an earlier one."""
-    cache = Path(_upper_rows.stats.cache_path)
-    return bool(_upper_rows.signatures) or any(cache.glob("jaccard._upper_rows-*.nbi"))
+    place = _upper_rows.stats.cache_path  # None where no place can be written
+    kept = place and any(Path(place).glob("jaccard._upper_rows-*.nbi"))
+    return bool(_upper_rows.signatures or kept)
 
 
 def _clamped(k1: int, k2: int, rows: int) -> tuple[int, int]:
@@ -245,8 +248,16 @@ def _in_blocks(work: Callable, rows: int) -> list:
         return list(pool.map(work, starts, stops))
 
 
+def _compiled(function: Callable, **options: Any) -> Callable:
+    """Numba's version of a function, kept for later processes where a place can be written."""
+    try:
+        return numba.njit(function, nogil=True, cache=True, **options)
+    except RuntimeError:  # neither the code's folder nor HOME
+        return numba.njit(function, nogil=True, **options)
+
+
 # Regrouping the sum is what lets the compiler vectorise it; no other shortcut is allowed.
-@numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract"})
+@functools.partial(_compiled, fastmath={"reassoc", "contract"})
 def _dot(left, right):
     total = np.float32(0)
     for position in range(left.size):
@@ -254,7 +265,7 @@ def _dot(left, right):
     return total
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _softmax_rows(features, structure, weights, first, last):
     starts, indices = structure
     for i in range(first, last):
@@ -267,7 +278,7 @@ def _softmax_rows(features, structure, weights, first, last):
         row /= row.sum()
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _upper_rows(structure, entries, first, last, cutoff):
     """Distances (i, j ≥ i) of the rows first ≤ i < last: entries per row, indices, distances."""
     size = structure[0].size - 1
@@ -287,7 +298,7 @@ def _upper_rows(structure, entries, first, last, cutoff):
     return counts, indices[:stored].copy(), distances[:stored].copy()
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _cursors(entries, first):
     """Position of the first entry of every column whose row is at least ``first``."""
     starts, rows, _ = entries
@@ -298,7 +309,7 @@ def _cursors(entries, first):
     return cursors
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _accumulate(i, structure, entries, cursors, overlaps, touched):
     """Add the overlaps of row i with itself and with the rows below it; list the rows met.
 
@@ -323,7 +334,7 @@ def _accumulate(i, structure, entries, cursors, overlaps, touched):
     return found
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _store(touched, overlaps, cutoff, indices, distances):
     """Write the distances up to the cutoff, the diagonal (first) always; clear the overlaps."""
     kept = 0
@@ -340,19 +351,19 @@ def _store(touched, overlaps, cutoff, indices, distances):
     return kept
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _distance(overlap):
     return np.float32(max(0.0, 1 - overlap / (2 - overlap)))
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _grown(array, needed):
     larger = np.empty(2 * needed, dtype=array.dtype)
     larger[: array.size] = array
     return larger
 
 
-@numba.njit(nogil=True, cache=True)
+@_compiled
 def _mirrored(counts, upper_indices, upper_distances, starts):
     """Both triangles from the upper one, row by row; the result stays sorted.
 

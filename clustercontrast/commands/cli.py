@@ -5,6 +5,7 @@ which takes seconds; what does the work is imported when it is needed.
 """
 
 import importlib
+import io
 import os
 import shlex
 import signal
@@ -16,8 +17,8 @@ from typing import NoReturn
 
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, write_error
-from clustercontrast.settings.command_line import parse
-from clustercontrast.settings.flags import count, draws, pixels
+from clustercontrast.settings.command_line import check_needs, parse
+from clustercontrast.settings.flags import any_number, count, draws, pixels
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
@@ -25,7 +26,11 @@ from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
 
 def command(action: Callable[[], None]) -> None:
     """Run a command: a user's mistake is one line and exit code 2, Ctrl-C says how to go on."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, _leave_at_once) for number in signals}
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # of a locale that lacks a character
     try:
         action()
     except (UserError, ImportError) as error:  # the import of an optional backend
@@ -41,6 +46,15 @@ def command(action: Callable[[], None]) -> None:
                   "a smaller --batch-size; epochs already finished are saved")  # fmt: skip
     except KeyboardInterrupt as error:
         _leave(130, f"interrupted{error.args[0] if error.args else ''}")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _leave_at_once(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    """An interruption before anything was begun, perhaps in the middle of an import."""
+    os.write(2, b"\ninterrupted before anything was begun\n")
+    os._exit(130)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
@@ -59,7 +73,10 @@ def with_torch(module: str) -> ModuleType:
     # Before the first tensor operation, so that torch's threads inherit it: denormal numbers, which
     # fresh networks and Adam's moments are full of, make CPU steps several times slower.
     torch.set_flush_denormal(True)
-    return importlib.import_module(f"clustercontrast.commands.{module}")
+    found = importlib.import_module(f"clustercontrast.commands.{module}")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    return found
 
 
 # --- prepare ---
@@ -76,10 +93,18 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     parser = OneLineParser(description=f"Verify {title} and write its prepared images.")
     parser.add_argument("--data-dir", default=place, help=f"as downloaded [{place}]")
     parser.add_argument("--cache-dir", help="where to write [DATA_DIR-HxW]")
+    parser.add_argument("--cache-root", help="folder that it lies in [the dataset's parent]")
     parser.add_argument("--height", type=pixels, default=height, help=f"pixels [{height}]")
     parser.add_argument("--width", type=pixels, default=width, help=f"pixels [{width}]")
     parser.add_argument("-j", "--workers", type=count, default=workers, help="threads [all cores]")
     parser.add_argument("--allow-incomplete", action="store_true", help="accept missing images")
+    parser.add_argument(
+        "--allow-leak", action="store_true", help="accept test identities in training images"
+    )
+    parser.add_argument(
+        "--intensity-range", nargs=2, type=any_number, metavar=("LOW", "HIGH"),
+        help="values of images of more than 8 bits that become black and white [refuse them]",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write them anew")
     args = parser.parse_args(argv)
     check_dataset(dataset, args.data_dir)
@@ -117,6 +142,7 @@ def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str
     """
     given = sys.argv[1:] if argv is None else argv
     options = parse(dataset, given)
+    check_needs(options)
     if "allow_incomplete" not in options.values:
         prepared_folder(options, dataset)
     elif not (cache_folder(options) / "index.json").exists():  # prepared by the run itself
@@ -165,6 +191,10 @@ def _test_parser(dataset: str) -> OneLineParser:
         parser.add_argument(
             "--draws", type=draws, default=default, help=f"gallery draws [{default}]"
         )
+    if "swapped" in own.flags:
+        parser.add_argument(
+            "--swapped", action="store_true", help="search with swapped roles, too (LLCM-1)"
+        )
     parser.add_argument("--stage", help="stage of the run [the last one trained]")
     add_evaluation_flags(parser)
     return parser
@@ -174,6 +204,7 @@ def add_evaluation_flags(parser: OneLineParser) -> None:
     """Flags that say which images models are tested on, and how."""
     parser.add_argument("--data-dir", help="the dataset [the run's]")
     parser.add_argument("--cache-dir", help="prepared images [DATA_DIR-HxW]")
+    parser.add_argument("--cache-root", help="folder that they lie in [the dataset's parent]")
     for name in ("height", "width"):
         default = shared_defaults()[name]
         parser.add_argument(f"--{name}", type=pixels, help=f"pixels [the run's, or {default}]")

@@ -7,7 +7,7 @@ from clustercontrast.data.places import cache_folder
 from clustercontrast.data.preparation import Preparation
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import images_per_camera
-from clustercontrast.files import alone, say
+from clustercontrast.files import say
 
 
 def prepare(dataset: str, args: Namespace) -> None:
@@ -16,18 +16,28 @@ def prepare(dataset: str, args: Namespace) -> None:
     Raises:
         UserError: images are missing or damaged, or there is no space for the prepared ones.
     """
-    size = args.height, args.width
-    wanted = Preparation(dataset, Path(args.data_dir), cache_folder(args), size)
-    wanted.verify(args.allow_incomplete)
-    say(f"{wanted.root}: {'rendered identities' if wanted.facts['rendered'] else 'verified'}")
+    size, place = (args.height, args.width), Path(args.data_dir)
+    intensities = args.intensity_range and tuple(args.intensity_range)
+    wanted = Preparation(dataset, place, cache_folder(args), size, intensities=intensities)
+    checked = wanted.verify(args.allow_incomplete, args.allow_leak)
+    say(f"{place}: {_state(checked, wanted.facts['rendered'], args.allow_incomplete)}")
     _say_counts(wanted.listing)
     if not args.overwrite and wanted.listed():
         say(f"{wanted.folder} is prepared already")
         return
-    with alone(wanted.folder, say):
-        if args.overwrite or not wanted.listed():  # another process may have written it, by now
-            wanted.write(args.workers)
+    # Another process may have written it, by now.
+    wanted.write(args.workers, checked, lambda: args.overwrite or wanted.listed() is None)
     say(f"wrote {wanted.folder}")
+
+
+def _state(checked: dict[str, bool], rendered: bool, lenient: bool) -> str:
+    """What has been found out about a dataset; nothing is verified where all is accepted."""
+    if not checked["complete"]:
+        people = "rendered identities, " if rendered else ""
+        return f"{people}incomplete: not to be compared with published results"
+    if rendered:
+        return "rendered identities"
+    return "complete" if lenient else "verified"
 
 
 def _say_counts(listing: Listing) -> None:

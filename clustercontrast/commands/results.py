@@ -2,7 +2,7 @@
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
-from clustercontrast.report.comparison import average, gather
+from clustercontrast.report.comparison import average, gather, read_report
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table
@@ -32,6 +32,8 @@ MODELS = {  # the three results of a run, and what they are measured against
     "test": "best on the test set",
     "cycle": "best by cycle consistency (no test labels)",
 }
+REPORT = "report"
+"""Name of the files of a run's report, without their endings."""
 Found = dict[str, list[Retrieval]]
 
 
@@ -42,7 +44,7 @@ class Evaluation:
     Attributes:
         dataset: a key of ``PROTOCOLS``.
         trial: of RegDB; None elsewhere.
-        provenance: of the images.
+        provenance: of the dataset's images.
         images: test images by modality.
         searches: searches by mode.
         device: where features are extracted.
@@ -69,10 +71,13 @@ class Evaluation:
     ) -> "Evaluation":
         """The evaluation that the flags of training or testing ask for, in every mode.
 
+        With ``swapped`` the protocol's variants are searched, too.
+
         Args:
             prepared: the dataset's images.
             parts: of the dataset or of one trial of it, as the network is shown them.
-            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``allow_leak``.
+            args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``swapped``,
+                ``allow_leak``.
             device: where features are extracted.
         """
         dataset = prepared.dataset
@@ -80,12 +85,13 @@ class Evaluation:
         images = searched_images(parts)
         lists = images["visible"].index, images["infrared"].index
         draws = getattr(args, "draws", protocol.draws)
+        modes = protocol.headings if getattr(args, "swapped", False) else protocol.modes
         return cls(
             dataset,
             args.trial_number,
             prepared.provenance,
             images,
-            protocol.searches(*lists, list(protocol.modes), draws),
+            protocol.searches(*lists, list(modes), draws),
             device,
             args.test_batch,
             getattr(args, "allow_leak", False),
@@ -207,21 +213,53 @@ def check_trial(about: Mapping[str, Any], dataset: str, trial: int, place: objec
     Raises:
         UserError: training identities of its trial are test identities of this one.
     """
-    trained = about.get("trial")
-    if about.get("dataset") == dataset and trained not in (None, trial):
+    if is_of_another_trial(about, dataset, trial):
         raise UserError(
-            f"{place} was trained on trial {trained}, whose training identities are among the test "
-            f"identities of trial {trial}: use the model of that trial, or pass --allow-leak and "
-            "trust no figure"
+            f"{place} was trained on trial {about['trial']}, whose training identities are among "
+            f"the test identities of trial {trial}: use the model of that trial, or pass "
+            "--allow-leak and trust no figure"
         )
+
+
+def is_of_another_trial(about: Mapping[str, Any], dataset: str, trial: int | None) -> bool:
+    """Whether a model was trained on another trial of a dataset, on its test identities."""
+    return about.get("dataset") == dataset and about.get("trial") not in (None, trial)
 
 
 # --- runs, their trials and reports ---
 
 
+CONFIG = {
+    "about": {
+        "method": str,
+        "dataset": str,
+        "variant": str,
+        "name": str,
+        "trial": (int, type(None)),
+        "images": {"digest": str},
+    },
+    "numbers": dict,
+    "values": dict,
+}
+"""What has to be in the config.json of a run."""
+
+
+def config(folder: Path) -> dict:
+    """The config.json of a run, or of one trial of it.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    remedy = "put a copy of it back, or train the run anew with --overwrite"
+    found = read_json(folder / "config.json", CONFIG, remedy)
+    if found["about"]["method"] not in METHODS:
+        raise UserError(f"{folder / 'config.json'} names no method of this version: {remedy}")
+    return found
+
+
 def about(folder: Path) -> dict:
     """What a run's config.json says about it: method, dataset, variant, trial, images."""
-    return read_json(folder / "config.json")["about"]
+    return config(folder)["about"]
 
 
 def trial_folder(folder: Path, trial: int) -> Path:
@@ -253,23 +291,58 @@ def report_folder(folder: Path, stage: str) -> Path:
     return folder if stage == last_stage(folder) else folder / stage
 
 
+def is_own(run: Mapping[str, Any], evaluation: Evaluation) -> bool:
+    """Whether the images searched are the run's own test images."""
+    own = run["images"]["digest"], run["trial"]
+    return own == (evaluation.provenance.digest, evaluation.trial)
+
+
 def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
-    """Test every model of a run's stage, write and print the table, draw the curves."""
+    """Test every model of a run's stage, print and write the table, draw the curves.
+
+    On other images than the run's own the table has files of its own, which name the images.
+    """
     run = about(folder)
     found = run_results(folder, stage, evaluation)
-    trial = "" if evaluation.trial is None else f", trial {evaluation.trial}"
+    trial = "" if run["trial"] is None else f", trial {run['trial']}"
     title = f"{run['method']} {run['name']}{trial}, stage {stage}"
-    epoch = checkpoint.last(folder / stage)["epoch"]
-    run |= {"stage": stage, "epoch": epoch}
-    table = results_table(found, run, evaluation.provenance, title)
-    if evaluation.trial != run["trial"]:
-        say(table.text())
-        say(f"nothing written to {folder}: its model was not trained for this trial")
-        return
+    said = run | {"stage": stage, "epoch": checkpoint.last(folder / stage)["epoch"]}
     place = report_folder(folder, stage)
+    if not is_own(run, evaluation):
+        _report_elsewhere(found, place, said, title, evaluation)
+        return
+    table = results_table(found, said, evaluation.provenance, title)
+    _write(table, place / REPORT, said)
     curves(folder / "metrics.jsonl", place / "curves.png")
-    _write(table, place, run)
     _say_last_line(found, evaluation.dataset)
+
+
+def _report_elsewhere(
+    found: Sequence[Mapping[str, Any]],
+    place: Path,
+    run: Mapping[str, Any],
+    title: str,
+    evaluation: Evaluation,
+) -> None:
+    """The report of a run on images that are not its own, beside the run's report."""
+    images = searched(run, evaluation)
+    trained = Provenance.of(run).title
+    on = f"other images of {trained}" if images.title == trained else images.title
+    trial = "" if evaluation.trial is None else f"-trial{evaluation.trial}"
+    # Without its changes, a run is no published configuration: published figures are of one set.
+    said = {key: own for key, own in run.items() if key != "changes"}
+    table = results_table(found, said, images, f"{title}, trained on {trained}, tested on {on}")
+    name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}"
+    tested = {"tested_on": images.json() | {"trial": evaluation.trial}}
+    _write(table, place / name, dict(run) | tested)
+    say(f"the run's own report in {place} is left as it was")
+
+
+def searched(run: Mapping[str, Any], evaluation: Evaluation) -> Provenance:
+    """What must be known of the images searched, given what a model says of itself."""
+    images = evaluation.provenance
+    leak = is_of_another_trial(run, evaluation.dataset, evaluation.trial)
+    return replace(images, leak=images.leak or leak)
 
 
 def report_trials(folder: Path, dataset: str) -> None:
@@ -282,7 +355,7 @@ def report_trials(folder: Path, dataset: str) -> None:
     trials = found[0]["trials"]
     title = f"{run['method']} {run['name']}, {len(trials)} trials"
     table = results_table(found, run, Provenance.of(run), title)
-    _write(table, folder, run | {"trial": None})
+    _write(table, folder / REPORT, run | {"trial": None})
     _say_last_line(found, dataset)
 
 
@@ -300,8 +373,13 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
     Raises:
         UserError: the run has not been trained and tested to its end.
     """
-    tested, stage = read_json(folder / "report.json"), last_stage(folder)
+    tested, stage = read_report(folder), last_stage(folder)
     run = tested["about"]
+    if not is_own(run, evaluation):
+        raise UserError(
+            f"the images given are not those that {folder} was trained on, and its page shows "
+            "these: correct --data-dir"
+        )
     title = f"{run['method']} {run['name']}, stage {stage}"
     table = results_table(tested["results"], run, evaluation.provenance, title)
     protocol = PROTOCOLS[evaluation.dataset]
@@ -312,7 +390,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
         epochs=read_epochs(folder / "metrics.jsonl"),
         config=read_json(folder / "config.json"),
         images=evaluation.images,
-        headings=protocol.modes,
+        headings={mode: protocol.headings[mode] for mode in evaluation.searches},
         searches={mode: own[0] for mode, own in evaluation.searches.items()},
         before=_model_features(folder, stage, "start", evaluation),
         after=_model_features(folder, stage, selection, evaluation),
@@ -335,13 +413,16 @@ def _model_features(folder: Path, stage: str, selection: str, evaluation: Evalua
 
 
 def _write(table: Table, place: Path, about: dict) -> None:
-    """The table in its forms, on disk and on the console."""
-    for name, content in (("report.txt", table.text()), ("report.md", table.markdown())):
-        with atomic(place / name) as file:
-            file.write(content)
-    write_json(place / "report.json", {"about": about, **table.json()})
+    """The table in its forms, on the console and on disk; ``place`` is the files' common name.
+
+    It is printed first: a disk that cannot be written loses no result.
+    """
     say(table.text())
-    say(f"written to {place}: report.txt, report.md, report.json")
+    for suffix, content in ((".txt", table.text()), (".md", table.markdown())):
+        with atomic(place.with_name(place.name + suffix)) as file:
+            file.write(content)
+    write_json(place.with_name(place.name + ".json"), {"about": about, **table.json()})
+    say(f"written to {place.parent}: {place.name}.txt, {place.name}.md, {place.name}.json")
 
 
 def _say_last_line(found: Sequence[Mapping[str, Any]], dataset: str) -> None:

@@ -9,7 +9,7 @@ from clustercontrast.commands import results
 from clustercontrast.commands.results import Evaluation
 from clustercontrast.data.images import open_sized
 from clustercontrast.engine.run import choose_device
-from clustercontrast.files import UserError, read_json, say
+from clustercontrast.files import UserError, say
 from clustercontrast.models import weights
 from clustercontrast.report.tables import results_table
 from clustercontrast.settings.recipes.common import shared_defaults
@@ -29,11 +29,12 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
     if target.is_file():
         _test_file(target, dataset, args)
         return
-    trials = results.trials_of(target)
+    trials, are_own = results.trials_of(target), []
     for folder in _folders(target, trials, args):
         evaluation = open_evaluation(dataset, args, folder)
         results.report(folder, args.stage or results.last_stage(folder), evaluation)
-    if trials:
+        are_own.append(results.is_own(results.about(folder), evaluation))
+    if trials and all(are_own):
         results.report_trials(target, dataset)
 
 
@@ -75,17 +76,18 @@ def open_evaluation(
         folder: of the run, or of one trial of it; None for a bare checkpoint.
         about: what a bare checkpoint says of itself.
     """
-    config = read_json(folder / "config.json") if folder else {"values": about, "about": about}
-    values = config["values"] or {}
-    usual = shared_defaults(dataset)
-    own = Namespace(**vars(args))
-    for name in ("data_dir", "cache_dir", "height", "width"):
+    config = results.config(folder) if folder else {"values": about or {}, "about": about or {}}
+    values = config["values"] if config["about"].get("dataset") == dataset else {}
+    usual, own = shared_defaults(dataset), Namespace(**vars(args))
+    for name in ("data_dir", "cache_dir", "cache_root", "height", "width"):
         if getattr(args, name) is None:
-            setattr(own, name, values.get(name, usual[name]))
+            # The prepared images of the run belong to its dataset alone.
+            known = {} if name == "cache_dir" and args.data_dir else values
+            setattr(own, name, known.get(name, usual[name]))
     asked = getattr(args, "trial", None) or []
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
     prepared = open_sized(own, dataset)
-    shown = results.shown_parts(prepared, own.trial_number, config["about"] or {})
+    shown = results.shown_parts(prepared, own.trial_number, config["about"])
     return Evaluation.of(prepared, shown, own, choose_device(args.device))
 
 
@@ -100,5 +102,6 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
     described = results.describe(file.name, found, evaluation)
-    table = results_table(described, about, evaluation.provenance, str(file))
+    images = results.searched(about, evaluation)
+    table = results_table(described, about, images, str(file))
     say(table.text())

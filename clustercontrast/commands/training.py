@@ -13,7 +13,6 @@ import clustercontrast
 from clustercontrast.commands import results
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.data.images import ImageArray
-from clustercontrast.data.provenance import Provenance
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch, run_pipeline
@@ -22,7 +21,7 @@ from clustercontrast.engine.sharing import basis_of, places, process_of
 from clustercontrast.engine.stage import Stage
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
 from clustercontrast.evaluation.scoring import retrieve, training_cycle
-from clustercontrast.files import UserError, alone, read_json, say, write_json
+from clustercontrast.files import UserError, alone, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.settings.options import Options
@@ -66,23 +65,29 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
     every = METHODS[options.method]
     stages = [stage for stage in every if not options.stages or stage.name in options.stages]
     own = [stage for stage in stages if not stage.reads]
+    if own and not options.overwrite:
+        _check_flags(options, folder)  # before waiting for another process
     with alone(folder, say) if own else contextlib.nullcontext():
         if own:
-            _check_config(options, folder, own)
+            _clear(options, folder, own)
+            _check_flags(options, folder)
             if _is_finished(options, folder, own):
                 say(f"{folder}: trained and tested before, left as it is")
                 return
         data = _images(options, every)
+        if own:
+            _check_images(data, folder)
         _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
             _train_own(own, data, folder, words)
 
 
 def _images(options: Options, stages: Sequence[type[Stage]]) -> TargetImages:
-    """The images that the stages of a method see, not opened yet."""
+    """The images that the stages of a method see."""
     make = stages[0].opens or TargetImages
-    shared = places(options.dataset, options, stages)
-    return make(options.dataset, options, choose_device(options.device), shared)
+    data = make(options.dataset, options, choose_device(options.device))
+    data.places = places(data, stages)
+    return data
 
 
 def _make_shared(
@@ -105,7 +110,7 @@ def _make_shared(
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
         with alone(folder, say):  # another command may want the same files just now
             run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
-            basis = basis_of(stage, data.dataset, options)
+            basis = basis_of(stage, data)
             write_json(folder / "config.json", {"command": words, "basis": basis})
             run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
             _run_stages([stage], data, run)
@@ -114,10 +119,8 @@ def _make_shared(
 def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, words: str) -> None:
     """Train the stages that make the run's model, and report it."""
     options, last = data.options, stages[-1]
-    about = _about(options, data.prepared.provenance)
-    about |= last.about(options.at(last.name), data)
-    for source in (options.pretrained, options.values.get("start_from")):
-        _check_source(source, about, options)
+    about = _about(options, data) | last.about(options.at(last.name), data)
+    about["images"]["leak"] |= _leaks(about, options)
     tested = last.tested_parts(data.parts, about)
     run = Run(
         folder,
@@ -127,6 +130,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         rules={"test": options.select, "cycle": "cycle"},
         print_freq=options.print_freq,
         about=about,
+        numbers=options.numbers(),
     )
     _write_config(options, folder, about, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
@@ -163,7 +167,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
     return reached == wanted and report.stat().st_mtime >= ends[-1].stat().st_mtime
 
 
-def _about(options: Options, provenance: Provenance) -> dict:
+def _about(options: Options, data: TargetImages) -> dict:
     """What is said of a run wherever its models and results go."""
     return {
         "method": options.method,
@@ -173,20 +177,25 @@ def _about(options: Options, provenance: Provenance) -> dict:
         "trial": options.trial_number,
         "height": options.height,
         "width": options.width,
-        "images": provenance.json(),
+        **{name: images.json() for name, images in data.provenance().items()},
         **configuration(options),
     }
 
 
-def _check_source(source: str | None, about: dict, options: Options) -> None:
-    """Refuse initial weights that have seen this trial's test identities.
+def _leaks(about: dict, options: Options) -> bool:
+    """Whether initial weights have seen this trial's test identities.
 
     Raises:
-        UserError: the file holds a model of another trial.
+        UserError: they have, and --allow-leak was not given.
     """
-    if about["trial"] is None or options.allow_leak or not source or not Path(source).is_file():
-        return
-    results.check_trial(weights.about(Path(source)), about["dataset"], about["trial"], source)
+    found = False
+    for source in (options.pretrained, options.values.get("start_from")):
+        if about["trial"] is not None and source and Path(source).is_file():
+            model, trial = weights.about(Path(source)), (about["dataset"], about["trial"])
+            if not options.allow_leak:
+                results.check_trial(model, *trial, source)
+            found |= results.is_of_another_trial(model, *trial)
+    return found
 
 
 def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
@@ -211,22 +220,57 @@ def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
     return training_cycle(network, *train, labels, a.selection_images, a.test_batch)
 
 
-def _check_config(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> None:
-    """Refuse to go on with a run under other flags; ``--overwrite`` starts it anew."""
-    path = folder / "config.json"
+def _clear(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> None:
+    """With ``--overwrite``, delete what was trained before."""
     if options.overwrite:
         for stage in stages:
             checkpoint.remove(folder / stage.name)
-    if not path.exists() or not any(folder.glob(f"*/{checkpoint.LAST}")):
-        return
-    before, now = read_json(path)["numbers"], options.numbers()
-    changed = [k for k in now if k not in before or before[k] != now[k]]
-    if changed:
-        shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
-        raise UserError(
-            f"{folder} holds a run with another {shown}: give this one another --name, or "
-            "--overwrite to delete that one"
-        )
+
+
+def _records(folder: Path) -> dict[Path, dict]:
+    """What a run's states say of themselves, and its config.json; nothing before the first epoch.
+
+    Raises:
+        UserError: there are states, and config.json or a state is missing or damaged.
+    """
+    states = {path: checkpoint.record(path.parent) for path in folder.glob(f"*/{checkpoint.LAST}")}
+    return {folder / "config.json": results.config(folder), **states} if states else {}
+
+
+def _check_flags(options: Options, folder: Path) -> None:
+    """Refuse to go on with a run under other flags; ``--overwrite`` starts it anew.
+
+    Raises:
+        UserError: the flags differ from those of config.json or of a stage's state.
+    """
+    now = options.numbers()
+    for place, found in _records(folder).items():
+        before = found["numbers"]
+        changed = [k for k in now if k not in before or before[k] != now[k]]
+        if changed:
+            shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
+            raise UserError(
+                f"{place} is of a run with another {shown}: give this one another --name, or "
+                "--overwrite to delete that one"
+            )
+
+
+def _check_images(data: TargetImages, folder: Path) -> None:
+    """Refuse to go on with a run on other images than it began with.
+
+    Raises:
+        UserError: the images differ from those of config.json or of a stage's state.
+    """
+    flags = {"images": "--data-dir", "source_images": "--source"}
+    for place, found in _records(folder).items():
+        for name, images in data.provenance().items():
+            before = found["about"].get(name, {}).get("digest")
+            if before != images.digest:
+                raise UserError(
+                    f"{place} is of a run on other images of {images.dataset}: correct "
+                    f"{flags[name]}, or give this run another --name, or --overwrite to delete "
+                    "that one"
+                )
 
 
 def _write_config(options: Options, folder: Path, about: dict, words: str) -> None:

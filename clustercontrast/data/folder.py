@@ -1,17 +1,20 @@
 """Reader of any folder of visible images, without labels."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from clustercontrast.data.samples import ImageList, Listing
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 TITLE = "a folder of images"
 COUNTS: dict[str, int] = {}  # it is not known how many there should be
 NAMES: dict[str, str] = {}
 RESAMPLING = {"source": "bicubic"}
+TURNED = True  # crops may come from any camera: EXIF says which side is up
 SOURCE = "any folder of person crops, with or without folders in it"
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff")
 
@@ -20,7 +23,7 @@ def read(root: Path, camera_pattern: str | None = None) -> Listing:
     """List all images below a folder, ascending by relative path.
 
     Args:
-        root: the folder; names that start with a dot are passed over.
+        root: the folder; links are followed, names that start with a dot are passed over.
         camera_pattern: regular expression with one group, searched in the path relative to
             ``root`` (with forward slashes); the group is the camera's number.
 
@@ -34,13 +37,13 @@ def read(root: Path, camera_pattern: str | None = None) -> Listing:
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"no folder {root}, expected images there: {SOURCE}")
-    paths = tuple(sorted(filter(_is_image, _files(root))))
+    tree = Tree(root)
+    paths = tuple(sorted(_images(tree)))
     if not paths:
         raise UserError(f"{root} has no image ({', '.join(ENDINGS)}): correct the folder")
     identities = np.full(len(paths), -1, dtype=np.int64)
-    return Listing(
-        {"source": ImageList("visible", paths, identities, _cameras(paths, camera_pattern))}
-    )
+    images = ImageList("visible", paths, identities, _cameras(paths, camera_pattern))
+    return Listing({"source": images}, skipped=tree.skipped)
 
 
 def count(listing: Listing) -> dict[str, int]:
@@ -48,13 +51,12 @@ def count(listing: Listing) -> dict[str, int]:
     return {"images": len(listing.lists["source"])}
 
 
-def _files(root: Path) -> list[str]:
-    return [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()]
-
-
-def _is_image(path: str) -> bool:
-    is_hidden = any(part.startswith(".") for part in path.split("/"))
-    return not is_hidden and path.lower().endswith(ENDINGS)
+def _images(tree: Tree) -> Iterator[str]:
+    for path in tree.every():
+        if path.lower().endswith(ENDINGS):
+            yield path
+        else:
+            tree.skip(path)
 
 
 def _cameras(paths: tuple[str, ...], pattern: str | None) -> np.ndarray:

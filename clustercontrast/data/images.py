@@ -1,17 +1,17 @@
 """Images decoded and resized once: arrays on disk, resident on the device when they fit.
 
 Resizing is the first operation of every transform, so a prepared array changes no result
-(COMMON-5). A prepared folder holds one ``<list>.npy`` per image list and ``index.json``; it is
-written under another name and renamed when complete, so an interrupted one never looks complete.
+(COMMON-5). A prepared folder holds one ``<list>.npy`` per image list, ``index.json`` and the stamp
+of :mod:`clustercontrast.data.verification`; it is written under another name and renamed when
+complete, so an interrupted one never looks complete.
 """
 
 import functools
-import io
 import os
 import shutil
 import zlib
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,12 +20,29 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
+from clustercontrast.data.decoding import Rules, decode
 from clustercontrast.data.places import command_of, prepared_folder
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.data.samples import PARTS, ImageList, Listing
+from clustercontrast.data.samples import MODALITIES, PARTS, ImageList, Listing
+from clustercontrast.data.verification import STAMP, digest_of, put_stamp, verify
 from clustercontrast.files import UserError, read_json, write_error, write_json
 
-VERSION = 2
+VERSION = 3
+ELSEWHERE = "give --cache-root FOLDER, a place that can be written"
+INDEX = "index.json"
+LIST = {"modality": str, "paths": [str], "identities": [int], "cameras": [int],
+        "sizes": [int], "files": [int], "checksums": [int]}  # fmt: skip
+SHAPE = {
+    "dataset": str,
+    "source": str,
+    "height": int,
+    "width": int,
+    "facts": {"rendered": bool, "complete": bool, "leak": bool},
+    "trials": {...: {...: list}},
+    "lists": {...: LIST},
+    "digest": str,
+}
+"""What has to be in the index of a prepared folder."""
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS}
 IMAGES_AT_ONCE = 256  # bounds what waits in memory between decoding and writing
 # Training needs most of the device for activations, and the host is shared with other programs.
@@ -114,10 +131,14 @@ class Prepared(Mapping[str, ImageArray]):
         source: the dataset's folder when the images were prepared, absolute.
         height: of every image, pixels.
         width: of every image, pixels.
-        rendered: the images were drawn by this repository, they are not the real dataset.
         facts: see :func:`clustercontrast.data.verify.facts`.
-        provenance: where the images come from, as runs and reports say it.
-        trials: trial -> part -> (name of an array, rows); empty when the arrays are the parts.
+        sizes: bytes of every image's file when it was prepared, by list.
+        provenance: what must be known of figures on these images.
+        rows: trial as text -> part -> [name of an array, rows]; empty when the arrays are the
+            parts.
+
+    Raises:
+        UserError: an array is missing or is not the one that was prepared.
     """
 
     def __init__(self, folder: Path, index: dict):
@@ -126,17 +147,17 @@ class Prepared(Mapping[str, ImageArray]):
         self.source = index["source"]
         self.height = index["height"]
         self.width = index["width"]
-        self.rendered = index["rendered"]
         self.facts = index["facts"]
-        self.provenance = Provenance(
-            dataset=self.dataset,
-            digest="",
-            complete=self.facts.get("complete", True),
-            rendered=self.rendered,
-            leak=self.facts.get("leak", False),
-        )
-        self.trials = {int(trial): parts for trial, parts in index["trials"].items()}
+        self.sizes = {name: entry["sizes"] for name, entry in index["lists"].items()}
+        marks = {name: self.facts[name] for name in ("complete", "rendered", "leak")}
+        self.provenance = Provenance(self.dataset, index["digest"], **marks)
+        self.rows = index["trials"]
         self._arrays = {name: self._open(name, entry) for name, entry in index["lists"].items()}
+        pixels = {name: array.pixels for name, array in self._arrays.items()}
+        try:
+            verify(self.folder, index, pixels)
+        except UserError as error:
+            raise UserError(f"{error}: {self._again()}") from error
 
     def parts(self, trial: int | None = None) -> dict[str, ImageArray]:
         """Image arrays of ``PARTS``, of one trial where the dataset has trials.
@@ -144,13 +165,15 @@ class Prepared(Mapping[str, ImageArray]):
         A trial's arrays are copies in memory: RegDB has 1 GB per trial at 288x144.
 
         Raises:
-            UserError: no such trial.
+            UserError: no such trial, or none was named.
         """
+        if trial is None and self.rows:
+            raise UserError(f"{self.folder} has {len(self.rows)} trials: name one with --trial")
         if trial is None:
             return {part: self[part] for part in PARTS}
-        if trial not in self.trials:
-            raise UserError(f"{self.folder} has no trial {trial}: it has 1 to {len(self.trials)}")
-        rows = self.trials[trial]
+        if str(trial) not in self.rows:
+            raise UserError(f"{self.folder} has no trial {trial}: it has 1 to {len(self.rows)}")
+        rows = self.rows[str(trial)]
         return {part: self[rows[part][0]].subset(np.array(rows[part][1])) for part in PARTS}
 
     def __getitem__(self, name: str) -> ImageArray:
@@ -180,7 +203,11 @@ class Prepared(Mapping[str, ImageArray]):
         return ImageArray(images, pixels)
 
     def _again(self) -> str:
-        return f"run {command_of('prepare', self.dataset)} again"
+        return _again(self.dataset)
+
+
+def _again(dataset: str) -> str:
+    return f"run {command_of('prepare', dataset)} again"
 
 
 def open_sized(args: Namespace, dataset: str) -> Prepared:
@@ -200,20 +227,25 @@ def open_sized(args: Namespace, dataset: str) -> Prepared:
 
 
 def open_prepared(folder: Path, dataset: str) -> Prepared:
-    """Open what :func:`prepare` wrote of a dataset; no pixel is read.
+    """Open what :func:`prepare` wrote of a dataset.
+
+    Its arrays are read when they may have changed since they were last compared with their
+    checksums (:mod:`clustercontrast.data.verification`), and else not.
 
     Raises:
-        UserError: the folder is missing, of another version or dataset, or contradicts its index.
+        UserError: the folder is missing, of another version or dataset, or damaged.
     """
     folder = Path(folder)
-    if not (folder / "index.json").exists():
+    if not (folder / INDEX).exists():
         command = command_of("prepare", dataset)
         raise UserError(f"no prepared images in {folder}: run {command} first")
-    index = read_json(folder / "index.json")
-    found = index.get("version") if isinstance(index, dict) else None
-    if found != VERSION:
-        again = f"run {command_of('prepare', dataset)} again"
-        raise UserError(f"{folder} has format version {found}, expected {VERSION}: {again}")
+    index = read_json(folder / INDEX, remedy=_again(dataset))
+    if index.get("version") != VERSION:
+        raise UserError(
+            f"{folder} has format version {index.get('version')}, expected {VERSION}: "
+            f"{_again(dataset)}"
+        )
+    index = read_json(folder / INDEX, SHAPE, _again(dataset))
     if index["dataset"] != dataset:
         raise UserError(
             f"{folder} holds images of {index['dataset']}, not of {dataset}: correct --data-dir"
@@ -230,8 +262,9 @@ def prepare(
     size: tuple[int, int],
     workers: int,
     facts: dict,
+    rules: Rules = Rules(),  # noqa: B008 - frozen
     progress: bool = True,
-) -> None:
+) -> list[tuple[str, str]]:
     """Decode and resize all images and write them to ``folder``, whole or not at all.
 
     Args:
@@ -243,12 +276,18 @@ def prepare(
         size: (height, width) of the resized images.
         workers: threads that decode.
         facts: of :func:`clustercontrast.data.verify.facts`, stored in the index.
+        rules: how files become pixels.
         progress: show a bar.
 
+    Returns:
+        Paths of training and test images whose files have the same content.
+
     Raises:
-        UserError: an image cannot be read, the disk is full, or ``folder`` is something else.
+        UserError: an image cannot be read, all images of a list are constant, the disk is full, or
+            ``folder`` is something else.
     """
     root, folder = Path(root), Path(folder)
+    _check_outside(root, folder)
     height, width = size
     partial = folder.with_name(folder.name + ".partial")
     index = {
@@ -258,16 +297,13 @@ def prepare(
         "height": height,
         "width": width,
         "resampling": resampling,
-        "rendered": bool(facts.get("rendered", False)),
         "facts": facts,
-        "trials": {
-            trial: {part: (name, rows.tolist()) for part, (name, rows) in parts.items()}
-            for trial, parts in listing.trials.items()
-        },
+        "trials": rows_of(listing),
     }
     try:
-        _check_replaceable(folder)
-        _make_empty(partial)
+        _check_own(folder, listing.lists)
+        _remove(partial, listing.lists)
+        partial.mkdir(parents=True)
         total = sum(map(len, listing.lists.values()))
         with (
             tqdm(total=total, unit="image", desc="prepare", disable=not progress) as bar,
@@ -276,40 +312,93 @@ def prepare(
             index["lists"] = {
                 name: _write_list(
                     partial / f"{name}.npy",
+                    root,
                     images,
                     (height, width, 3),
-                    _resized(root, images.paths, (width, height), resampling[name], pool),
+                    _resized(root, images.paths, (width, height), resampling[name], rules, pool),
                     bar,
                 )
                 for name, images in listing.lists.items()
             }
-        write_json(partial / "index.json", index)
-        _replace(folder, partial)
+        index["digest"] = digest_of(index["lists"], index["trials"])
+        write_json(partial / INDEX, index)
+        put_stamp(partial, index["digest"], index["lists"])
+        _replace(folder, partial, listing.lists)
+        return twins_of(listing, index["lists"])
     except OSError as error:
-        raise write_error(folder, error) from error
+        raise write_error(folder, error, ELSEWHERE) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial, listing.lists)
 
 
-def _check_replaceable(folder: Path) -> None:
-    """Never remove a folder that this module did not write."""
-    if folder.exists() and not (folder / "index.json").exists() and any(folder.iterdir()):
-        raise UserError(f"{folder} is not empty and not a prepared folder: choose another one")
+def _check_outside(root: Path, folder: Path) -> None:
+    """Never write into a dataset."""
+    dataset, place = root.resolve(), folder.resolve()
+    if dataset == place or dataset in place.parents:
+        raise UserError(
+            f"the prepared images would lie in {folder}, which is inside the dataset {root}: give "
+            "--cache-dir or --cache-root outside it"
+        )
 
 
-def _make_empty(folder: Path) -> None:
+def rows_of(listing: Listing) -> dict[str, dict[str, list]]:
+    """Trial -> part -> [name of an array, rows], as the index holds it."""
+    return {
+        str(trial): {part: [name, rows.tolist()] for part, (name, rows) in parts.items()}
+        for trial, parts in listing.trials.items()
+    }
+
+
+def _remove(folder: Path, lists: Iterable[str]) -> None:
+    """Delete a folder of prepared images, whole or not; nothing else."""
+    _check_own(folder, lists)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
 
 
-def _replace(folder: Path, partial: Path) -> None:
+def _check_own(folder: Path, lists: Iterable[str]) -> None:
+    """Refuse a folder that holds anything but prepared images.
+
+    Args:
+        folder: need not exist.
+        lists: whose arrays may lie there, besides those that its index names.
+
+    Raises:
+        UserError: it names what is foreign.
+    """
+    if not folder.is_dir():
+        if folder.exists():
+            raise UserError(f"{folder} is a file: choose another --cache-dir")
+        return
+    names = {path.name.removesuffix(".tmp") for path in folder.iterdir()}  # of a killed write, too
+    known = _lists_of(folder / INDEX)
+    arrays = {f"{name}.npy" for name in (*lists, *known)}
+    foreign = sorted(names - arrays - {INDEX, STAMP})
+    if names and not known and not names & arrays:
+        foreign = sorted(names)
+    if foreign:
+        raise UserError(
+            f"{folder} is not a folder of prepared images, it holds {foreign[0]}: choose another "
+            "--cache-dir, or delete the folder yourself"
+        )
+
+
+def _lists_of(index: Path) -> list[str]:
+    """Names of the lists in an index of any version; none in any other file."""
+    try:
+        shape = {"version": int, "dataset": str, "lists": {...: {"paths": [str]}}}
+        return list(read_json(index, shape)["lists"])
+    except UserError:
+        return []
+
+
+def _replace(folder: Path, partial: Path, lists: Iterable[str]) -> None:
     """Give ``partial`` its name; an earlier folder is removed only when that has succeeded."""
     earlier = folder.with_name(folder.name + ".earlier")
-    shutil.rmtree(earlier, ignore_errors=True)
+    _remove(earlier, lists)
     if folder.exists():
         folder.rename(earlier)
     partial.rename(folder)
-    shutil.rmtree(earlier, ignore_errors=True)
+    _remove(earlier, lists)
 
 
 def _resized(
@@ -317,49 +406,76 @@ def _resized(
     paths: tuple[str, ...],
     size: tuple[int, int],
     resampling: str,
+    rules: Rules,
     pool: ThreadPoolExecutor,
-) -> Iterator[np.ndarray]:
-    """(H, W, 3) uint8 images in the order of the paths."""
-    read = functools.partial(_read_image, size=size, resample=FILTERS[resampling])
+) -> Iterator[tuple[np.ndarray, int]]:
+    """(H, W, 3) uint8 images in the order of the paths, with the checksums of their files."""
+    read = functools.partial(decode, size=size, resample=FILTERS[resampling], rules=rules)
+    varied = False
     for start in range(0, len(paths), IMAGES_AT_ONCE):
-        yield from pool.map(read, [root / path for path in paths[start : start + IMAGES_AT_ONCE]])
-
-
-def _read_image(path: Path, size: tuple[int, int], resample: Image.Resampling) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB").resize(size, resample))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        block = [root / path for path in paths[start : start + IMAGES_AT_ONCE]]
+        for pixels, file in pool.map(read, block):
+            varied = varied or pixels.min() < pixels.max()
+            yield pixels, file
+    if paths and not varied:
         raise UserError(
-            f"cannot read the image {path} ({error}): copy it again from the dataset"
-        ) from error
+            f"all {len(paths):,} images like {root / paths[0]} have a single value each and show "
+            "nothing: copy them again, or correct --intensity-range"
+        )
 
 
 def _write_list(
     path: Path,
+    root: Path,
     images: ImageList,
     shape: tuple[int, int, int],
-    pixels: Iterator[np.ndarray],
+    decoded: Iterator[tuple[np.ndarray, int]],
     bar: tqdm,
 ) -> dict:
     """Write the array of one list, (N, *shape) uint8, and return the list's entry in the index."""
+    files, checksums = [], []
     # Plain writes, no memory map: a full disk is then an error instead of a killed process.
-    header = io.BytesIO()
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *shape)}
-    np.lib.format.write_array_header_1_0(header, layout)
-    checksum = zlib.crc32(header.getvalue())
     with path.open("wb") as file:
-        file.write(header.getvalue())
-        for image in pixels:
-            file.write(image.data)
-            checksum = zlib.crc32(image.data, checksum)
+        np.lib.format.write_array_header_1_0(file, layout)
+        for pixels, of_file in decoded:
+            file.write(pixels.data)
+            files.append(of_file)
+            checksums.append(zlib.crc32(pixels))
             bar.update()
         file.flush()
         os.fsync(file.fileno())
     return {
         "modality": images.modality,
-        "crc32": f"{checksum:08x}",
         "paths": images.paths,
         "identities": images.identities.tolist(),
         "cameras": images.cameras.tolist(),
+        "sizes": sizes_of(root, images.paths),
+        "files": files,
+        "checksums": checksums,
     }
+
+
+def twins_of(listing: Listing, lists: Mapping[str, Mapping]) -> list[tuple[str, str]]:
+    """Paths of training and test images, of any trial, whose files have the same content."""
+    content = {
+        path: key
+        for own in lists.values()
+        for path, *key in zip(own["paths"], own["sizes"], own["files"], strict=True)
+    }
+    found = {}
+    for trial in listing.trials or [None] if listing.is_split else []:
+        parts = listing.parts(trial)
+        learned, tested = (
+            [path for modality in MODALITIES for path in parts[f"{part}_{modality}"].paths]
+            for part in ("train", "test")
+        )
+        first = {tuple(content[path]): path for path in learned}
+        keys = ((tuple(content[path]), path) for path in tested)
+        found |= {(first[key], path): None for key, path in keys if key in first}
+    return list(found)
+
+
+def sizes_of(root: Path, paths: Iterable[str]) -> list[int]:
+    """Bytes of the files of images."""
+    return [(root / path).stat().st_size for path in paths]

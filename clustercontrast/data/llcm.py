@@ -1,51 +1,141 @@
-"""LLCM, described by a manifest: nine cameras in low light, all labelled."""
+"""Reader of LLCM in the layout its authors distribute, or described by a manifest.
 
+::
+
+    <root>/vis/<identity>/*.jpg   nir/<identity>/*.jpg                 every image
+    <root>/test_vis/cam1 ... cam9/<identity>/*.jpg                     copies of the test images
+    <root>/test_nir/cam1 ... cam9/<identity>/*.jpg                     there is no cam3
+    <root>/idx/train_vis.txt  train_nir.txt                            lines: path, blank, label
+    <root>/idx/test_id.txt                                             one line: identities
+
+Images are named as 0351_c06_s200656_f4830_nir.jpg: identity, camera, sequence, frame, modality.
+Nine cameras see visible light by day and near infrared by night.  Training images are those of the
+index files; test images are the copies, whose folders say identity and camera.  The labels of the
+index files are not used: identities are those of the paths, comparable between the two parts.
+"""
+
+import re
 from pathlib import Path
 
-from clustercontrast.data import manifest
-from clustercontrast.data.samples import Listing, number_of_people
+import numpy as np
+
+from clustercontrast.data import lists, manifest
+from clustercontrast.data.samples import ImageList, Listing, number_of_people
+from clustercontrast.data.tree import Tree
+from clustercontrast.files import UserError
 
 TITLE = "LLCM"
+FOLDERS = {"visible": "vis", "infrared": "nir"}
+CAMERAS = range(1, 10)
 COUNTS = {
     "train_identities": 713,
     "test_identities": 351,
     "train_visible": 16946,
     "train_infrared": 13975,
-    "images": 46767,
+    "test_visible": 8680,
+    "test_infrared": 7166,
 }
 NAMES = {
     "train_identities": "training identities",
     "test_identities": "test identities",
     "train_visible": "visible training images",
     "train_infrared": "infrared training images",
-    "images": "images in total",
+    "test_visible": "visible test images",
+    "test_infrared": "infrared test images",
 }
 RESAMPLING = manifest.RESAMPLING
+TURNED = False  # the official code shows images as they are stored, whatever EXIF says
 SOURCE = (
     "LLCM is handed out by the authors of DEEN (CVPR 2023) on request; 'python -m "
-    "clustercontrast.rendering --layout llcm --out FOLDER' draws rendered identities in its place"
+    "clustercontrast.rendering --layout llcm --out FOLDER' draws rendered identities in its layout"
 )
+AGAIN = "copy the idx folder again"
 
 
 def read(root: Path) -> Listing:
     """List the images of LLCM.
 
+    Training images are ascending by path, test images in (identity, camera, name).  A folder that
+    holds a ``manifest.csv`` is read as :mod:`clustercontrast.data.manifest` says.
+
     Args:
-        root: folder with the table of :mod:`clustercontrast.data.manifest` and the images.
+        root: folder that contains vis, nir, test_vis, test_nir and idx, or the table.
 
     Raises:
-        UserError: see :func:`clustercontrast.data.manifest.read`.
+        UserError: the folder is not in the layout above, or index files and folders contradict.
     """
-    return manifest.read(root, SOURCE)
+    root = Path(root)
+    if (root / manifest.FILE).is_file():
+        return manifest.read(root, SOURCE)
+    _check_layout(root)
+    tree = Tree(root)
+    people = sorted(lists.identities(root / "idx" / "test_id.txt", f"expected one line: {AGAIN}"))
+    training = {f"train_{modality}": _training(tree, modality) for modality in FOLDERS}
+    test = {f"test_{modality}": _test(tree, modality, people) for modality in FOLDERS}
+    return Listing(training | test, skipped=tree.skipped)
 
 
 def count(listing: Listing) -> dict[str, int]:
     """The numbers of ``COUNTS``."""
-    lists = listing.lists
+    found = listing.lists
     return {
-        "train_identities": number_of_people(lists["train_visible"], lists["train_infrared"]),
-        "test_identities": number_of_people(lists["test_visible"], lists["test_infrared"]),
-        "train_visible": len(lists["train_visible"]),
-        "train_infrared": len(lists["train_infrared"]),
-        "images": sum(map(len, lists.values())),
+        "train_identities": number_of_people(found["train_visible"], found["train_infrared"]),
+        "test_identities": number_of_people(found["test_visible"], found["test_infrared"]),
+        **{name: len(images) for name, images in found.items()},
     }
+
+
+def _check_layout(root: Path) -> None:
+    """Stop unless all folders are there, pointing at them when they are one folder deeper."""
+    if not root.is_dir():
+        raise UserError(f"no folder {root}, expected LLCM there (--data-dir): {SOURCE}")
+    wanted = ("vis", "nir", "test_vis", "test_nir", "idx")
+    missing = [name for name in wanted if not (root / name).is_dir()]
+    deeper = sorted(folder.parent for folder in root.glob("*/idx") if folder.is_dir())
+    if missing and deeper:
+        raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
+    if missing:
+        raise UserError(
+            f"{root} has no {', '.join(missing)}, expected {', '.join(wanted)}, or a table "
+            f"{manifest.FILE}: copy LLCM again or correct --data-dir. {SOURCE}"
+        )
+
+
+def _training(tree: Tree, modality: str) -> ImageList:
+    """The images of one index file."""
+    folder = FOLDERS[modality]
+    file = tree.root / "idx" / f"train_{folder}.txt"
+    pattern = re.compile(rf"{folder}/(\d+)/\d+_c(\d+)_[^/]*", re.ASCII)
+    rows = []
+    for path in lists.labels(file, AGAIN):
+        parsed = pattern.fullmatch(path)
+        if parsed is None:
+            raise UserError(
+                f"{file} lists {path}, expected paths like {folder}/0001/0001_c01_s0_f0.jpg with "
+                f"identity and camera; test images are for testing alone: {AGAIN}"
+            )
+        rows.append((tree.find(path), int(parsed[1]), int(parsed[2]), path))
+    missing = [listed for path, _, _, listed in rows if path is None]
+    if missing:
+        raise UserError(
+            f"{file} lists {missing[0]}, which is missing ({len(missing):,} of {len(rows):,} "
+            "images are): copy the images again"
+        )
+    return _image_list(modality, sorted(row[:3] for row in rows))
+
+
+def _test(tree: Tree, modality: str, people: list[int]) -> ImageList:
+    """The copies of the test images; a missing folder means: not seen there."""
+    rows = [
+        (f"{place}/{name}", identity, camera)
+        for identity in people
+        for camera in CAMERAS
+        for place in [f"test_{FOLDERS[modality]}/cam{camera}/{identity:04d}"]
+        for name in tree.images(place, ".jpg")
+    ]
+    return _image_list(modality, rows)
+
+
+def _image_list(modality: str, rows: list[tuple[str, int, int]]) -> ImageList:
+    table = np.array([row[1:] for row in rows], dtype=np.int64).reshape(-1, 2)
+    return ImageList(modality, tuple(row[0] for row in rows), table[:, 0], table[:, 1])

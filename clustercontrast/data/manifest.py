@@ -8,18 +8,19 @@ If the layout of a data set is not known beforehand, a table describes it::
     night1/cam1/000001.jpg,train,visible,1,-1
     night2/cam3/000752.png,test,infrared,3,17
 
-``relpath`` is relative to the root, with forward slashes; ``split`` is train or test; ``modality``
-visible or infrared; ``camera`` a number; ``identity`` a number, or -1 for training images whose
-identity is unknown.  The order of the lines does not matter.
+``relpath`` is relative to the root; ``split`` is train or test; ``modality`` visible or infrared;
+``camera`` a number; ``identity`` a number, or -1 for training images whose identity is unknown.
+The order of the lines does not matter.
 """
 
-import csv
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import numpy as np
 
+from clustercontrast.data import lists
 from clustercontrast.data.samples import MODALITIES, PARTS, ImageList, Listing
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 FILE = "manifest.csv"
@@ -27,6 +28,7 @@ HEADER = ("relpath", "split", "modality", "camera", "identity")
 SPLITS = ("train", "test")
 RESAMPLING = {part: "bicubic" if part.startswith("train") else "lanczos" for part in PARTS}
 """By list; as in SYSU-MM01, training and testing resize with different filters (COMMON-5)."""
+TURNED = True  # images may come from any camera: EXIF says which side is up
 
 
 class Entry(NamedTuple):
@@ -51,39 +53,29 @@ def read(root: Path, source: str) -> Listing:
     Raises:
         UserError: the table is missing or malformed, or images it lists are.
     """
-    root = Path(root)
-    entries = _entries(root, source)
-    _check_files(root, entries)
+    tree = Tree(root)
+    entries = _entries(tree, source)
+    _check_files(tree, entries)
     return Listing({part: _images(part, entries) for part in PARTS})
 
 
-def _entries(root: Path, source: str) -> list[Entry]:
-    """The table, ascending by path."""
-    file = root / FILE
-    (_, header), *rows = _rows(file, source) or [(1, [])]
+def _entries(tree: Tree, source: str) -> list[Entry]:
+    """The table, ascending by path; paths as they are on disk."""
+    file = tree.root / FILE
+    advice = (
+        f"expected a table with the columns {', '.join(HEADER)}: write it, or correct --data-dir. "
+        f"{source}"
+    )
+    (_, header), *rows = lists.table(file, advice) or [(1, [])]
     _check_header(file, header)
     found: dict[str, Entry] = {}
     for line, row in rows:
         entry = _entry(f"{file}, line {line}", row)
+        entry = entry._replace(path=tree.find(entry.path) or entry.path)
         if entry.path in found:
             raise UserError(f"{file}, line {line} repeats {entry.path}: remove one of its lines")
         found[entry.path] = entry
     return [found[path] for path in sorted(found)]
-
-
-def _rows(file: Path, source: str) -> list[tuple[int, list[str]]]:
-    """Line numbers and fields of all lines but empty ones."""
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            rows = csv.reader(lines, strict=True)
-            return [(rows.line_num, row) for row in rows if row]
-    except OSError as error:
-        raise UserError(
-            f"cannot read {file} ({error.strerror}), expected a table with the columns "
-            f"{', '.join(HEADER)}: write it, or correct --data-dir. {source}"
-        ) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{file} is not a table in UTF-8 ({error}): write it again") from error
 
 
 def _check_header(file: Path, header: list[str]) -> None:
@@ -98,6 +90,7 @@ def _entry(place: str, row: list[str]) -> Entry:
     if len(row) != len(HEADER):
         raise UserError(f"{place} has {len(row)} fields, expected {','.join(HEADER)}: correct it")
     path, split, modality, camera, identity = row
+    path = lists.posix(path)
     _check_path(place, path)
     for column, word, words in (("split", split, SPLITS), ("modality", modality, MODALITIES)):
         if word not in words:
@@ -120,11 +113,11 @@ def _entry(place: str, row: list[str]) -> Entry:
 
 def _check_path(place: str, path: str) -> None:
     pure = PurePosixPath(path)
-    is_plain = pure.as_posix() == path and not pure.is_absolute() and "\\" not in path
+    is_plain = pure.as_posix() == path and not pure.is_absolute()
     if not is_plain or ".." in pure.parts or path == ".":
         raise UserError(
-            f"{place} has the relpath {path!r}, expected a plain path below the table's folder "
-            "with forward slashes: correct it"
+            f"{place} has the relpath {path!r}, expected a plain path below the table's folder: "
+            "correct it"
         )
 
 
@@ -137,11 +130,11 @@ def _integer(place: str, column: str, text: str) -> int:
         ) from error
 
 
-def _check_files(root: Path, entries: list[Entry]) -> None:
-    missing = [entry.path for entry in entries if not (root / entry.path).is_file()]
+def _check_files(tree: Tree, entries: list[Entry]) -> None:
+    missing = [entry.path for entry in entries if tree.find(entry.path) is None]
     if missing:
         raise UserError(
-            f"{root / FILE} lists {missing[0]}, which is missing ({len(missing):,} of "
+            f"{tree.root / FILE} lists {missing[0]}, which is missing ({len(missing):,} of "
             f"{len(entries):,} images are): copy the images again or correct the table"
         )
 

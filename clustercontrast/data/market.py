@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from clustercontrast.data.samples import ImageList, Listing
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 TITLE = "Market-1501"
@@ -24,6 +25,7 @@ SPLITS = {"train": "bounding_box_train", "gallery": "bounding_box_test", "query"
 COUNTS = {"train": 12936, "gallery": 19732, "query": 3368}
 NAMES = {"train": "training images", "gallery": "gallery images", "query": "query images"}
 RESAMPLING = {"source": "bicubic"}
+TURNED = False  # the codes that use it show images as they are stored, whatever EXIF says
 SOURCE = (
     "Market-1501 is handed out by its authors (ICCV 2015); 'python -m clustercontrast.rendering "
     "--layout market --out FOLDER' draws rendered identities in its layout"
@@ -48,9 +50,11 @@ def read(root: Path, splits: Sequence[str] = tuple(SPLITS)) -> Listing:
     root = Path(root)
     _check_splits(splits)
     _check_layout(root, [SPLITS[split] for split in splits])
-    paths = [path for split in splits for path in _paths(root, SPLITS[split])]
+    tree = Tree(root)
+    paths = [path for split in splits for path in _paths(tree, SPLITS[split])]
     table = np.array([_numbers(root, path) for path in paths], dtype=np.int64)
-    return Listing({"source": ImageList("visible", tuple(paths), table[:, 0], table[:, 1])})
+    images = ImageList("visible", tuple(paths), table[:, 0], table[:, 1])
+    return Listing({"source": images}, skipped=tree.skipped)
 
 
 def count(listing: Listing) -> dict[str, int]:
@@ -83,12 +87,11 @@ def _check_layout(root: Path, folders: list[str]) -> None:
     )
 
 
-def _paths(root: Path, folder: str) -> Iterable[str]:
+def _paths(tree: Tree, folder: str) -> Iterable[str]:
     """Images of one split; files that systems leave behind are passed over."""
-    names = sorted(path.name for path in (root / folder).iterdir())
-    names = [name for name in names if not name.startswith(".") and name != "Thumbs.db"]
+    names = tree.names(folder)
     if not names:
-        raise UserError(f"{root / folder} has no images: copy {TITLE} again")
+        raise UserError(f"{tree.root / folder} has no images: copy {TITLE} again")
     return (f"{folder}/{name}" for name in names)
 
 

@@ -11,9 +11,17 @@ from typing import Any
 
 from clustercontrast.data import folder as image_folder
 from clustercontrast.data import llcm, market, regdb, sysu, sysu02
-from clustercontrast.data.images import Prepared, open_prepared, prepare
+from clustercontrast.data.decoding import Rules
+from clustercontrast.data.images import (
+    ELSEWHERE,
+    Prepared,
+    open_prepared,
+    prepare,
+    rows_of,
+    sizes_of,
+)
 from clustercontrast.data.samples import Listing
-from clustercontrast.data.verify import facts, verify_counts
+from clustercontrast.data.verify import facts, verify_counts, verify_split
 from clustercontrast.files import UserError, alone, say
 
 READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
@@ -21,6 +29,10 @@ READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02
 
 SOURCES: dict[str, ModuleType] = {"market": market, "folder": image_folder}
 """Kinds of source images of transfer methods; they have the one list "source"."""
+
+
+TWINS_NAMED = 5
+"""Of the images that are in training and in test, this many are named."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +46,7 @@ class Preparation:
         size: (height, width) of the prepared images, pixels.
         reading: reads ``root`` instead of the reader's own ``read``; the keyword arguments of a
             ``functools.partial`` are stored with the images, which belong to them.
+        intensities: see :class:`clustercontrast.data.decoding.Rules`; stored with the images, too.
     """
 
     dataset: str
@@ -41,6 +54,10 @@ class Preparation:
     folder: Path
     size: tuple[int, int]
     reading: Callable[[Path], Listing] | None = None
+    intensities: tuple[float, float] | None = None
+
+    def __post_init__(self) -> None:
+        Rules(self.intensities)  # refuses what is no range, before anything is read
 
     @property
     def reader(self) -> ModuleType:
@@ -59,23 +76,35 @@ class Preparation:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What is known of the dataset beforehand, and how it is read if not as usual."""
-        reading = self._reading()
-        return facts(self.root, self.reader) | ({"reading": reading} if reading else {})
+        return facts(self.root, self.reader) | self._manner()
 
-    def verify(self, allow_incomplete: bool = False) -> None:
-        """Compare the number of images with what there should be.
+    def verify(self, allow_incomplete: bool = False, allow_leak: bool = False) -> dict[str, bool]:
+        """Compare the images with what there should be, and training with test identities.
+
+        Returns:
+            Facts to be stored with the images: "complete", all numbers are as they should be, and
+            "leak", test identities are in training images.
 
         Raises:
-            UserError: images are missing and ``allow_incomplete`` is off.
+            UserError: images are missing or identities are in both parts, and it is not allowed.
         """
+        if self.listing.skipped:
+            first, number = self.listing.skipped[0], len(self.listing.skipped)
+            files = "file" if number == 1 else "files"
+            say(f"{self.root}: passed over {number:,} {files}, such as {first}")
         counts = self.facts["counts"]
-        for warning in verify_counts(self.listing, self.reader, counts, allow_incomplete):
+        warnings = verify_counts(self.listing, self.reader, counts, allow_incomplete)
+        for warning in warnings:
             say(f"warning: {warning}")
+        leak = verify_split(self.listing, allow_leak)
+        if leak:
+            say("warning: test identities are in training images: every report will say so")
+        return {"complete": not warnings, "leak": leak}
 
     def listed(self) -> Prepared | None:
         """The prepared images if they are whole and show what lies in the dataset's folder."""
         prepared = self._opened()
-        return prepared if prepared and self._shows_listing(prepared) else None
+        return prepared if prepared and self._shows_dataset(prepared) else None
 
     def known(self) -> Prepared | None:
         """The prepared images if they are whole and were made from the dataset's folder.
@@ -87,15 +116,28 @@ class Preparation:
         if prepared is None:
             return None
         same = not self.root.is_dir() or prepared.source == str(self.root.resolve())
-        return prepared if same or self._shows_listing(prepared) else None
+        return prepared if same or self._shows_dataset(prepared) else None
 
-    def write(self, workers: int) -> None:
-        """Decode and resize the images in ``workers`` threads; an earlier folder is replaced.
+    def write(self, workers: int, checked: dict[str, bool], is_wanted: Callable[[], bool]) -> None:
+        """Decode and resize the images in threads; an earlier folder is replaced.
+
+        Args:
+            workers: threads.
+            checked: what :meth:`verify` found.
+            is_wanted: asked when no other process is at work on the folder.
 
         Raises:
             UserError: see :func:`clustercontrast.data.images.prepare`.
         """
-        prepare(
+        with alone(self.folder, say, ELSEWHERE):
+            if is_wanted():
+                self._write(workers, checked)
+
+    def _write(self, workers: int, checked: dict[str, bool]) -> None:
+        number = sum(map(len, self.listing.lists.values()))
+        shape = f"{self.size[0]}x{self.size[1]} pixels"
+        say(f"{self.folder}: preparing {number:,} images of {self.root} at {shape}, once")
+        twins = prepare(
             self.root,
             self.folder,
             self.dataset,
@@ -103,28 +145,42 @@ class Preparation:
             self.reader.RESAMPLING,
             self.size,
             workers,
-            self.facts,
+            self.facts | checked,
+            Rules(self.intensities, self.reader.TURNED),
         )
+        for learned, tested in twins[:TWINS_NAMED]:
+            say(f"warning: the training image {learned} and the test image {tested} are the same")
+        if len(twins) > TWINS_NAMED:
+            say(f"warning: {len(twins):,} images of the test are training images, too")
 
-    def _reading(self) -> dict[str, Any]:
-        """Keyword arguments of ``reading``, as they come back from the index."""
-        return json.loads(json.dumps(getattr(self.reading, "keywords", {})))
+    def _manner(self) -> dict[str, Any]:
+        """How the dataset is read if not as usual, as it comes back from the index."""
+        unusual = {
+            "reading": getattr(self.reading, "keywords", None),
+            "intensities": self.intensities,
+        }
+        return json.loads(json.dumps({key: own for key, own in unusual.items() if own}))
 
     def _opened(self) -> Prepared | None:
         """A whole prepared folder of this dataset, size and way of reading; None for any other."""
         try:
             prepared = open_prepared(self.folder, self.dataset)
-        except UserError:  # missing, or damaged: written anew
+        except UserError as error:
+            if self.folder.exists():
+                say(f"warning: {error}; this is done now")
             return None
         alike = (prepared.height, prepared.width) == self.size
-        return prepared if alike and prepared.facts.get("reading", {}) == self._reading() else None
+        manner = {k: v for k, v in prepared.facts.items() if k in ("reading", "intensities")}
+        return prepared if alike and manner == self._manner() else None
 
-    def _shows_listing(self, prepared: Prepared) -> bool:
+    def _shows_dataset(self, prepared: Prepared) -> bool:
+        """Whether the files that lie in the dataset's folder are those that were prepared."""
         lists = self.listing.lists
         return (
             prepared.keys() == lists.keys()
-            and len(prepared.trials) == len(self.listing.trials)
-            and all(prepared[name].index.paths == images.paths for name, images in lists.items())
+            and prepared.rows == rows_of(self.listing)
+            and all(prepared[name].index.is_like(images) for name, images in lists.items())
+            and all(prepared.sizes[n] == sizes_of(self.root, i.paths) for n, i in lists.items())
         )
 
 
@@ -136,6 +192,8 @@ def ensure(
     read: Callable[[Path], Listing] | None = None,
     workers: int | None = None,
     allow_incomplete: bool = False,
+    allow_leak: bool = False,
+    intensities: tuple[float, float] | None = None,
     overwrite: bool = False,
 ) -> Prepared:
     """Open prepared images, after verifying and writing them where that has not been done.
@@ -152,23 +210,21 @@ def ensure(
             of it with JSON-like keyword arguments.
         workers: threads that decode; all cores by default.
         allow_incomplete: accept missing images.
+        allow_leak: accept test identities in training images.
+        intensities: see :class:`clustercontrast.data.decoding.Rules`.
         overwrite: write the images anew in any case.
 
     Raises:
         UserError: the images have to be written, and the dataset is missing, incomplete or damaged,
             or ``folder`` is something else.
     """
-    wanted = Preparation(dataset, Path(root), Path(folder), size, read)
+    wanted = Preparation(dataset, Path(root), Path(folder), size, read, intensities)
     prepared = None if overwrite else wanted.known()
     if prepared is not None:
         return prepared
-    wanted.verify(allow_incomplete)
-    with alone(wanted.folder, say):
-        prepared = None if overwrite else wanted.known()  # another process may have, by now
-        if prepared is None:
-            number = sum(map(len, wanted.listing.lists.values()))
-            shape = f"{size[0]}x{size[1]} pixels"
-            say(f"{folder}: preparing {number:,} images of {root} at {shape}, once")
-            wanted.write(workers or os.cpu_count() or 1)
-            prepared = open_prepared(wanted.folder, dataset)
-    return prepared
+    checked = wanted.verify(allow_incomplete, allow_leak)
+    # Another process may have written them, by now.
+    wanted.write(
+        workers or os.cpu_count() or 1, checked, lambda: overwrite or wanted.known() is None
+    )
+    return open_prepared(wanted.folder, dataset)

@@ -6,28 +6,39 @@ A ``.npz`` with, for ``visible`` and ``infrared`` each::
     <modality>_labels    (N,) int64 clusters from 0, -1 for outliers
     <modality>_features  (N, d) float32 clustering features; may be missing
 
+and ``one_label_space``: whether equal labels of both modalities mean one identity.
 Rows are joined by path, never by position (MMM-5): the order of the file does not matter,
 and images that it does not know are outliers.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from clustercontrast.data.label_files import compacted, joined, read_arrays
 from clustercontrast.data.samples import MODALITIES, ImageList
 from clustercontrast.files import UserError, atomic
 
 FILE = "pseudo_labels.npz"
+NEEDED = tuple(f"{name}_{what}" for name in MODALITIES for what in ("paths", "labels"))
 Lists = tuple[ImageList, ImageList]
 Labels = tuple[np.ndarray, np.ndarray]
 Features = tuple[torch.Tensor, torch.Tensor]
 
 
-def save(path: Path, lists: Lists, labels: Labels, features: Features | None = None) -> None:
-    """Write labels (N_v,), (N_r,) and features (N_v, d), (N_r, d) of the images of ``lists``."""
-    content = {}
+def save(
+    path: Path,
+    lists: Lists,
+    labels: Labels,
+    features: Features | None = None,
+    one_label_space: bool = False,
+) -> None:
+    """Write labels (N_v,), (N_r,) and features (N_v, d), (N_r, d) of the images of ``lists``.
+
+    ``one_label_space``: equal labels of both modalities mean one identity.
+    """
+    content = {"one_label_space": np.array(one_label_space)}
     for number, modality in enumerate(MODALITIES):
         content[f"{modality}_paths"] = np.array(lists[number].paths)
         content[f"{modality}_labels"] = np.asarray(labels[number], dtype=np.int64)
@@ -42,43 +53,53 @@ def load(path: Path, lists: Lists) -> tuple[Labels, Features | None]:
 
     Images that the file does not know get label -1 and a feature of zeros.
 
+    Returns:
+        Labels (N_v,), (N_r,) int64 without gaps, each modality's from 0 on; features (N_v, d),
+        (N_r, d).
+
     Raises:
-        UserError: the file is missing or damaged, or knows none of a modality's images.
+        UserError: the file is missing or damaged, holds other than whole numbers from -1 as labels
+            or other than finite numbers as features, or knows none of a modality's images.
     """
-    content = _read(path)
+    content = read_arrays(path, NEEDED)
     labels, features = [], []
     for modality, images in zip(MODALITIES, lists, strict=True):
-        rows = _rows(path, content[f"{modality}_paths"], images)
-        labels.append(np.append(content[f"{modality}_labels"], -1)[rows])
-        if f"{modality}_features" in content:
-            known = content[f"{modality}_features"]
-            features.append(torch.from_numpy(np.vstack([known, np.zeros_like(known[:1])])[rows]))
-    return tuple(labels), tuple(features) if len(features) == 2 else None
-
-
-def _read(path: Path) -> dict[str, np.ndarray]:
-    try:
-        with np.load(path) as file:
-            content = dict(file)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"cannot read the pseudo labels {path} ({error})") from error
-    for modality in MODALITIES:
-        sizes = {len(content.get(f"{modality}_{what}", ())) for what in ("paths", "labels")}
-        if len(sizes) > 1 or 0 in sizes:
+        names = content[f"{modality}_paths"]
+        rows, y = joined(path, names, content[f"{modality}_labels"], images)
+        if (rows < 0).all():
             raise UserError(
-                f"{path} is not a file of pseudo labels: it needs as many {modality}_labels as "
-                f"{modality}_paths"
+                f"{path} has none of the {len(images)} {images.modality} images: it belongs to "
+                "another dataset or trial"
             )
-    return content
+        labels.append(compacted(y))
+        if f"{modality}_features" in content:
+            features.append(_features(path, modality, content, len(names))[rows])
+    _check_widths(path, features)
+    return tuple(labels), tuple(map(torch.from_numpy, features)) or None
 
 
-def _rows(path: Path, known: np.ndarray, images: ImageList) -> np.ndarray:
-    """Row in the file of every image, -1 for images that it does not know."""
-    place = {name: row for row, name in enumerate(known.tolist())}
-    rows = np.array([place.get(name, -1) for name in images.paths], dtype=np.int64)
-    if (rows < 0).all():
+def _features(path: Path, modality: str, content: dict[str, np.ndarray], size: int) -> np.ndarray:
+    """A modality's features (N + 1, d) float32, the last row, of unknown images, zeros."""
+    known = content[f"{modality}_features"]
+    if known.dtype.kind != "f" or known.ndim != 2 or len(known) != size:
         raise UserError(
-            f"{path} has none of the {len(images)} {images.modality} images: it belongs to another "
-            "dataset or trial"
+            f"{path} is damaged: its {modality}_features are {known.dtype} of shape {known.shape}, "
+            f"expected {size} rows of floating-point numbers; make it again"
         )
-    return rows
+    broken = np.count_nonzero(~np.isfinite(known).all(axis=1))
+    if broken:
+        raise UserError(
+            f"{path}: {broken} of {size} rows of {modality}_features are not finite; make it again "
+            "with weights that are"
+        )
+    return np.vstack([known, np.zeros_like(known[:1])]).astype(np.float32)
+
+
+def _check_widths(path: Path, features: list[np.ndarray]) -> None:
+    """Features are there for both modalities, equally long, or for none."""
+    widths = {f.shape[1] for f in features}
+    if len(features) == 1 or len(widths) > 1:
+        raise UserError(
+            f"{path} is damaged: its features must be those of both modalities, equally long, or "
+            "be left out; make it again"
+        )

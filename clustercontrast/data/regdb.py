@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
+from clustercontrast.data import lists
 from clustercontrast.data.samples import ImageList, Listing, number_of_people
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 TITLE = "RegDB"
@@ -49,6 +51,7 @@ NAMES = {
 # resized by different filters (COMMON-5).
 FILTERS = {"train": "bicubic", "test": "lanczos"}
 RESAMPLING = {f"{m}_{resample}": resample for m in FOLDERS for resample in FILTERS.values()}
+TURNED = False  # upstream shows images as they are stored, whatever EXIF says
 SOURCE = (
     "RegDB is handed out by its authors on request; 'python -m clustercontrast.rendering --layout "
     "regdb --out FOLDER' draws rendered identities in its layout"
@@ -75,10 +78,11 @@ def read(root: Path) -> Listing:
     """
     root = Path(root)
     _check_layout(root)
-    images = {modality: _images(root, modality) for modality in FOLDERS}
-    trials = {trial: _trial(root, trial, images) for trial in _trials(root)}
-    lists = {name: images[name.split("_")[0]] for name in RESAMPLING}
-    listing = Listing(lists, trials)
+    tree = Tree(root)
+    images = {modality: _images(tree, modality) for modality in FOLDERS}
+    trials = {trial: _trial(tree, trial, images) for trial in _trials(root)}
+    every = {name: images[name.split("_")[0]] for name in RESAMPLING}
+    listing = Listing(every, trials, tree.skipped)
     _check_alike(listing)
     return listing
 
@@ -112,18 +116,14 @@ def _check_layout(root: Path) -> None:
         )
 
 
-def _images(root: Path, modality: str) -> ImageList:
+def _images(tree: Tree, modality: str) -> ImageList:
     """All images of one modality."""
-    folder = root / FOLDERS[modality]
-    places = [place for place in folder.iterdir() if not place.name.startswith(".")]
-    people = {_person(place): place for place in places}
+    folder = FOLDERS[modality]
+    people = sorted(_person(tree.root / folder / name) for name in tree.names(folder))
     found = [
-        (person, path.name)
-        for person in sorted(people)
-        for path in sorted(people[person].iterdir())
-        if _is_image(path)
+        (person, name) for person in people for name in tree.images(f"{folder}/{person}", ".bmp")
     ]
-    paths = tuple(f"{FOLDERS[modality]}/{person}/{name}" for person, name in found)
+    paths = tuple(f"{folder}/{person}/{name}" for person, name in found)
     identities = np.array([person for person, _ in found], dtype=np.int64)
     return ImageList(modality, paths, identities, np.full(len(found), CAMERAS[modality]))
 
@@ -132,15 +132,6 @@ def _person(place: Path) -> int:
     if not place.is_dir() or not place.name.isdecimal() or place.name != str(int(place.name)):
         raise UserError(f"{place} is not the folder of an identity, expected a number: remove it")
     return int(place.name)
-
-
-def _is_image(path: Path) -> bool:
-    """Whether to read a file; those that systems leave behind are passed over."""
-    if path.name.startswith(".") or path.name == "Thumbs.db":
-        return False
-    if not path.name.lower().endswith(".bmp"):
-        raise UserError(f"{path} is not a .bmp image: remove it from the dataset")
-    return True
 
 
 def _trials(root: Path) -> range:
@@ -159,45 +150,25 @@ def _trials(root: Path) -> range:
 
 
 def _trial(
-    root: Path, trial: int, images: dict[str, ImageList]
+    tree: Tree, trial: int, images: dict[str, ImageList]
 ) -> dict[str, tuple[str, np.ndarray]]:
     """Part -> (list, rows) of one trial, checked against itself."""
-    parts, people = {}, {}
+    parts, folder = {}, tree.root / "idx"
     for part, resample in FILTERS.items():
         labelled = set()
         for modality, every in images.items():
-            file = root / "idx" / f"{part}_{WORDS[modality]}_{trial}.txt"
-            entries = _entries(file)
+            file = folder / f"{part}_{WORDS[modality]}_{trial}.txt"
+            entries = _entries(file, tree)
             rows = _rows(file, entries, every)
             labelled |= {(every.identities[row], entries[every.paths[row]]) for row in rows}
             parts[f"{part}_{modality}"] = f"{modality}_{resample}", rows
-        _check_labels(f"{root / 'idx'}/{part}_*_{trial}.txt", labelled)
-        people[part] = {person for person, _ in labelled}
-    shared = sorted(people["train"] & people["test"])
-    if shared:
-        raise UserError(
-            f"identity {shared[0]} is in the training and in the test part of trial {trial} in "
-            f"{root / 'idx'}, expected different identities: {AGAIN}"
-        )
+        _check_labels(f"{folder}/{part}_*_{trial}.txt", labelled)
     return parts
 
 
-def _entries(file: Path) -> dict[str, int]:
-    """Path -> label of one index file."""
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {file} ({error.strerror}): {AGAIN}") from error
-    entries = {}
-    for number, line in enumerate(lines, start=1):
-        path, _, label = line.strip().partition(" ")
-        if not label.isdecimal() or path in entries:
-            raise UserError(
-                f"{file}, line {number} is malformed or repeats a path, expected '<path> <label>': "
-                f"{AGAIN}"
-            )
-        entries[path] = int(label)
-    return entries
+def _entries(file: Path, tree: Tree) -> dict[str, int]:
+    """Path -> label of one index file; paths as they are on disk."""
+    return {tree.find(path) or path: label for path, label in lists.labels(file, AGAIN).items()}
 
 
 def _rows(file: Path, entries: dict[str, int], images: ImageList) -> np.ndarray:

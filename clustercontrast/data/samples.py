@@ -37,6 +37,14 @@ class ImageList:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def is_like(self, other: "ImageList") -> bool:
+        """Whether another list says the same of the same paths, in the same order."""
+        return (
+            (self.modality, self.paths) == (other.modality, other.paths)
+            and np.array_equal(self.identities, other.identities)
+            and np.array_equal(self.cameras, other.cameras)
+        )
+
     def subset(self, rows: np.ndarray) -> "ImageList":
         """Images at ``rows`` (M,) integers, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
@@ -51,10 +59,17 @@ class Listing:
     Attributes:
         lists: image lists by name, each to be prepared as one array.
         trials: trial -> part -> (name of a list, rows of it); empty when the lists are the parts.
+        skipped: paths relative to the folder that were passed over, such as hidden files.
     """
 
     lists: Mapping[str, ImageList]
     trials: Mapping[int, Mapping[str, tuple[str, np.ndarray]]] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def is_split(self) -> bool:
+        """Whether there are training and test images."""
+        return bool(self.trials) or self.lists.keys() >= set(PARTS)
 
     def parts(self, trial: int | None = None) -> dict[str, ImageList]:
         """Image lists of ``PARTS``, of one trial where the dataset has trials."""
@@ -64,7 +79,12 @@ class Listing:
         return {part: self.lists[rows[part][0]].subset(rows[part][1]) for part in PARTS}
 
 
+def known_people(*lists: ImageList) -> np.ndarray:
+    """(P,) int64 different identities in image lists, ascending; negative ones are unknown."""
+    identities = np.concatenate([images.identities for images in lists])
+    return np.unique(identities[identities >= 0])
+
+
 def number_of_people(*lists: ImageList) -> int:
     """Number of different identities in image lists; negative ones do not count."""
-    identities = np.concatenate([images.identities for images in lists])
-    return len(np.unique(identities[identities >= 0]))
+    return len(known_people(*lists))

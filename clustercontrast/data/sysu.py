@@ -18,12 +18,13 @@ one all-search gallery, single shot               96     301
 ========================================  ==========  ======
 """
 
-import itertools
 from pathlib import Path
 
 import numpy as np
 
+from clustercontrast.data import lists
 from clustercontrast.data.samples import ImageList, Listing, number_of_people
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 TITLE = "SYSU-MM01"
@@ -56,6 +57,7 @@ RESAMPLING = {
     "test_visible": "lanczos",
     "test_infrared": "lanczos",
 }
+TURNED = False  # upstream shows images as they are stored, whatever EXIF says
 SOURCE = (
     "SYSU-MM01 is handed out by its authors on request; 'bash run_demo.sh' needs no dataset at all"
 )
@@ -77,17 +79,17 @@ def read(root: Path) -> Listing:
     root = Path(root)
     _check_layout(root)
     parts = {part: _listed(root, part) for part in ("train", "val", "test")}
-    _check_disjoint(parts)
-    _check_known(root, parts)
-    train, test = sorted(parts["train"] + parts["val"]), sorted(parts["test"])
-    return Listing(
-        {
-            "train_visible": _images(root, "visible", VISIBLE_CAMERAS, train),
-            "train_infrared": _images(root, "infrared", INFRARED_CAMERAS, train),
-            "test_visible": _images(root, "visible", VISIBLE_CAMERAS, test),
-            "test_infrared": _images(root, "infrared", INFRARED_CAMERAS, test),
-        }
-    )
+    _check_disjoint(parts["train"], parts["val"])
+    tree = Tree(root)
+    _check_known(tree, parts)
+    people = {"train": sorted(parts["train"] + parts["val"]), "test": sorted(parts["test"])}
+    cameras = {"visible": VISIBLE_CAMERAS, "infrared": INFRARED_CAMERAS}
+    images = {
+        f"{part}_{modality}": _images(tree, modality, own, people[part])
+        for part in people
+        for modality, own in cameras.items()
+    }
+    return Listing(images, skipped=tree.skipped)
 
 
 def count(listing: Listing) -> dict[str, int]:
@@ -119,62 +121,41 @@ def _check_layout(root: Path) -> None:
 
 def _listed(root: Path, part: str) -> list[int]:
     """Identities of ``exp/<part>_id.txt``; only its first line counts."""
-    path = root / "exp" / f"{part}_id.txt"
     expected = "expected one line of identity numbers separated by commas: copy exp again"
-    try:
-        first_line, *_ = path.read_text(encoding="ascii").splitlines() or [""]
-        identities = [int(field) for field in first_line.split(",")]
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror}), {expected}") from error
-    except ValueError as error:
-        raise UserError(f"{path} is empty or malformed, {expected}") from error
-    if len(set(identities)) < len(identities) or min(identities) < 0 or max(identities) > 9999:
-        raise UserError(f"{path} has repeated numbers or numbers outside 0 ... 9999, {expected}")
-    return identities
+    return lists.identities(root / "exp" / f"{part}_id.txt", expected)
 
 
-def _check_disjoint(parts: dict[str, list[int]]) -> None:
-    for one, other in itertools.combinations(parts, 2):
-        shared = sorted(set(parts[one]) & set(parts[other]))
-        if shared:
-            raise UserError(
-                f"identity {shared[0]:04d} is in exp/{one}_id.txt and in exp/{other}_id.txt, "
-                "expected disjoint lists: copy exp again from the original dataset"
-            )
+def _check_disjoint(train: list[int], val: list[int]) -> None:
+    """No image is in the training lists twice."""
+    shared = sorted(set(train) & set(val))
+    if shared:
+        raise UserError(
+            f"identity {shared[0]:04d} is in exp/train_id.txt and in exp/val_id.txt, expected "
+            "disjoint lists: copy exp again from the original dataset"
+        )
 
 
-def _check_known(root: Path, parts: dict[str, list[int]]) -> None:
-    known = {path.name for camera in CAMERAS for path in (root / f"cam{camera}").iterdir()}
+def _check_known(tree: Tree, parts: dict[str, list[int]]) -> None:
+    known = {name for camera in CAMERAS for name in tree.names(f"cam{camera}")}
     for part, identities in parts.items():
         unknown = [identity for identity in sorted(identities) if f"{identity:04d}" not in known]
         if unknown:
             raise UserError(
-                f"unknown identity {unknown[0]:04d} in {root / 'exp'}/{part}_id.txt, expected its "
-                "folder in one of cam1 ... cam6: copy the dataset again"
+                f"unknown identity {unknown[0]:04d} in {tree.root / 'exp'}/{part}_id.txt, expected "
+                "its folder in one of cam1 ... cam6: copy the dataset again"
             )
 
 
 def _images(
-    root: Path, modality: str, cameras: tuple[int, ...], identities: list[int]
+    tree: Tree, modality: str, cameras: tuple[int, ...], identities: list[int]
 ) -> ImageList:
     """All images of ``identities`` seen by ``cameras``; a missing folder means: not seen there."""
     found = [
-        (f"cam{camera}/{identity:04d}/{frame}", identity, camera)
+        (f"{place}/{frame}", identity, camera)
         for identity in identities
         for camera in cameras
-        for frame in _frames(root / f"cam{camera}" / f"{identity:04d}")
+        for place in [f"cam{camera}/{identity:04d}"]
+        for frame in tree.images(place, ".jpg")
     ]
     table = np.array([row[1:] for row in found], dtype=np.int64).reshape(-1, 2)
     return ImageList(modality, tuple(row[0] for row in found), table[:, 0], table[:, 1])
-
-
-def _frames(folder: Path) -> list[str]:
-    """Sorted file names of one identity folder; files that systems leave behind are passed over."""
-    if not folder.is_dir():
-        return []
-    names = sorted(path.name for path in folder.iterdir())
-    names = [name for name in names if not name.startswith(".") and name != "Thumbs.db"]
-    for name in names:
-        if not name.lower().endswith(".jpg"):
-            raise UserError(f"{folder / name} is not a .jpg image: remove it from the dataset")
-    return names

@@ -26,6 +26,7 @@ NAMES = {
     "test_infrared": "infrared test images",
 }
 RESAMPLING = manifest.RESAMPLING
+TURNED = manifest.TURNED
 SOURCE = (
     "SYSU-MM02 must be requested from the authors of CMAM-UDA (IEEE TCSVT 2024) and may not be "
     "available; 'python -m clustercontrast.rendering --layout sysu02 --out FOLDER' draws rendered "

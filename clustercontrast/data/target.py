@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from clustercontrast.data.images import ImageArray, Prepared, open_sized
+from clustercontrast.data.provenance import Provenance
 
 
 class TargetImages:
@@ -17,13 +18,14 @@ class TargetImages:
         dataset: its name, such as "sysu".
         options: flags of one model: where the images lie, how large they are, which trial.
         device: where images are wanted.
+
+    Attributes:
         places: folders of the stages whose files several runs share, by name.
     """
 
-    def __init__(
-        self, dataset: str, options: Any, device: torch.device, places: Mapping[str, Path]
-    ) -> None:
-        self.dataset, self.options, self.device, self.places = dataset, options, device, places
+    def __init__(self, dataset: str, options: Any, device: torch.device) -> None:
+        self.dataset, self.options, self.device = dataset, options, device
+        self.places: Mapping[str, Path] = {}
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -33,6 +35,10 @@ class TargetImages:
             UserError: they are not there, or of another size.
         """
         return open_sized(self.options, self.dataset)
+
+    def provenance(self) -> dict[str, Provenance]:
+        """What must be known of the images of a run, by its name in the run's record."""
+        return {"images": self.prepared.provenance}
 
     @cached_property
     def parts(self) -> dict[str, ImageArray]:

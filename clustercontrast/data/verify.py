@@ -1,4 +1,4 @@
-"""Is the dataset complete? Counts of what was found against counts of what there should be."""
+"""Is the dataset complete, and are its test identities unseen in training?"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -6,7 +6,7 @@ from types import ModuleType
 
 import numpy as np
 
-from clustercontrast.data.samples import ImageList, Listing
+from clustercontrast.data.samples import MODALITIES, ImageList, Listing, known_people
 from clustercontrast.files import UserError, read_json
 
 
@@ -77,6 +77,46 @@ def verify_counts(
             "and do not compare the results with published ones"
         )
     return differing
+
+
+def verify_split(listing: Listing, allow_leak: bool) -> bool:
+    """Look for identities that are in training and in test images, in every trial.
+
+    Args:
+        listing: what the reader found; lists that are not split are passed over.
+        allow_leak: go on in spite of such identities.
+
+    Returns:
+        Whether there are any; identities below 0 are unknown and do not count.
+
+    Raises:
+        UserError: there are, and ``allow_leak`` is off.
+    """
+    shared = _shared_people(listing)
+    if shared and not allow_leak:
+        trial, people = next(iter(shared.items()))
+        where = "" if trial is None else f" of trial {trial}"
+        number = f" ({len(people):,} identities are)" if len(people) > 1 else ""
+        raise UserError(
+            f"identity {people[0]} is in the training and in the test part{where}{number}: correct "
+            "the lists of the dataset, or pass --allow-leak, which marks every report"
+        )
+    return bool(shared)
+
+
+def _shared_people(listing: Listing) -> dict[int | None, list[int]]:
+    """Trial, None where there are none, -> identities of both parts, if there are any."""
+    if not listing.is_split:
+        return {}
+    found = {}
+    for trial in listing.trials or [None]:
+        parts = listing.parts(trial)
+        learned, tested = (
+            known_people(*(parts[f"{part}_{modality}"] for modality in MODALITIES))
+            for part in ("train", "test")
+        )
+        found[trial] = np.intersect1d(learned, tested).tolist()
+    return {trial: people for trial, people in found.items() if people}
 
 
 def images_per_camera(lists: Mapping[str, ImageList]) -> dict[str, dict[int, int]]:

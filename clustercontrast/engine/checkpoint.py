@@ -14,9 +14,20 @@ import numpy as np
 import torch
 
 from clustercontrast.engine.stage import Stage
-from clustercontrast.files import UserError, atomic
+from clustercontrast.files import UserError, atomic, fault
+from clustercontrast.models.saved import read_saved
 
 LAST = "last.pth"
+MODEL = {"stage": str, "epoch": int, "retrieval": (str, type(None)), "about": dict}
+BEST = MODEL | {"weights": dict, "companions": {...: dict}}
+STATE = MODEL | {
+    "networks": {...: dict},
+    "optimisers": {...: dict},
+    "generator": torch.Tensor,
+    "best": {...: {"score": float, "epoch": int}},
+    "numbers": dict,
+}
+"""What has to be in a model, in a best model and in a stage's state."""
 
 
 def best_file(folder: Path, rule: str) -> Path:
@@ -46,7 +57,7 @@ def settle(folder: Path, state: dict) -> None:
     for waiting in folder.glob("best_*.pth.next"):
         rule = re.fullmatch(r"best_(.*)\.pth\.next", waiting.name).group(1)
         known = state["best"].get(rule)
-        if known is not None and load(waiting)["epoch"] == known["epoch"]:
+        if known is not None and best(waiting)["epoch"] == known["epoch"]:
             waiting.replace(best_file(folder, rule))
         else:
             waiting.unlink()
@@ -66,24 +77,65 @@ def save(path: Path, content: dict) -> None:
         raise
 
 
-def load(path: Path) -> dict:
-    """Read a file of :func:`save`; tensors come to the CPU and nothing but data is unpickled."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist") from error
-    except Exception as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}): delete it") from error
+def load(path: Path, checked: bool = True) -> dict:
+    """Read a file of :func:`save`; tensors come to the CPU and nothing but data is unpickled.
+
+    Args:
+        path: the file.
+        checked: read the tensors and compare checksums; else they stay on the disk until used.
+    """
+    return read_saved(path, "delete it", checked)
 
 
 def last(folder: Path) -> dict | None:
-    """The newest whole epoch of a stage, or None; finishes an interrupted commit."""
+    """The newest whole epoch of a stage, or None; finishes an interrupted commit.
+
+    Raises:
+        UserError: the file is damaged, or it is not a stage's state.
+    """
     path = folder / LAST
     if not path.exists():
         return None
-    state = load(path)
+    state = whole(path, load(path), STATE)
     settle(folder, state)
     return state
+
+
+def best(path: Path) -> dict:
+    """A saved model.
+
+    Raises:
+        UserError: the file is missing or damaged, or it is not a model.
+    """
+    return whole(path, load(path), BEST)
+
+
+def whole(path: Path, content: Any, shape: dict) -> dict:
+    """Content of a file, if it has a shape (:func:`clustercontrast.files.fault`).
+
+    Raises:
+        UserError: it has not.
+    """
+    found = fault(content, shape)
+    if found:
+        raise UserError(
+            f"{path} is damaged or of an earlier version ({found}): put a copy back, or delete "
+            f"{path.parent} to train that stage again"
+        )
+    return content
+
+
+def record(folder: Path) -> dict | None:
+    """What a stage's state says of itself, its tensors left on the disk; None without a state.
+
+    Raises:
+        UserError: the file is damaged, or it is not a stage's state.
+    """
+    path = folder / LAST
+    if not path.exists():
+        return None
+    state = whole(path, load(path, checked=False), STATE)
+    return {name: state[name] for name in ("stage", "epoch", "about", "numbers")}
 
 
 def capture(stage: Stage, epoch: int, generator: torch.Generator) -> dict[str, Any]:
@@ -99,12 +151,23 @@ def capture(stage: Stage, epoch: int, generator: torch.Generator) -> dict[str, A
 
 
 def restore(stage: Stage, state: dict, generator: torch.Generator) -> None:
-    """Put a captured state back."""
-    for name, network in stage.networks.items():
-        network.load_state_dict(state["networks"][name])
-    for name, optimiser in stage.optimisers.items():
-        optimiser.optimiser.load_state_dict(state["optimisers"][name])
-    generator.set_state(state["generator"])
+    """Put a captured state back.
+
+    Raises:
+        UserError: it is of other networks or optimisers.
+    """
+    try:
+        for name, network in stage.networks.items():
+            network.load_state_dict(state["networks"][name])
+        for name, optimiser in stage.optimisers.items():
+            optimiser.optimiser.load_state_dict(state["optimisers"][name])
+        generator.set_state(state["generator"])
+    except (KeyError, RuntimeError, ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"{LAST} of stage {stage.name} does not fit the networks of this run ({reason}): put "
+            "the right file back, or delete the stage's folder to train it again"
+        ) from error
 
 
 def save_labels(path: Path, labels: dict[str, np.ndarray]) -> None:

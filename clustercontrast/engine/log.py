@@ -11,7 +11,7 @@ import torch
 from tqdm import tqdm
 
 from clustercontrast.engine.stage import Terms
-from clustercontrast.files import atomic, write_error
+from clustercontrast.files import atomic, read_events, write_error
 
 
 class Log:
@@ -37,9 +37,13 @@ class Log:
         """Drop events of epochs that a resumed run will do again."""
         if not self.metrics.exists():
             return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines()
+        kept = [
+            event
+            for event in read_events(self.metrics)
+            if event.get("stage") != stage or event.get("epoch", -1) < first_epoch
+        ]
         with atomic(self.metrics) as file:
-            file.writelines(f"{line}\n" for line in lines if not _after(line, stage, first_epoch))
+            file.writelines(f"{json.dumps(event)}\n" for event in kept)
 
     @staticmethod
     def _append(path: Path, line: str) -> None:
@@ -48,14 +52,6 @@ class Log:
                 file.write(line + "\n")
         except OSError as error:
             raise write_error(path, error) from error
-
-
-def _after(line: str, stage: str, first_epoch: int) -> bool:
-    try:
-        event = json.loads(line)
-    except json.JSONDecodeError:  # cut by a kill
-        return True
-    return event.get("stage") == stage and event.get("epoch", -1) >= first_epoch
 
 
 class Meter:

@@ -28,7 +28,8 @@ class Run:
         evaluate: scores of a stage's retrieval network; ``rules`` name the deciding ones.
         rules: selection rule -> the score it maximises.
         print_freq: iterations between two lines of log.txt.
-        about: facts stored with every saved model (method, dataset, architecture).
+        about: facts stored with every saved model (method, dataset, images).
+        numbers: flags that the results depend on, stored with every epoch.
     """
 
     def __init__(
@@ -40,10 +41,11 @@ class Run:
         rules: dict[str, str] | None = None,
         print_freq: int = 10,
         about: dict[str, Any] | None = None,
+        numbers: dict[str, Any] | None = None,
     ) -> None:
         self.folder, self.device, self.precision = folder, device, precision
         self.evaluate, self.rules = evaluate, rules or {}
-        self.print_freq, self.about = print_freq, about or {}
+        self.print_freq, self.about, self.numbers = print_freq, about or {}, numbers or {}
         self.generator = torch.Generator()  # all randomness of the training; seeded per stage
         self.log = Log(folder)
         self.best: dict[str, dict] = {}
@@ -221,8 +223,9 @@ class Run:
         return {name: round(value, 3) for name, value in seconds.items()}
 
     def _due(self, stage: Stage, epoch: int) -> bool:
-        since = epoch - stage.args.eval_from
-        return epoch == stage.epochs[-1] or (since >= 0 and since % stage.args.eval_step == 0)
+        a = stage.args
+        in_step = epoch >= a.eval_from and (epoch + 1) % a.eval_step == 0
+        return in_step or epoch == stage.epochs[-1]
 
     def _means(self, stage: Stage) -> dict[str, float]:
         try:
@@ -239,7 +242,7 @@ class Run:
             labels = self._stage_folder / "labels" / f"epoch_{epoch:03d}.npz"
             checkpoint.save_labels(labels, stage.labels)
         state = checkpoint.capture(stage, epoch, self.generator)
-        state |= {"best": self.best, "about": self.about}
+        state |= {"best": self.best, "about": self.about, "numbers": self.numbers}
         checkpoint.commit(self._stage_folder, state, models)
 
     def _improved(self, epoch: int, scores: dict[str, float]) -> list[str]:
@@ -302,7 +305,7 @@ def saved_model(folder: Path, which: str) -> dict:
         )
     if which != "last":
         file = folder / "start.pth" if which == "start" else checkpoint.best_file(folder, which)
-        return checkpoint.load(file) | {"reached": state["epoch"]}
+        return checkpoint.best(file) | {"reached": state["epoch"]}
     others = dict(state["networks"])
     weights = others.pop(state["retrieval"])
     return {key: state[key] for key in ("stage", "epoch", "retrieval", "about")} | {

@@ -23,27 +23,31 @@ def process_of(args: Any) -> tuple[int, int]:
     return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def places(dataset: str, options: Any, stages: Sequence[type[Stage]]) -> dict[str, Path]:
+def places(data: Any, stages: Sequence[type[Stage]]) -> dict[str, Path]:
     """Folder of every stage that shares its files, below LOGS_DIR/shared.
 
     Its name ends in a digest of the flags and images that the files depend on, those of the stages
     it is built on included.
+
+    Args:
+        data: the images, and the run's ``options``.
+        stages: of the method, in order.
     """
     found: dict[str, Path] = {}
     for stage in stages:
         if stage.reads:
-            basis = basis_of(stage, dataset, options)
+            basis = basis_of(stage, data)
             basis["built_on"] = [found[name].name for name in stage.built_on]
             digest = hashlib.blake2b(json.dumps(basis, sort_keys=True).encode(), digest_size=5)
             name = f"{stage.name}-{digest.hexdigest()}"
-            found[stage.name] = Path(options.logs_dir) / "shared" / name
+            found[stage.name] = Path(data.options.logs_dir) / "shared" / name
     return found
 
 
-def basis_of(stage: type[Stage], dataset: str, options: Any) -> dict:
+def basis_of(stage: type[Stage], data: Any) -> dict:
     """What a shared stage's files depend on: flags, and the images they are made from."""
-    args, images = vars(options.at(stage.name)), stage.opens.basis(dataset, options)
+    args = vars(data.options.at(stage.name))
     return {
         "flags": {name: args[name] for name in stage.reads},
-        "images": {name: images[name] for name in stage.made_from},
+        "images": {name: data.basis(name) for name in stage.made_from},
     }

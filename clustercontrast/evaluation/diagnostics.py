@@ -140,7 +140,8 @@ def cycle_consistency(
         In [0, 1]; a modality without any label contributes 0.
 
     Raises:
-        ValueError: fewer than two images in a modality, or lengths disagree.
+        ValueError: fewer than two images in a modality, lengths disagree, or a feature is not
+            finite.
     """
     labels_v, labels_r = np.asarray(labels_v), np.asarray(labels_r)
     if min(len(visible), len(infrared)) < 2:
@@ -150,6 +151,8 @@ def cycle_consistency(
             f"{len(visible)} visible and {len(infrared)} infrared features, but "
             f"{len(labels_v)} and {len(labels_r)} labels"
         )
+    if not (np.isfinite(visible).all() and np.isfinite(infrared).all()):
+        raise ValueError("the features contain NaN or infinity: no image is nearest to another")
     from_visible = _two_nearest(visible, infrared)
     from_infrared = _two_nearest(infrared, visible)
     return (

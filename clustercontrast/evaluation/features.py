@@ -5,6 +5,7 @@ from torch import nn
 
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray
+from clustercontrast.files import UserError
 
 
 def extract(
@@ -29,6 +30,9 @@ def extract(
 
     Returns:
         (N, d) float32 on the CPU, in row order.
+
+    Raises:
+        UserError: some are not finite.
     """
     modality, parts = images.index.modality, []
     for pixels in images.chunks(batch_size, rows):
@@ -37,4 +41,24 @@ def extract(
         if getattr(network, "flip_averaged", True):
             mean = (mean + network.embed(batch.flip(-1), modality).float()) / 2
         parts.append(mean / mean.norm(dim=1, keepdim=True) if unit else mean)
-    return torch.cat(parts).cpu()
+    return finite(torch.cat(parts).cpu(), modality)
+
+
+def finite(features: torch.Tensor, name: str) -> torch.Tensor:
+    """Features (N, ...) as they are, if there is no NaN and no infinity among them.
+
+    Args:
+        features: on the CPU, where asking costs no waiting for the device.
+        name: of the images, for the message.
+
+    Raises:
+        UserError: some are not finite.
+    """
+    broken = int((~features.flatten(1).isfinite().all(dim=1)).sum())
+    if broken:
+        raise UserError(
+            f"the features of {broken:,} of {len(features):,} {name} images are NaN or infinite: "
+            "the network's weights have diverged; take the model of an earlier epoch, or train "
+            "again with a lower --lr, or with --precision fp32"
+        )
+    return features

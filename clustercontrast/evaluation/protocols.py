@@ -5,12 +5,12 @@ single-shot galleries are drawn, and figures are averages over the ten draws of 
 RegDB: all test images of one modality are searched among all of the other, in both
 directions; figures are averages over ten trials, each a split of the identities with its own model.
 SYSU-MM02 is searched as RegDB is, with one model and no trials.  LLCM's galleries are
-single-shot draws in both directions; see :func:`llcm_search` for what is not certain about them.
+single-shot draws in both directions, without the images of the query's identity and camera.
 """
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -53,24 +53,32 @@ class Protocol:
         selection: the mode whose scores choose a model during training.
         draws: searches per mode that one model is tested on.
         search: (visible test images, infrared test images, mode, draw) -> the search.
+        variants: further searches, made when they are asked for, whose figures are not comparable
+            with those of ``modes``; named likewise.
     """
 
     modes: Mapping[str, str]
     selection: str
     draws: int
     search: Callable[[ImageList, ImageList, str, int], Search]
+    variants: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def headings(self) -> dict[str, str]:
+        """Headings of modes and variants."""
+        return {**self.modes, **self.variants}
 
     def searches(
         self, visible: ImageList, infrared: ImageList, modes: Sequence[str], draws: int
     ) -> dict[str, list[Search]]:
-        """Searches of every mode.
+        """Searches of every mode, or variant.
 
         Raises:
             UserError: an unknown mode, or one without a query that can be found.
         """
-        unknown = [mode for mode in modes if mode not in self.modes]
+        unknown = [mode for mode in modes if mode not in self.headings]
         if unknown:
-            raise UserError(f"unknown mode {unknown[0]!r}: choose from {', '.join(self.modes)}")
+            raise UserError(f"unknown mode {unknown[0]!r}: choose from {', '.join(self.headings)}")
         return {
             mode: [self.search(visible, infrared, mode, draw) for draw in range(draws)]
             for mode in modes
@@ -202,27 +210,41 @@ def exhaustive_search(visible: ImageList, infrared: ImageList, mode: str, draw: 
     return Search(query.modality, gallery.modality, *rows, None, "image")
 
 
-def llcm_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
-    """All test images of one modality against one draw of the other.
+SWAPPED = {
+    "swapped_visible_to_infrared": "Visible to infrared, roles swapped as the official script does "
+    "(LLCM-1)"
+}
 
-    A gallery holds one random image of every (identity, camera), drawn as SYSU-MM01's are; ranks
-    count images and no pair is left out.  LLCM's official lists and evaluation (DEEN, CVPR 2023)
-    were not at hand when this was written: figures must not be compared with published ones before
-    it is checked against them.
+
+def llcm_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -> Search:
+    """All test images of one modality against one draw of the other (LLCM).
+
+    A gallery holds one random image of every (identity, camera), drawn as SYSU-MM01's are.  Images
+    of the query's identity and camera are left out: a camera is one place for both modalities.
 
     Args:
         visible: visible test images.
         infrared: infrared test images.
-        mode: a key of ``DIRECTIONS``.
+        mode: a key of ``DIRECTIONS``, or of ``SWAPPED``: the images of the draw are then the
+            queries, and all images of the other modality the gallery.
         draw: 0..9.
 
     Raises:
-        UserError: no identity is in both lists.
+        UserError: no identity is in both lists, or none of them in two cameras.
     """
-    query, gallery = _directed(visible, infrared, mode)
-    drawn = draw_gallery(gallery, np.unique(gallery.cameras).tolist(), draw)
-    rows = np.flatnonzero(query.identities >= 0), drawn
-    return Search(query.modality, gallery.modality, *rows, None, "image")
+    direction = mode.removeprefix("swapped_")
+    whole, drawn = _directed(visible, infrared, direction)
+    rows = draw_gallery(drawn, np.unique(drawn.cameras).tolist(), draw)
+    sides = [(whole, np.flatnonzero(whole.identities >= 0)), (drawn, rows)]
+    (query, query_rows), (gallery, gallery_rows) = sides if direction == mode else sides[::-1]
+    same = query.identities[query_rows, None] == gallery.identities[gallery_rows]
+    excluded = same & (query.cameras[query_rows, None] == gallery.cameras[gallery_rows])
+    if not (same & ~excluded).any():
+        raise UserError(
+            "no test identity is seen by one camera in visible and by another in infrared light: "
+            "there is nothing to search for; check that the dataset is complete"
+        )
+    return Search(query.modality, gallery.modality, query_rows, gallery_rows, excluded, "identity")
 
 
 def _directed(visible: ImageList, infrared: ImageList, mode: str) -> tuple[ImageList, ImageList]:
@@ -241,7 +263,7 @@ PROTOCOLS = {
     "sysu": Protocol({"all": "All search", "indoor": "Indoor search"}, "all", 10, sysu_search),
     "regdb": Protocol(DIRECTIONS, "visible_to_infrared", 1, exhaustive_search),
     "sysu02": Protocol(DIRECTIONS, "visible_to_infrared", 1, exhaustive_search),
-    "llcm": Protocol(DIRECTIONS, "visible_to_infrared", 10, llcm_search),
+    "llcm": Protocol(DIRECTIONS, "visible_to_infrared", 10, llcm_search, SWAPPED),
 }
 
 

@@ -4,8 +4,10 @@
 shows its own ``refresh`` and ``iteration``, in the order of its paper.
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -89,9 +91,11 @@ class ClusteringStage(Stage):
         visible_memory, infrared_memory: of the clusters of either modality.
         joint_memory: of the clusters that hold both; None while there are none.
         maps: to_infrared (C_v,), to_visible (C_r,); None without matching.
+        one_label_space: equal labels of both modalities mean one identity.
     """
 
     retrieval = "encoder"
+    one_label_space: ClassVar[bool] = False
     joint_memory: Memory | None = None
     maps: Pair | None = None
 
@@ -133,8 +137,20 @@ class ClusteringStage(Stage):
                 for images in (self.data.visible, self.data.infrared)
             )
 
+    def pseudo_labels(self, features: Pair) -> Labels:
+        """The labels that the stage trains on: (N_v,), (N_r,) int64, -1 for outliers.
+
+        Here those of the clusters; a stage that makes others of them says so.  ``refresh`` trains
+        on them and :meth:`export_labels` writes them.
+        """
+        return self.cluster_each(features)
+
     def cluster_each(self, features: Pair) -> Labels:
-        """Pseudo labels of both modalities, (N_v,), (N_r,) int64, -1 for outliers."""
+        """Clusters of either modality, or those that ``--pseudo-labels`` names in their place.
+
+        Returns:
+            (N_v,), (N_r,) int64 without gaps, -1 for outliers.
+        """
         a, labels = self.args, []
         if a.pseudo_labels:
             return pseudo_labels.load(Path(a.pseudo_labels), self.image_lists())[0]
@@ -160,8 +176,9 @@ class ClusteringStage(Stage):
         if not self.args.export_labels or epoch != self.epochs[-1]:
             return
         features = self.extract(self.encoder)
+        labels = self.pseudo_labels(features)
         path = self.run.folder / self.name / pseudo_labels.FILE
-        pseudo_labels.save(path, self.image_lists(), self.cluster_each(features), features)
+        pseudo_labels.save(path, self.image_lists(), labels, features, self.one_label_space)
 
     # --- memories and the modality's own contrast ---
 
@@ -217,10 +234,18 @@ class ClusteringStage(Stage):
     # --- matching, and contrast across modalities ---
 
     def associate(self, clusters: Clusters) -> Pair:
-        """Maps between the clusters of both modalities, as ``--association`` says."""
+        """Maps between the clusters of both modalities, as ``--association`` says.
+
+        What the matching warns of is said in the log.
+        """
         a = self.args
         options = a.vote_threshold, a.ot_regularisation, a.forget_last
-        return associate(a.association, clusters, *options)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            maps = associate(a.association, clusters, *options)
+        for warning in found:
+            self.run.log.say(f"warning, {self.run.position}: {warning.message}")
+        return maps
 
     def match_clusters(self, features: Pair, labels: Labels, means: Pair) -> None:
         """Match the clusters of both modalities, or leave ``maps`` at None."""
@@ -293,9 +318,15 @@ class ClusteringStage(Stage):
         return labelled_batches(self.plans(), self.run.generator, self.iterations)
 
     @property
-    def images_of_a_pass(self) -> int:
-        """All infrared images."""
-        return len(self.data.infrared)
+    def iterations(self) -> int:
+        """Batches of an epoch: ``--iters``, or, where that is 0, one pass over the clusters.
+
+        A pass shows K images of every infrared cluster that is trained on; what does not fill a
+        batch is left over (COMMON-24).  It is known when the epoch's labels are in use.
+        """
+        a, y = self.args, self.labels["infrared"]
+        clusters = len(np.unique(y[y >= 0]))
+        return a.iters or max(1, clusters * a.num_instances // a.batch_size)
 
     def plans(self) -> dict[str, StreamPlan]:
         """How to make a stream of batches for every list of labels in use."""

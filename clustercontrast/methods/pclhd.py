@@ -50,7 +50,7 @@ class Commonality(Prototypes):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
-        labels = self.cluster_each(features)
+        labels = self.pseudo_labels(features)
         means = self.centroids(features, labels)  # Eq. 1-2
         self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
         self.use_labels(labels)
@@ -78,7 +78,7 @@ class Progressive(Prototypes):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
-        labels = self.cluster_each(features)
+        labels = self.pseudo_labels(features)
         means = self.centroids(features, labels)  # Eq. 1-2
         memories = self.build_memories(features, labels, means)  # Eq. 6-7
         self.visible_memory, self.infrared_memory = memories

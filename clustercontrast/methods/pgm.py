@@ -30,7 +30,7 @@ class AlternateLearning(ClusteringStage):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
-        labels = self.cluster_each(features)
+        labels = self.pseudo_labels(features)
         means = self.centroids(features, labels)
         self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
         self.match_clusters(features, labels, means)  # progressive graph matching

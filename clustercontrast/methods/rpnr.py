@@ -40,9 +40,9 @@ class Robust(ClusteringStage):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)
-        raw = self.cluster_each(features)
+        labels = self.pseudo_labels(features)  # NPC
+        raw = self.raw_labels
         means = self.centroids(features, raw)
-        labels = self.calibrate(features, raw)  # NPC
         self.visible_memory, self.infrared_memory = self.build_memories(features, raw, means)
         self.match_clusters(features, raw, means)  # OTPM
         if self.mixes_memories:
@@ -64,13 +64,17 @@ class Robust(ClusteringStage):
             terms |= self.relation_terms(features)  # NRL
         yield "encoder", terms
 
-    def calibrate(self, features: Pair, raw: Labels) -> Labels:
-        """NPC: labels by the densest T members of every cluster; outliers stay outliers."""
+    def pseudo_labels(self, features: Pair) -> Labels:
+        """NPC: labels by the densest T members of every cluster; outliers stay outliers.
+
+        The clusters before calibration are left in ``raw_labels``.
+        """
+        self.raw_labels = self.cluster_each(features)
         if not self.args.npc:
-            return raw
+            return self.raw_labels
         return tuple(
             calibrated_labels(f, y, self.args.npc_members, self.args.npc_threshold)
-            for f, y in zip(features, raw, strict=True)
+            for f, y in zip(features, self.raw_labels, strict=True)
         )
 
     @property

@@ -69,7 +69,7 @@ class Collaborative(ClusteringStage):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)  # [D; S] of both modalities, not normalised
-        labels = self.cluster_each(tuple(map(F.normalize, features)))
+        labels = self.pseudo_labels(features)
         self.remember_images(features)
         self.use_labels(labels)
         self.grade_labels(labels)
@@ -84,6 +84,10 @@ class Collaborative(ClusteringStage):
         terms |= self.neighbour_terms(features, batch, epoch)
         self.update_instances(features, batch)  # before backward reads them (SDCL-2)
         yield "encoder", terms
+
+    def pseudo_labels(self, features: Pair) -> Labels:
+        """Clusters of the rows norm([D; S]) of either modality."""
+        return self.cluster_each(tuple(map(F.normalize, features)))
 
     def both_features(self, batch: Batch) -> dict[str, Halves]:
         """Deep and shallow features of a batch, by modality."""
@@ -180,17 +184,16 @@ class Agreed(Collaborative):
     name = "agreed"
     starts_from: ClassVar = {"encoder": "intra.encoder"}
     continues = "intra"
+    one_label_space = True
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)  # [D; S] of both modalities, not normalised
-        y_v, y_r = self.cluster_each(tuple(map(F.normalize, features)))
+        labels = self.pseudo_labels(features)  # CRA
         self.remember_images(features)
-        agreed = self.agree(features, y_r)  # CRA
-        labels = np.where(y_v >= 0, agreed, -1), y_r  # visible outliers are not trained on (SDCL-6)
-        identity = torch.arange(y_r.max() + 1)
+        identity = torch.arange(labels[1].max() + 1)
         self.use_labels(labels)
         self.grade_labels(labels, (identity, identity))
-        self.remember_shared_clusters(features, (agreed, y_r))
+        self.remember_shared_clusters(features, (self.agreed, labels[1]))
         yield self.batches()
         self.export_labels(epoch)
 
@@ -201,6 +204,16 @@ class Agreed(Collaborative):
         terms |= self.neighbour_terms(features, batch, epoch)
         self.update_instances(features, batch)  # before backward reads them (SDCL-2)
         yield "encoder", terms
+
+    def pseudo_labels(self, features: Pair) -> Labels:
+        """Visible labels by CRA, infrared ones by clustering; visible outliers stay outliers.
+
+        They are not trained on, but their labels, which are left in ``agreed`` (N_v,), count in the
+        memories (SDCL-6).
+        """
+        y_v, y_r = super().pseudo_labels(features)
+        self.agreed = self.agree(features, y_r)
+        return np.where(y_v >= 0, self.agreed, -1), y_r
 
     def remember_shared_clusters(self, features: Pair, labels: Labels) -> None:
         """One memory per feature for both modalities: means of an infrared cluster's images."""

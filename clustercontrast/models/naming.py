@@ -1,6 +1,28 @@
-"""Names of parameters in official checkpoints, translated to ours."""
+"""Names of parameters in official checkpoints, unwrapped and translated to ours."""
 
 import re
+from collections.abc import Mapping
+from typing import Any
+
+WRAPPERS = (
+    "weights", "state_dict", "model_state_dict", "net", "network", "model", "module", "teacher",
+)  # fmt: skip
+"""Keys under which files keep their tensors; the first one that a file has counts."""
+
+
+def unwrapped(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The innermost dictionary of a file's content, its names without those of wrapped networks.
+
+    Args:
+        content: of a file, in which ``WRAPPERS`` may be nested.
+
+    Returns:
+        Values by name, without ``module.`` before it, once or more often.
+    """
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+    if inner is not None:
+        return unwrapped(inner)
+    return {re.sub(r"^(module\.)+", "", name): value for name, value in content.items()}
 
 
 def translated(name: str, table: tuple[tuple[str, str], ...]) -> str | None:

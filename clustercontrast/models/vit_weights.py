@@ -11,7 +11,7 @@ from collections.abc import Iterable
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.models.naming import translated
+from clustercontrast.models.naming import translated, unwrapped
 
 State = dict[str, torch.Tensor]
 
@@ -42,7 +42,6 @@ PARTS = {
     "mlp.fc2.": "mlp.2.",
 }
 
-WRAPPERS = ("model", "state_dict", "teacher")  # where a pretrained file may keep its tensors
 NOT_BACKBONE = ("head", "dist", "pre_logits")
 
 
@@ -81,7 +80,7 @@ def from_pretrained(content: dict, tokens: int, shallow: bool = True) -> State:
     """Spread a TransReID-SSL transformer over a two-stream one.
 
     Args:
-        content: tensors by name, possibly under ``model``, ``state_dict`` or ``teacher``.
+        content: tensors by name, however they are wrapped.
         tokens: patches of our images, a grid twice as high as wide; positions are resized to it.
         shallow: whether the network has the shallow feature.
 
@@ -153,8 +152,7 @@ def _grid(patches: int) -> tuple[int, int]:
 
 def _backbone(content: dict) -> State:
     """The tensors of a pretrained file, unwrapped, without prefixes and heads."""
-    wrapped = (content[key] for key in WRAPPERS if isinstance(content.get(key), dict))
-    state = {name.removeprefix("module."): t for name, t in next(wrapped, content).items()}
+    state = unwrapped(content)
     if any(name.startswith("backbone.") for name in state):  # DINO's student or teacher
         inside = (name for name in state if name.startswith("backbone."))
         state = {name.removeprefix("backbone."): state[name] for name in inside}

@@ -8,15 +8,15 @@ import dataclasses
 from pathlib import Path
 from urllib.error import URLError
 
-import numpy as np
 import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
 from clustercontrast.files import UserError
 from clustercontrast.models import vit_weights
-from clustercontrast.models.naming import translated
+from clustercontrast.models.naming import translated, unwrapped
 from clustercontrast.models.part_resnet import PartResNet
+from clustercontrast.models.saved import read_saved
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
@@ -75,7 +75,7 @@ def read(path: Path) -> State:
     """Read the weights in a file, under our names.
 
     Understands our own checkpoints (best_*.pth and last.pth), official ones (``state_dict``, or
-    ``net`` of AGW and CAJ; SDCL's) and torchvision ResNets.
+    ``net`` of AGW and CAJ; SDCL's) and torchvision ResNets, however they are wrapped.
 
     Raises:
         UserError: no such file, not a checkpoint, or one without a network that we know.
@@ -109,11 +109,7 @@ def _tensors(content: dict) -> State:
     """The tensors of a file by name, whatever they are wrapped in."""
     if "networks" in content:  # last.pth of a stage
         content = content["networks"][content["retrieval"]]
-    for key in ("weights", "state_dict", "net"):
-        if isinstance(content.get(key), dict):
-            content = content[key]
-            break
-    return {name.removeprefix("module."): t for name, t in content.items() if torch.is_tensor(t)}
+    return {name: t for name, t in unwrapped(content).items() if torch.is_tensor(t)}
 
 
 def networks(path: Path) -> dict[str, State]:
@@ -136,31 +132,12 @@ def about(path: Path) -> dict:
 
 
 def read_checkpoint(path: Path) -> dict:
-    """Unpickle tensors and plain values only; NumPy scalars of old checkpoints are let through.
+    """The content of a checkpoint: tensors, plain values and what else is inert.
 
     Raises:
         UserError: the file is missing, damaged or holds anything else.
     """
-    scalar = np.float64(0).__reduce__()[0]  # pickles name it under two modules
-    allowed = [
-        scalar,
-        (scalar, "numpy.core.multiarray.scalar"),
-        np.dtype,
-        type(np.dtype(np.float64)),
-        type(np.dtype(np.float32)),
-        (np._core.multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
-        np._core.multiarray._reconstruct,
-        np.ndarray,
-    ]
-    try:
-        with torch.serialization.safe_globals(allowed):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise UserError(f"{path} does not exist: give the path of a checkpoint") from error
-    except Exception as error:  # torch's unpickler fails on foreign bytes with any exception
-        raise UserError(
-            f"{path} cannot be read as a checkpoint: it is damaged or holds more than weights"
-        ) from error
+    content = read_saved(path, "fetch or copy it again, or give another")
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
     return content
@@ -177,7 +154,8 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
             ResNet has no neck and no non-local block).
 
     Raises:
-        UserError: a tensor is missing or has another shape – a checkpoint of another architecture.
+        UserError: a tensor is missing or has another shape – a checkpoint of another architecture –
+            or is not finite.
     """
     own = network.state_dict()
     tracked = [n for n in own if n.endswith("num_batches_tracked")]  # absent from old files
@@ -186,6 +164,12 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     if missing or misshapen:
         raise UserError(_mismatch(source, own, state, missing, misshapen))
     taken = {name: state[name] for name in own if name in state}
+    broken = [name for name, tensor in taken.items() if not tensor.isfinite().all()]
+    if broken:
+        raise UserError(
+            f"{source} holds NaN or infinity in {len(broken)} tensors, such as {broken[0]}: its "
+            "training has failed; give a checkpoint of an earlier epoch"
+        )
     network.load_state_dict(taken, strict=False)
     return LoadReport(source, len(taken), len(state) - len(taken))
 

@@ -19,12 +19,8 @@ from tqdm import tqdm
 
 from clustercontrast.files import UserError
 from clustercontrast.rendering.layouts import SIZES, render_sysu
-from clustercontrast.rendering.manifests import (
-    LLCM_SIZES,
-    SYSU02_SIZES,
-    render_llcm,
-    render_sysu02,
-)
+from clustercontrast.rendering.llcm import LLCM_SIZES, render_llcm
+from clustercontrast.rendering.manifests import SYSU02_SIZES, render_sysu02
 from clustercontrast.rendering.market import MARKET_SIZES, render_market
 from clustercontrast.rendering.regdb import REGDB_SIZES, render_regdb
 from clustercontrast.rendering.sets import SetSize, is_rendered

@@ -1,11 +1,10 @@
-"""Rendered identities in place of SYSU-MM02 and of LLCM, described by a manifest.
+"""Rendered identities in place of SYSU-MM02, described by a manifest.
 
-SYSU-MM02's visible camera 1 is played by camera 4 of :mod:`cameras`, its infrared cameras 2 and 3
-by 3 and 6; training images are unlabelled, and some identities appear in one modality only.
-LLCM's nine cameras see both modalities and are played by 1, 2, 4, 5 (visible) and 3, 6 (infrared)
-in turn; everything is labelled.  Paths do not tell the identity.
+The visible camera 1 is played by camera 4 of :mod:`cameras`, the infrared cameras 2 and 3 by 3 and
+6; training images are unlabelled, and some identities appear in one modality only.  Paths do not
+tell the identity.
 
-No number measured on these images is a SYSU-MM02 or LLCM result.
+No number measured on these images is a SYSU-MM02 result.
 """
 
 import csv
@@ -20,7 +19,7 @@ from typing import ClassVar
 import numpy as np
 
 from clustercontrast.rendering import sets
-from clustercontrast.rendering.cameras import INFRARED, VISIBLE
+from clustercontrast.rendering.cameras import INFRARED
 from clustercontrast.rendering.layouts import uneven_shares
 from clustercontrast.rendering.people import sample_identity
 from clustercontrast.rendering.stand_ins import StandIn, in_turn
@@ -39,13 +38,10 @@ class Network:
 
 
 SYSU02 = Network({"visible": in_turn([1], (4,)), "infrared": in_turn([2, 3], INFRARED)}, False)
-LLCM = Network(
-    {"visible": in_turn(range(1, 10), VISIBLE), "infrared": in_turn(range(1, 10), INFRARED)}, True
-)
 
 
 @dataclass(frozen=True)
-class ManifestSize:
+class TrackSize:
     """How much to render; ``height`` and ``width``, in pixels, are nominal: crops vary."""
 
     name: str
@@ -65,7 +61,7 @@ class ManifestSize:
         """Number of images of all parts together."""
         return self.train_visible + self.train_infrared + self.test_visible + self.test_infrared
 
-    def with_training_identities(self, identities: int) -> "ManifestSize":
+    def with_training_identities(self, identities: int) -> "TrackSize":
         """The same size with another number of training identities; the test part stays as it is.
 
         Args:
@@ -84,7 +80,7 @@ class ManifestSize:
         )
 
 
-class SYSU02Size(ManifestSize):
+class SYSU02Size(TrackSize):
     """A size of SYSU-MM02's layout; how many identities the training images show is not known."""
 
     layout = "SYSU-MM02"
@@ -102,33 +98,10 @@ class SYSU02Size(ManifestSize):
         }
 
 
-class LLCMSize(ManifestSize):
-    """A size of LLCM's layout."""
-
-    layout = "LLCM"
-    network = LLCM
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """What a reader finds."""
-        return {
-            "train_identities": self.train_identities,
-            "test_identities": self.test_identities,
-            "train_visible": self.train_visible,
-            "train_infrared": self.train_infrared,
-            "images": self.images,
-        }
-
-
 SYSU02_SIZES = {
     "tiny": SYSU02Size("tiny", 14, 6, 90, 160, 24, 24, 64, 28),
     "demo": SYSU02Size("demo", 60, 24, 600, 1100, 240, 240, 128, 56),
     "full": SYSU02Size("full", 400, 118, 7440, 13614, 2360, 2360, 225, 95),
-}
-LLCM_SIZES = {
-    "tiny": LLCMSize("tiny", 12, 6, 120, 100, 60, 50, 64, 28),
-    "demo": LLCMSize("demo", 60, 30, 900, 750, 420, 350, 128, 56),
-    "full": LLCMSize("full", 713, 351, 16946, 13975, 8680, 7166, 225, 95),
 }
 
 
@@ -163,7 +136,7 @@ class Track:
         return [f"{number:06d}.jpg" for number in range(self.first, self.first + self.images)]
 
 
-def plan(size: ManifestSize, seed: int) -> tuple[Track, ...]:
+def plan(size: TrackSize, seed: int) -> tuple[Track, ...]:
     """Every image of a rendered set; totals are exactly the size's."""
     generator = np.random.default_rng(np.random.SeedSequence((seed, 0, 0, 4)))
     total = size.train_identities + size.test_identities
@@ -216,46 +189,42 @@ def render_sysu02(
     return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
 
 
-def render_llcm(
-    root: Path,
-    size: LLCMSize,
-    seed: int,
-    workers: int = 1,
-    progress: Callable[[int], None] | None = None,
-) -> dict[str, int]:
-    """Render identities in place of LLCM, one of :data:`LLCM_SIZES`, as :func:`render_sysu02`."""
-    return sets.render(root, size, seed, lambda: _content(size, seed), workers, progress)
-
-
-def _content(size: ManifestSize, seed: int) -> sets.Content:
+def _content(size: TrackSize, seed: int) -> sets.Content:
     tracks, shape = plan(size, seed), (size.height, size.width)
     folders = (
         (track.place, functools.partial(_draw, track, size.network, seed, shape))
         for track in tracks
     )
-    return sets.Content(tuple(folders), {FILE: manifest(tracks, size.network.labelled)})
+    return sets.Content(tuple(folders), {FILE: manifest(tracks)})
 
 
 def _draw(
     track: Track, network: Network, seed: int, shape: tuple[int, int]
 ) -> Iterator[tuple[str, bytes]]:
     """Name and content of the images of one track."""
+    return zip(track.names, photographs(track, network, seed, shape), strict=True)
+
+
+def photographs(
+    track: Track, network: Network, seed: int, shape: tuple[int, int]
+) -> Iterator[bytes]:
+    """Contents of the JPEG files of a track, each about (height, width) ``shape`` pixels."""
     person = sample_identity(seed, track.person)
     camera = network.cameras[track.modality][track.camera]
-    for frame, name in enumerate(track.names, start=1):
+    for frame in range(1, track.images + 1):
         image = camera.photograph(person, frame, seed, shape)
-        yield name, sets.encoded(image, "JPEG", quality=camera.quality)
+        yield sets.encoded(image, "JPEG", quality=camera.quality)
 
 
-def manifest(tracks: tuple[Track, ...], labelled: bool) -> str:
-    """The table of all images, ascending by path; without labels the training identities are -1."""
+def manifest(tracks: tuple[Track, ...]) -> str:
+    """The table of all images, ascending by path; training identities are -1, unknown."""
     rows = sorted(
         (
             f"{track.place}/{name}",
             track.split,
             track.modality,
             track.camera,
-            _label(track, labelled),
+            track.person if track.split == "test" else -1,
         )
         for track in tracks
         for name in track.names
@@ -263,7 +232,3 @@ def manifest(tracks: tuple[Track, ...], labelled: bool) -> str:
     table = io.StringIO()
     csv.writer(table, lineterminator="\n").writerows([HEADER, *rows])
     return table.getvalue()
-
-
-def _label(track: Track, labelled: bool) -> int:
-    return track.person if labelled or track.split == "test" else -1

@@ -6,9 +6,10 @@ without it is unfinished.
 
 import io
 import multiprocessing
+import shutil
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -43,10 +44,12 @@ class Content:
         folders: pairs of a path below the root and a function that draws the (name, content) of
             images of that folder; it travels to another process.  A folder may have several.
         texts: path below the root -> content of a list, written when all images are.
+        copies: path below the root -> path of the image that it is a copy of.
     """
 
     folders: tuple[tuple[str, Draw], ...]
     texts: dict[str, str]
+    copies: dict[str, str] = field(default_factory=dict)
 
 
 def marker(size: SetSize, seed: int) -> dict:
@@ -101,12 +104,23 @@ def render(
     for images in _finished([(root / place, draw) for place, draw in content.folders], workers):
         if progress is not None:
             progress(images)
+    _copy(root, content.copies)
     for place, text in content.texts.items():
         with atomic(root / place) as file:
             file.write(text)
     write_json(root / MARKER, marker(size, seed))
     (root / STARTED).unlink(missing_ok=True)
     return size.counts
+
+
+def _copy(root: Path, copies: dict[str, str]) -> None:
+    try:
+        for place in {(root / place).parent for place in copies}:
+            place.mkdir(parents=True, exist_ok=True)
+        for place, original in copies.items():
+            shutil.copyfile(root / original, root / place)
+    except OSError as error:
+        raise write_error(root, error) from error
 
 
 def encoded(image: Image.Image, kind: str, **options: int) -> bytes:

@@ -93,7 +93,7 @@ def gather(folder: Path) -> Tested:
     folder = Path(folder)
     reports = _trial_reports(folder)
     if len(reports) < 2:
-        only = reports[0] if reports else _report(folder)
+        only = reports[0] if reports else read_report(folder)
         return Tested(only["about"], only["results"])
     return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports))
 
@@ -157,10 +157,15 @@ def _trial_reports(folder: Path) -> list[dict]:
     """Reports of the tested trials in a run's folder, by trial."""
     names = (path.parent.name for path in folder.glob("trial*/report.json"))
     trials = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
-    return [_report(folder / f"trial{trial}") for trial in trials]
+    return [read_report(folder / f"trial{trial}") for trial in trials]
 
 
-def _report(folder: Path) -> dict:
+def read_report(folder: Path) -> dict:
+    """The report.json of a run, or of one trial of it.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
     path = folder / "report.json"
     if not path.exists():
         raise _no_report(folder)
@@ -186,7 +191,7 @@ def _is_whole(report: Any) -> bool:
     """Whether a report has all that tables read."""
     try:
         about, results = report["about"], report["results"]
-        modes = PROTOCOLS[about["dataset"]].modes
+        modes = PROTOCOLS[about["dataset"]].headings
         needed = {"model", "selection", "mode", "searches", *METRICS}
         if about["dataset"] == "regdb":
             needed.add("trials")

@@ -6,7 +6,6 @@ for "cycle"; shares, ARI and NMI lie in [0, 1].
 """
 
 import itertools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from clustercontrast.files import UserError, atomic
+from clustercontrast.files import UserError, atomic, read_events
 
 
 @dataclass(frozen=True)
@@ -118,25 +117,11 @@ def curves(metrics_jsonl: Path, png: Path) -> None:
 def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
     """Epoch records of a log in the order of training, the last one of an epoch run twice.
 
-    A last line that is cut off, as a killed run leaves it, is ignored.
-
     Raises:
         UserError: the log is missing, damaged or has no finished epoch.
     """
-    try:
-        lines = Path(metrics_jsonl).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError as error:
-        raise UserError(f"{metrics_jsonl} does not exist: has the run been started?") from error
-    epochs = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            if number == len(lines):
-                break
-            raise UserError(f"{metrics_jsonl}, line {number} is damaged: remove it") from error
-        if record.get("event") == "epoch":
-            epochs[record["stage"], record["epoch"]] = record
+    records = [r for r in read_events(metrics_jsonl) if r["event"] == "epoch"]
+    epochs = {(record["stage"], record["epoch"]): record for record in records}
     if not epochs:
         raise UserError(f"{metrics_jsonl} has no finished epoch yet: nothing can be drawn")
     return list(epochs.values())

@@ -184,7 +184,7 @@ def results_table(
     Raises:
         UserError: no result, an unknown mode, or a result without "model" or "mode".
     """
-    modes = PROTOCOLS[provenance.dataset].modes
+    modes = PROTOCOLS[provenance.dataset].headings
     check_results(results, modes)
     beside = references(about if provenance.is_official else {}, provenance.dataset)
     rows = []

@@ -64,6 +64,19 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     return CommandLine(known.method, recipe, dataset, given).over(values, origins)
 
 
+def check_needs(options: Options) -> None:
+    """Ask for what has no default.
+
+    Raises:
+        UserError: a flag that the stages asked for need was not given.
+    """
+    asked = set(options.stages or options.recipe.stages)
+    for need in options.recipe.needs:
+        holds = all(options.values[name] in wanted for name, wanted in need.when.items())
+        if options.values[need.flag] is None and holds and asked - set(need.without):
+            raise UserError(need.text)
+
+
 class CommandLine:
     """What was typed, laid over the defaults of a method, or refused.
 

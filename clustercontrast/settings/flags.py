@@ -36,6 +36,16 @@ def text(word: str) -> str:
     return word
 
 
+def folder_name(word: str) -> str:
+    """One plain component of a path: a folder beside others of its kind."""
+    is_plain = word.strip() == word and word.isprintable() and not {*"/\\"} & {*word}
+    if not is_plain or word in ("", ".", "..") or word.startswith("-") or len(word.encode()) > 200:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not the name of a folder: give one word without / and \\, such as eps055"
+        )
+    return word
+
+
 def switch(word: str) -> bool:
     """On or off, for a switch that has one value per stage."""
     if word not in ("on", "off"):
@@ -123,7 +133,8 @@ SHARED: tuple[Flag, ...] = (
         "run",
         Flag("method", text, "name of the paper's method"),
         Flag("variant", text, "named set of defaults"),
-        Flag("name", text, "its folder, in LOGS_DIR/<dataset>/<method>; seed<SEED>", free=True),
+        Flag("name", folder_name, "its folder, in LOGS_DIR/<dataset>/<method>; seed<SEED>",
+             free=True),
         Flag("logs_dir", text, "folder of all runs", free=True),
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
@@ -136,10 +147,11 @@ SHARED: tuple[Flag, ...] = (
         "data",
         Flag("data_dir", text, "the dataset as downloaded", free=True),
         Flag("cache_dir", text, "prepared images; default DATA_DIR-HxW", free=True),
+        Flag("cache_root", text, "folder of all prepared images without a --cache-dir", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
         Flag("trial", count, "splits to train on, a model for each", many=True, sample=True),
-        Flag("allow_leak", switch, "accept weights that saw the test identities", free=True),
+        Flag("allow_leak", switch, "accept images or weights that show test identities", free=True),
     ),
     *group(
         "network",
@@ -158,7 +170,7 @@ SHARED: tuple[Flag, ...] = (
         "schedule",
         staged("epochs", count, "epochs per stage (one re-clustering each)"),
         staged("first_epoch", natural, "number of the first epoch; schedules count from 0"),
-        staged("iters", natural, "iterations per epoch; 0: one pass over the images"),
+        staged("iters", natural, "iterations per epoch; 0: one pass over clusters or images"),
         staged("lr", rate, "base learning rate"),
         staged("weight_decay", positive, "L2 added to the gradient"),
         staged("step_size", count, "epochs after which the rate falls to a tenth"),
@@ -191,8 +203,9 @@ SHARED: tuple[Flag, ...] = (
         staged("joint_k2", count, "k2 of the joint clustering"),
         Flag("neighbours", text, "neighbour search", choices=("torch", "faiss"), when=CLUSTERED,
              also_with="eps_joint", sample=True),
-        Flag("pseudo_labels", text, "file of labels to train on"),
-        staged("export_labels", switch, "write features and labels at the end", sample=True),
+        Flag("pseudo_labels", text, "file of labels in place of the clustering"),
+        staged("export_labels", switch, "write the labels of the final weights, and features",
+               sample=True),
     ),
     *group(
         "association",
@@ -226,10 +239,12 @@ SHARED: tuple[Flag, ...] = (
     ),
     *group(
         "evaluation",
-        staged("eval_from", natural, "first epoch evaluated; the last always is"),
-        staged("eval_step", count, "epochs between two evaluations"),
+        staged("eval_from", natural, "first epoch that may be evaluated; the last always is"),
+        staged("eval_step", count, "evaluate where (epoch + 1) % V is 0, and in the last epoch"),
         Flag("eval_draws", draws, "gallery draws of these evaluations"),
         Flag("draws", draws, "gallery draws of the final test", free=True),
+        Flag("swapped", switch, "search with swapped roles in the final test, too (LLCM-1)",
+             free=True),
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),
         Flag("selection_images", count, "training images per modality of the cycle score",
              sample=True),

@@ -127,7 +127,7 @@ def defaults(
         )
     names = {flag.name for flag in flags_of_method(recipe, dataset)}
     values, origins = {"variant": variant}, {}
-    for row in (*SHARED_ROWS, DATASETS[dataset].row, *recipe.rows):
+    for row in (*SHARED_ROWS, *DATASETS[dataset].rows, *recipe.rows):
         if row.dataset in (None, dataset) and row.variant in (None, variant):
             for name in names & row.values.keys():
                 values[name] = _per_stage(row.values[name], readers(recipe, name))

@@ -34,6 +34,24 @@ def test_images_are_ascending_by_relative_path_and_unlabelled(root):
     assert listing.lists.keys() == folder.RESAMPLING.keys()
 
 
+def test_what_is_passed_over_is_named(root):
+    assert set(folder.read(root).skipped) == {
+        ".hidden", "b/._cam2_x.jpg", "Thumbs.db", "notes.txt",
+    }  # fmt: skip
+
+
+def test_links_to_images_and_folders_are_followed(root, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    write_noise(outside / "cam4.png", 11)
+    (root / "linked").symlink_to(outside)
+    (root / "c.png").symlink_to(outside / "cam4.png")
+    (root / "b" / "c" / "up").symlink_to(root / "b")
+    listing = folder.read(root)
+    paths = set(listing.lists["source"].paths)
+    assert paths == {*NAMES, "linked/cam4.png", "c.png"}
+    assert "b/c/up (a link that leads back)" in listing.skipped
+
+
 def test_the_group_of_the_pattern_is_the_camera(root):
     for name in ("a.bmp", "z.Jpeg"):
         (root / name).unlink()

@@ -2,18 +2,21 @@
 
 import errno
 import json
+import shutil
 import zlib
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from clustercontrast.data import images, sysu, verify
+from clustercontrast.data import images, sysu, verification, verify
 from clustercontrast.files import UserError
 
 HEIGHT, WIDTH = 24, 12
+WHOLE = {"complete": True, "leak": False}
 
 
 def prepare(root, folder, **changes):
@@ -23,7 +26,7 @@ def prepare(root, folder, **changes):
         "resampling": sysu.RESAMPLING,
         "size": (HEIGHT, WIDTH),
         "workers": 2,
-        "facts": verify.facts(root, sysu),
+        "facts": verify.facts(root, sysu) | WHOLE,
         "progress": False,
     }
     images.prepare(root, folder, **(arguments | changes))
@@ -64,8 +67,8 @@ def test_lists_and_facts_survive(sysu_root, folder):
     assert list(prepared) == list(lists)
     assert len(prepared) == 4
     assert (prepared.height, prepared.width, prepared.folder) == (HEIGHT, WIDTH, folder)
-    assert prepared.rendered is False
-    assert prepared.facts == {"rendered": False, "counts": sysu.COUNTS}
+    assert prepared.provenance.is_official
+    assert prepared.facts == {"rendered": False, "counts": sysu.COUNTS} | WHOLE
     for name, expected in lists.items():
         found = prepared[name].index
         assert (found.modality, found.paths) == (expected.modality, expected.paths)
@@ -75,17 +78,19 @@ def test_lists_and_facts_survive(sysu_root, folder):
 
 
 def test_rendered_data_stay_marked(sysu_root, folder):
-    known = {"rendered": True, "counts": dict(sysu.COUNTS), "seed": 1, "note": "drawn"}
+    known = {"rendered": True, "counts": dict(sysu.COUNTS), "seed": 1, "note": "drawn"} | WHOLE
     prepare(sysu_root, folder, facts=known)
     prepared = images.open_prepared(folder, "sysu")
-    assert prepared.rendered is True
+    assert prepared.provenance.rendered
+    assert not prepared.provenance.is_official
     assert prepared.facts == known
 
 
-def test_checksum_is_that_of_the_file(folder):
+def test_checksums_are_those_of_the_images(folder):
     index = json.loads((folder / "index.json").read_text())
     for name, entry in index["lists"].items():
-        assert int(entry["crc32"], 16) == zlib.crc32((folder / f"{name}.npy").read_bytes())
+        pixels = np.load(folder / f"{name}.npy")
+        assert entry["checksums"] == [zlib.crc32(image.tobytes()) for image in pixels]
 
 
 def test_number_of_workers_changes_nothing(sysu_root, folder, tmp_path):
@@ -107,6 +112,23 @@ def test_unreadable_image_is_named_and_nothing_is_left(sysu_root, tmp_path, how)
     with pytest.raises(UserError, match=r"cam6/0003/0002\.jpg"):
         prepare(sysu_root, tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sysu"]
+
+
+@pytest.mark.parametrize("value", [0, 255, 90])
+def test_a_list_of_constant_images_alone_is_refused(sysu_root, folder, value):
+    before = (folder / "test_infrared.npy").read_bytes()
+    infrared = sysu.read(sysu_root).lists["test_infrared"]
+    for path in infrared.paths[1:]:
+        Image.new("L", (20, 37), value).save(sysu_root / path)
+    prepare(sysu_root, folder)  # one image shows something
+    Image.new("L", (20, 37), 7).save(sysu_root / infrared.paths[0])
+    written = (folder / "test_infrared.npy").read_bytes()
+    assert written != before
+    with pytest.raises(
+        UserError, match=r"all 6 images like .*cam3/0007/0001\.jpg have a single va"
+    ):
+        prepare(sysu_root, folder)
+    assert (folder / "test_infrared.npy").read_bytes() == written
 
 
 def test_failure_leaves_the_earlier_folder_alone(sysu_root, folder):
@@ -131,10 +153,9 @@ def test_killed_preparation_never_looks_whole(sysu_root, tmp_path, monkeypatch):
         images.open_prepared(tmp_path / "prepared", "sysu")
 
     monkeypatch.undo()
-    (tmp_path / "prepared.partial" / "leftover").touch()
+    (tmp_path / "prepared.partial" / "index.json.tmp").touch()
     prepare(sysu_root, tmp_path / "prepared")
     assert not (tmp_path / "prepared.partial").exists()
-    assert not (tmp_path / "prepared" / "leftover").exists()
     assert len(images.open_prepared(tmp_path / "prepared", "sysu")) == 4
 
 
@@ -144,10 +165,143 @@ def test_preparing_again_replaces(sysu_root, folder, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["prepared", "sysu"]
 
 
-def test_a_folder_of_something_else_is_never_replaced(sysu_root):
-    with pytest.raises(UserError, match="not a prepared folder"):
-        prepare(sysu_root, sysu_root)
-    assert (sysu_root / "exp" / "val_id.txt").exists()
+def foreign_index(folder):
+    """A web project, say."""
+    (folder / "index.json").write_text('{"pages": []}')
+
+
+def foreign_file(folder):
+    (folder / "thesis.tex").write_text("unfinished")
+
+
+def foreign_array(folder):
+    np.save(folder / "embedding.npy", np.zeros(3))
+
+
+@pytest.mark.parametrize("put", [foreign_index, foreign_file, foreign_array])
+@pytest.mark.parametrize("place", ["new", "prepared", "prepared.partial", "prepared.earlier"])
+def test_a_folder_with_foreign_files_is_never_removed(sysu_root, folder, tmp_path, put, place):
+    """Not even one of the names that only this module gives."""
+    place = tmp_path / place
+    place.mkdir(exist_ok=True)
+    put(place)
+    before = {path: path.read_bytes() for path in place.iterdir()}
+    if put is foreign_index and place == folder:
+        assert len(before) == 6  # it took the index's name: the arrays are known to be our own
+        return
+    with pytest.raises(UserError, match=r"not a folder of prepared images, it holds \w+\."):
+        prepare(sysu_root, tmp_path / "new" if place.name == "new" else folder)
+    assert {path: path.read_bytes() for path in place.iterdir()} == before
+
+
+@pytest.mark.parametrize("inside", [".", "cache", "exp/cache"])
+def test_a_dataset_is_never_written_to(sysu_root, inside):
+    before = sorted(sysu_root.rglob("*"))
+    with pytest.raises(UserError, match="inside the dataset"):
+        prepare(sysu_root, sysu_root / inside)
+    assert sorted(sysu_root.rglob("*")) == before
+
+
+def zeros(folder):
+    """As an experiment may leave it, the shape being right."""
+    path = folder / "test_visible.npy"
+    np.save(path, np.zeros_like(np.load(path)))
+
+
+def one_bit(folder):
+    with (folder / "train_infrared.npy").open("r+b") as file:
+        file.seek(-1, 2)
+        last = file.read(1)[0]
+        file.seek(-1, 2)
+        file.write(bytes([last ^ 1]))
+
+
+def rows_exchanged(folder):
+    path = folder / "test_infrared.npy"
+    pixels = np.load(path)
+    np.save(path, pixels[::-1])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (zeros, r"test_visible\.npy: 8 of 8 images"),
+        (one_bit, r"train_infrared\.npy: 1 of \d images"),
+        (rows_exchanged, r"test_infrared\.npy: 6 of 6 images"),
+    ],
+)
+def test_arrays_that_were_changed_are_noticed(folder, spoil, said):
+    images.open_prepared(folder, "sysu")
+    spoil(folder)
+    for _ in range(2):  # what has not agreed leaves no stamp
+        with pytest.raises(UserError, match=said):
+            images.open_prepared(folder, "sysu")
+
+
+def test_a_second_opening_reads_no_array(sysu_root, folder, tmp_path, monkeypatch):
+    """Not even in a moved folder; in a copied one the checksums are compared once."""
+    copied = shutil.copytree(folder, tmp_path / "copied")
+    folder.rename(tmp_path / "moved")
+    read = []
+    monkeypatch.setattr(verification.zlib, "crc32", lambda image: read.append(1) or crc32(image))
+    images.open_prepared(tmp_path / "moved", "sysu")
+    assert not read
+    images.open_prepared(copied, "sysu")
+    assert len(read) == sum(map(len, sysu.read(sysu_root).lists.values()))
+    images.open_prepared(copied, "sysu")
+    assert len(read) == sum(map(len, sysu.read(sysu_root).lists.values()))
+
+
+def test_the_digest_is_that_of_the_content(sysu_root, folder, tmp_path):
+    def digest(place):
+        return images.open_prepared(place, "sysu").provenance.digest
+
+    prepare(sysu_root, tmp_path / "again", workers=1)
+    assert digest(tmp_path / "again") == digest(folder)
+    prepare(sysu_root, tmp_path / "larger", size=(HEIGHT + 1, WIDTH))
+    assert digest(tmp_path / "larger") != digest(folder)
+
+
+def other_identity(index):
+    index["lists"]["test_visible"]["identities"][0] += 1
+
+
+def other_camera(index):
+    index["lists"]["test_infrared"]["cameras"][0] += 1
+
+
+def other_path(index):
+    index["lists"]["train_visible"]["paths"][0] = "cam1/0001/0009.jpg"
+
+
+@pytest.mark.parametrize("change", [other_identity, other_camera, other_path])
+def test_an_index_that_was_changed_is_noticed(folder, change):
+    change_index(folder, change)
+    with pytest.raises(UserError, match=r"index\.json was changed .*run python prepare_sysu"):
+        images.open_prepared(folder, "sysu")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("{}", "format version None"),
+        ("[]", "it is .*expected dict"),
+        ('{"version": 3}', "dataset is missing"),
+        ("", "damaged"),
+        ("\xff\xfe", "damaged"),
+    ],
+)
+def test_a_damaged_index_is_one_line(folder, content, said):
+    (folder / "index.json").write_text(content, encoding="latin-1")
+    with pytest.raises(UserError, match=rf"{said}.*run python prepare_sysu\.py again"):
+        images.open_prepared(folder, "sysu")
+
+
+@pytest.mark.parametrize("key", ["source", "digest", "facts", "lists", "trials", "height"])
+def test_an_index_without_a_key_is_one_line(folder, key):
+    change_index(folder, lambda index: index.pop(key))
+    with pytest.raises(UserError, match=f"{key} is missing"):
+        images.open_prepared(folder, "sysu")
 
 
 def test_full_disk_is_said_and_cleaned_up(sysu_root, tmp_path, monkeypatch):

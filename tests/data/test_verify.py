@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from clustercontrast.data import sysu, verify
+from clustercontrast.data import manifest, regdb, sysu, verify
 from clustercontrast.data.samples import PARTS, ImageList, Listing
 from clustercontrast.files import UserError
 
@@ -99,3 +99,69 @@ def test_damaged_facts_are_named(sysu_root, text):
     (sysu_root / "rendered.json").write_text(text)
     with pytest.raises(UserError, match=r"rendered\.json"):
         verify.facts(sysu_root, sysu)
+
+
+# --- training and test identities ---
+
+
+def overlap_of_sysu(root):
+    (root / "exp" / "test_id.txt").write_text("7,12")
+    return sysu.read(root)
+
+
+@pytest.fixture
+def leaky_regdb(regdb_root):
+    """Trial 2 tests person 2 and trains on it."""
+    for modality in ("visible", "thermal"):
+        path = regdb_root / "idx" / f"train_{modality}_2.txt"
+        text = path.read_text().replace("_1.bmp", "_2.bmp").replace("/1/", "/2/")
+        path.write_text(text)
+    return regdb.read(regdb_root)
+
+
+def test_official_splits_are_disjoint(sysu_root, regdb_root):
+    assert not verify.verify_split(sysu.read(sysu_root), allow_leak=False)
+    assert not verify.verify_split(regdb.read(regdb_root), allow_leak=False)
+
+
+def test_an_identity_of_both_parts_is_refused_unless_allowed(sysu_root):
+    listing = overlap_of_sysu(sysu_root)
+    with pytest.raises(UserError, match=r"identity 12 is in .* test part: correct .*--allow-leak"):
+        verify.verify_split(listing, allow_leak=False)
+    assert verify.verify_split(listing, allow_leak=True)
+
+
+def test_every_trial_is_looked_at(leaky_regdb):
+    with pytest.raises(UserError, match="identity 2 is in the training and in the test part of tr"):
+        verify.verify_split(leaky_regdb, allow_leak=False)
+    assert verify.verify_split(leaky_regdb, allow_leak=True)
+
+
+def people(*identities):
+    number = len(identities)
+    paths = tuple(map(str, range(number)))
+    return ImageList("visible", paths, np.array(identities, np.int64), np.ones(number, np.int64))
+
+
+def test_shared_people_are_counted_and_unknown_ones_are_nobody():
+    lists = dict(
+        zip(PARTS, (people(-1, 4), people(9, -1), people(9, 5), people(4, 4)), strict=True)
+    )
+    with pytest.raises(UserError, match=r"identity 4 is .* \(2 identities are\)"):
+        verify.verify_split(Listing(lists), allow_leak=False)
+    unknown = dict(zip(PARTS, (people(-1), people(-1), people(-1, 1), people(2)), strict=True))
+    assert not verify.verify_split(Listing(unknown), allow_leak=False)
+
+
+def test_lists_without_a_split_have_no_leak():
+    assert not verify.verify_split(Listing({"source": people(1, 1)}), allow_leak=False)
+
+
+def test_a_manifest_with_a_shared_identity(tmp_path):
+    lines = ["relpath,split,modality,camera,identity"]
+    for row, part in enumerate(PARTS):
+        (tmp_path / f"{row}.jpg").touch()
+        lines.append(f"{row}.jpg,{part.replace('_', ',')},1,3")
+    (tmp_path / "manifest.csv").write_text("\n".join(lines))
+    with pytest.raises(UserError, match="identity 3 is in the training and in the test part"):
+        verify.verify_split(manifest.read(tmp_path, "source"), allow_leak=False)

@@ -15,11 +15,23 @@ from clustercontrast.files import UserError
 
 def state(epoch, **best):
     named = {rule: {"score": 1.0, "epoch": of} for rule, of in best.items()}
-    return {"stage": "toy", "epoch": epoch, "best": named, "weights": torch.full((3,), epoch)}
+    return {
+        "stage": "toy",
+        "epoch": epoch,
+        "retrieval": "net",
+        "networks": {"net": {"weights": torch.full((3,), epoch)}},
+        "optimisers": {},
+        "generator": torch.Generator().get_state(),
+        "best": named,
+        "about": {},
+        "numbers": {},
+    }
 
 
 def model(epoch):
-    return {"epoch": epoch, "weights": torch.full((2,), epoch)}
+    weights = {"weights": torch.full((2,), epoch)}
+    named = {"stage": "toy", "epoch": epoch, "retrieval": "net", "about": {}}
+    return named | {"weights": weights, "companions": {}}
 
 
 def epochs_in(folder):
@@ -78,8 +90,19 @@ def test_a_damaged_state_is_named(committed):
 
 def test_nothing_but_data_is_unpickled(tmp_path):
     torch.save({"epoch": print}, tmp_path / "last.pth")
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="holds more than weights: print,"):
         checkpoint.load(tmp_path / "last.pth")
+
+
+def test_a_flipped_bit_is_noticed(committed):
+    weights = torch.randn(999, generator=torch.Generator().manual_seed(1))
+    path = committed / "last.pth"
+    checkpoint.save(path, state(1) | {"weights": weights})
+    content = bytearray(path.read_bytes())
+    content[content.index(weights.numpy().tobytes()) + 1234] ^= 16
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"last\.pth is damaged.*checksum.*delete it"):
+        checkpoint.last(committed)
 
 
 def test_labels_are_kept_as_they_are(tmp_path):

@@ -288,8 +288,12 @@ def test_evaluations_are_due_from_an_epoch_in_steps_and_at_the_end(tmp_path):
         return {"mAP": 0.0}
 
     run = make_run(tmp_path, evaluate=evaluate, rules={"test": "mAP"})
-    go(tmp_path, run=run, epochs=7, eval_from=1, eval_step=2)
-    assert evaluated == [1, 3, 5, 6]
+    go(tmp_path, run=run, epochs=8, eval_from=0, eval_step=3)
+    assert evaluated == [2, 5, 7]  # as upstream counts: (epoch + 1) % 3 == 0, and the last
+    evaluated.clear()
+    run = make_run(tmp_path / "later", evaluate=evaluate, rules={"test": "mAP"})
+    go(tmp_path / "later", run=run, epochs=9, eval_from=3, eval_step=2)
+    assert evaluated == [3, 5, 7, 8]
 
 
 def test_an_equal_score_does_not_replace_the_best_model(tmp_path):

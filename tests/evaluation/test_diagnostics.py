@@ -264,3 +264,13 @@ def test_bad_input():
         clustering_quality(labels, labels[:1])
     with pytest.raises(ValueError, match="must agree"):
         clustering_quality(labels[:0], labels[:0])
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf])
+def test_features_that_are_not_finite_have_no_cycle(broken):
+    rows, labels = np.eye(3), np.zeros(3, np.int64)
+    bad = rows.copy()
+    bad[1, 2] = broken
+    for pair in ((bad, rows), (rows, bad)):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            cycle_consistency(*pair, labels, labels)

@@ -416,21 +416,24 @@ def test_no_flag_is_forgotten_that_shared_files_depend_on(stage, drawing):
 
 
 def test_places_follow_what_files_depend_on(tmp_path):
-    def found(*flags):
-        options = tiny_cmam.options("--logs-dir", str(tmp_path), "--source", "x", *flags)
-        return {name: path.name for name, path in places("sysu", options, METHODS["cmam"]).items()}
+    def found(*flags, source="x", target="x"):
+        options = tiny_cmam.options("--logs-dir", str(tmp_path), *flags)
+        images = {"source": {"digest": source}, "target": {"digest": target}}
+        data = SimpleNamespace(options=options, basis=images.get)
+        return {name: path.name for name, path in places(data, METHODS["cmam"]).items()}
 
     before = found()
     assert before.keys() == {"auxiliary", "diffusion", "generation"}
 
-    def changed(*flags):
-        return {name for name, place in found(*flags).items() if place != before[name]}
+    def changed(*flags, **images):
+        return {name for name, place in found(*flags, **images).items() if place != before[name]}
 
     assert changed("--clusters", "7", "--name", "other", "--test-batch", "3") == set()
     assert changed("--parts", "1") == {"auxiliary"}
     assert changed("--unet-width", "32") == {"diffusion", "generation"}
     assert changed("--sampling-steps", "5") == {"generation"}
-    assert changed("--source", "y") == {"auxiliary", "generation"}
-    assert changed("--data-dir", "y") == {"diffusion", "generation"}
+    assert changed("--source", "y", "--data-dir", "y") == set()  # where the same images lie
+    assert changed(source="y") == {"auxiliary", "generation"}
+    assert changed(target="y") == {"diffusion", "generation"}
     assert changed("--lr", "auxiliary=1") == {"auxiliary"}
     assert changed("--lr", "selftrain=1") == set()

@@ -119,10 +119,23 @@ def test_a_collapse_says_what_to_change(make, distances, eps, advice, monkeypatc
         assert flag in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("clusters", "batch", "passes"),
+    [(420, 256, 26), (7, 16, 1), (8, 16, 2), (3, 16, 1), (0, 16, 1)],
+)
+def test_a_pass_shows_k_images_of_every_infrared_cluster(make, clusters, batch, passes):
+    """floor(C K / batch) as upstream; it ends where there is no batch, here there is one."""
+    stage = make("--iters", "0", "--num-instances", "4" if batch == 16 else "16", "-b", str(batch))
+    y = np.concatenate([np.arange(clusters).repeat(3) * 5, [-1, -1]])
+    stage.labels = {"visible": np.zeros(9), "infrared": y}
+    assert stage.iterations == passes
+
+
 def test_an_epoch_may_be_one_pass(make):
     stage = make("--iters", "0")
-    images = len(stage.data.infrared)
-    assert len(list(tiny_runs.open_epoch(stage))) == stage.iterations == -(-images // 16)
+    batches = list(tiny_runs.open_epoch(stage))
+    clusters = stage.labels["infrared"].max() + 1
+    assert len(batches) == stage.iterations == clusters * 4 // 16 >= 2
 
 
 def test_two_clusters_are_enough(make, monkeypatch):

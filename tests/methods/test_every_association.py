@@ -7,7 +7,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast.association.choice import ASSOCIATIONS
+from clustercontrast.association.choice import ASSOCIATIONS, Clusters
 from clustercontrast.engine.loop import take_step
 from clustercontrast.methods import METHODS, adca, mmm, pgm, rpnr
 from clustercontrast.settings.command_line import parse, unread
@@ -95,3 +95,28 @@ def test_the_file_of_one_method_is_read_by_another(tmp_path, monkeypatch):
     assert final.classifier.out_features == 1 + max(final.y_v.max(), final.y_r.max())
     for a, b in {(a, b) for a, b in zip(labels[0], final.y_v, strict=True)}:
         assert (a < 0) == (b < 0)
+
+
+def test_what_a_matching_warns_of_is_in_the_log(tmp_path, monkeypatch):
+    """Transport between five clusters that 5000 steps do not balance."""
+    tiny_runs.use_small_encoder(monkeypatch)
+    stage = tiny_runs.make_stage(rpnr.Robust, "rpnr", tmp_path, "--ot-regularisation", "0.001")
+    angles = np.random.default_rng(1).uniform(0, 3, (5, 5))
+    means = torch.from_numpy(np.cos(angles)), torch.eye(5, dtype=torch.float64)
+    monkeypatch.setattr(
+        "clustercontrast.association.optimal_transport.centroid_cost",
+        lambda *_: np.exp(-np.cos(angles)),
+    )
+    maps = stage.associate(Clusters(means, (np.arange(5), np.arange(5)), means))
+    assert [len(m) for m in maps] == [5, 5]
+    log = (tmp_path / "log.txt").read_text()
+    assert "warning, before the first epoch: the optimal transport has not converged" in log
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_nothing_matches_what_is_not_finite(broken):
+    good, labels = torch.eye(2), (np.arange(2), np.arange(2))
+    bad = torch.tensor([[1.0, 0.0], [0.0, broken]])
+    for features, means in (((good, bad), (good, good)), ((good, good), (bad, good))):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            Clusters(features, labels, means)

@@ -73,6 +73,31 @@ def test_prefix_and_container_do_not_matter(tmp_path, key):
     assert equal(a, weights.read(save(tmp_path / "b.pth", bare)))
 
 
+WRAPPINGS = ["model", "model_state_dict", "state_dict", "net", "network", "module"]
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "module.module."])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        *([key] for key in WRAPPINGS),
+        ["model", "state_dict"],
+        ["network", "module"],
+        ["state_dict", "model", "net"],
+    ],
+    ids=str,
+)
+def test_wrappers_of_any_depth_and_repeated_prefixes_do_not_matter(tmp_path, keys, prefix):
+    official = official_state(non_local=False)
+    bare = {name.removeprefix("module."): tensor for name, tensor in official.items()}
+    content = {prefix + name: tensor for name, tensor in bare.items() if weights.our_name(name)}
+    for key in keys:
+        content = {key: content, "epoch": 3, "optimizer": {"state": {}}}
+    read = weights.read(save(tmp_path / "a.pth", content))
+    assert read.keys() == TwoStreamResNet(50, False).state_dict().keys()
+    assert torch.equal(read["neck.weight"], bare["bottleneck.weight"])
+
+
 @pytest.mark.parametrize("old_module", [False, True])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
 def test_numpy_scalars_are_let_through_under_both_names(tmp_path, old_module, kind):
@@ -216,6 +241,18 @@ def test_counters_of_old_files_may_be_missing_and_surplus_is_counted():
     report = weights.load(small(), kept | {"classifier.weight": torch.ones(2)}, "it")
     assert (report.loaded, report.unused) == (len(kept), 1)
     assert str(report) == f"it: {len(kept)} tensors loaded, 1 not needed"
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
+def test_a_tensor_that_is_not_finite_is_named(broken):
+    network = small()
+    state = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state["trunk.layers.layer1.0.conv1.weight"][0, 0, 0, 0] = broken
+    state["neck.running_var"][1] = broken
+    with pytest.raises(UserError, match=r"2 tensors, such as trunk\.layers\.layer1\.0\.conv1") as e:
+        weights.load(network, state, "best_test.pth")
+    assert str(e.value).startswith("best_test.pth holds NaN or infinity")
+    assert all(t.isfinite().all() for t in network.state_dict().values())
 
 
 # --- own checkpoints ---

@@ -200,3 +200,32 @@ def test_an_empty_side_leaves_the_other_without_partners(visible, infrared):
 def test_regularisation_must_be_positive(regularisation):
     with pytest.raises(ValueError, match="expected a positive number"):
         transport_maps(np.ones((2, 2)), regularisation)
+
+
+def unfinished():
+    """A cost that 5000 steps do not balance."""
+    return np.exp(-np.cos(np.random.default_rng(1).uniform(0, 3, (5, 5))))
+
+
+def test_a_plan_that_has_not_converged_says_so():
+    cost = unfinished()
+    with pytest.warns(UserWarning, match=r"not converged in 5000 steps.*--ot-regularisation, now"):
+        plan = transport_plan(cost, 0.001)
+    assert 1e-5 < np.abs(plan.sum(axis=0) - 0.2).max() < 1e-3  # it is returned all the same
+
+
+@pytest.mark.parametrize("regularisation", [5.0, 0.1])
+def test_a_plan_that_has_converged_is_silent(regularisation):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        transport_plan(unfinished(), regularisation)
+
+
+@pytest.mark.parametrize("broken", [np.nan, np.inf, -np.inf])
+def test_costs_that_are_not_finite_are_refused(broken):
+    cost = np.ones((3, 2))
+    cost[1, 1] = broken
+    with pytest.raises(ValueError, match="NaN or infinity"):
+        transport_maps(cost, 5.0)
+    with pytest.raises(ValueError, match="regularisation is nan"):
+        transport_maps(np.ones((3, 2)), np.nan)

@@ -176,3 +176,11 @@ def test_of_equally_frequent_labels_no_label_wins():
 def test_outliers_alone_give_no_label():
     visible, infrared = random_sides(1, 6, 7)
     assert agreed_labels(visible, infrared, np.full(7, -1)).tolist() == [-1] * 6
+
+
+def test_features_that_are_not_finite_are_refused():
+    good, bad = torch.eye(4), torch.eye(4)
+    bad[2, 1] = float("nan")
+    for sides in (((bad, good), (good, good)), ((good, good), (good, bad))):
+        with pytest.raises(ValueError, match="NaN or infinity"):
+            agreed_labels(*sides, np.zeros(4, np.int64))

@@ -1,8 +1,9 @@
-"""People in place of SYSU-MM02 and LLCM: plans, tables, labels and cameras."""
+"""People in place of SYSU-MM02 and LLCM: plans, tables, index files, labels and cameras."""
 
 import collections
 import csv
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +15,20 @@ from clustercontrast.data.samples import PARTS
 from clustercontrast.files import UserError
 from clustercontrast.rendering import __main__ as command
 from clustercontrast.rendering.cameras import INFRARED, VISIBLE
-from clustercontrast.rendering.manifests import (
-    LLCM,
+from clustercontrast.rendering.llcm import (
     LLCM_SIZES,
+    NETWORK,
+    LLCMSize,
+    index_files,
+    pictures,
+    render_llcm,
+)
+from clustercontrast.rendering.manifests import (
     SYSU02,
     SYSU02_SIZES,
-    LLCMSize,
     SYSU02Size,
     manifest,
     plan,
-    render_llcm,
     render_sysu02,
 )
 
@@ -98,12 +103,13 @@ def test_cameras_are_played_on_different_visits():
         "visible": {1},
         "infrared": {2, 3},
     }
-    for network in (SYSU02, LLCM):
+    for network in (SYSU02, NETWORK):
         for modality, players in (("visible", VISIBLE), ("infrared", INFRARED)):
             stand_ins = network.cameras[modality].values()
             assert {stand_in.camera for stand_in in stand_ins} <= set(players)
             assert len({(s.camera, s.visit) for s in stand_ins}) == len(stand_ins)
-    assert all(set(cameras) == set(range(1, 10)) for cameras in LLCM.cameras.values())
+    assert set(NETWORK.cameras["visible"]) == set(range(1, 10))
+    assert set(NETWORK.cameras["infrared"]) == set(range(1, 10)) - {3}
 
 
 def test_the_reader_finds_the_counts_of_the_marker(tiny):
@@ -120,15 +126,62 @@ def test_the_reader_finds_the_counts_of_the_marker(tiny):
         assert (images.identities > 0).all() if is_labelled else (images.identities == -1).all()
 
 
-def test_the_table_lists_every_image_once_ascending(tiny):
-    root, _, size = tiny
-    content = files_of(root)
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory):
+    """Content of a tiny set of either kind by path."""
+    place = tmp_path_factory.mktemp("layouts")
+    for kind, (_, _, render) in KINDS.items():
+        render(place / kind, FEW[kind], seed=0)
+    return {kind: files_of(place / kind) for kind in KINDS}
+
+
+def test_the_table_lists_every_image_once_ascending(layouts):
+    size, content = FEW["sysu02"], layouts["sysu02"]
     rows = list(csv.reader(content["manifest.csv"].decode().splitlines()))[1:]
     paths = [row[0] for row in rows]
     assert paths == sorted(paths)
     assert {*paths, "manifest.csv", "rendered.json"} == set(content)
     assert len({content[path] for path in paths}) == len(paths) == size.images
-    assert content["manifest.csv"].decode() == manifest(plan(size, 0), size.network.labelled)
+    assert content["manifest.csv"].decode() == manifest(plan(size, 0))
+
+
+NAME = re.compile(r"(vis|nir)/(\d{4})/(\d{4})_c(\d{2})_s(\d{6})_f(\d{4,})_(vis|nir)\.jpg")
+
+
+def test_llcm_has_every_image_once_and_copies_of_the_test_images(layouts):
+    size, content = FEW["llcm"], layouts["llcm"]
+    images = {path for path in content if path.startswith(("vis/", "nir/"))}
+    assert len({content[path] for path in images}) == len(images) == size.images
+    copies = {path for path in content if path.startswith("test_")}
+    assert len(copies) == size.test_visible + size.test_infrared
+    for path in copies:
+        folder, camera, person, name = path.removeprefix("test_").split("/")
+        assert content[path] == content[f"{folder}/{person}/{name}"]
+        assert name.startswith(f"{person}_c0{camera.removeprefix('cam')}_")
+    for path in images:
+        folder, person, again, _, _, _, modality = NAME.fullmatch(path).groups()
+        assert (folder, person) == (modality, again)
+    assert not [path for path in content if "_c03_" in path and "nir" in path]
+    assert not [path for path in content if path.startswith("test_nir/cam3/")]
+
+
+def test_index_files_of_llcm_name_images_of_their_part_and_number_the_people(layouts):
+    content = layouts["llcm"]
+    expected = index_files(pictures(FEW["llcm"], seed=0))
+    lists = {path: content[path].decode() for path in content if path.startswith("idx/")}
+    assert lists == expected
+    people = lists.pop("idx/test_id.txt").split(",")
+    assert people == sorted(people, key=int)
+    listed = []
+    for path, text in lists.items():
+        rows = [line.split(" ") for line in text.splitlines()]
+        listed += [image for image, _ in rows]
+        persons = sorted({image.split("/")[1] for image, _ in rows})
+        assert all(int(label) == persons.index(image.split("/")[1]) for image, label in rows)
+        is_test = {int(person) for person in persons} <= set(map(int, people))
+        assert is_test == path.startswith("idx/test")
+    assert set(listed) == {path for path in content if path.startswith(("vis/", "nir/"))}
+    assert len(listed) == len(set(listed))
 
 
 def test_infrared_images_have_hardly_any_colour(tiny):

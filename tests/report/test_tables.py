@@ -303,3 +303,12 @@ def test_a_single_search_of_one_model_has_no_deviation():
     # CMAM-UDA, Table II: V→N and N→V
     quoted = [row[2:] for row in table.rows if row[1].startswith("CMAM-UDA")]
     assert quoted == [("51.4", "", "90.3", "", "41.0", ""), ("56.1", "", "89.4", "", "40.3", "")]
+
+
+def test_the_swapped_search_of_llcm_stands_under_its_own_heading():
+    straight, swapped = "visible_to_infrared", "swapped_visible_to_infrared"
+    results = [result(mode=straight), result(mode=swapped)]
+    table = results_table(results, {}, Provenance("llcm", "", True, False, False))
+    headings = [row[0] for row in table.rows]
+    assert headings == [PROTOCOLS["llcm"].modes[straight], PROTOCOLS["llcm"].variants[swapped]]
+    assert "LLCM-1" in headings[1]

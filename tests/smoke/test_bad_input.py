@@ -1,5 +1,6 @@
 """Mistakes a user can make: one line that names the thing and the remedy, exit code 2, no loss."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,9 +11,10 @@ import numpy as np
 import pytest
 import tiny_runs
 import torch
+from PIL import Image
 
 from clustercontrast.commands import cli
-from clustercontrast.data import images
+from clustercontrast.data import images, sysu
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 
 ROOT = Path(__file__).parents[2]
@@ -109,8 +111,57 @@ def test_missing_images_are_counted_unless_allowed(refused, people, capsys):
     line = refused(cli.prepare, prepare_arguments(people))
     assert "--allow-incomplete" in line
     cli.prepare("sysu", [*map(str, prepare_arguments(people)), "--allow-incomplete"])
-    assert "warning: found" in capsys.readouterr().out
-    assert images.open_prepared(images_of(people), "sysu").rendered
+    shown = capsys.readouterr().out
+    assert "warning: found" in shown
+    assert f"{people}: rendered identities, incomplete: not to be compared with publ" in shown
+    prepared = images.open_prepared(images_of(people), "sysu")
+    assert prepared.provenance.rendered
+    assert (prepared.facts["complete"], prepared.facts["leak"]) == (False, False)
+
+
+def test_what_is_complete_is_verified_but_not_where_all_is_accepted(people, capsys):
+    """The counts of a dataset of its own stand for the published ones."""
+    counts = json.loads((people / "rendered.json").read_text())["counts"]
+    (people / "rendered.json").unlink()
+    (people / "cam1" / ".DS_Store").touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sysu, "COUNTS", counts)
+        for more, state in ([], "verified"), (["--allow-incomplete"], "complete"):
+            cli.prepare("sysu", [*map(str, prepare_arguments(people)), *more])
+            shown = capsys.readouterr().out.splitlines()
+            assert f"{people}: {state}" in shown
+            assert f"{people}: passed over 1 file, such as cam1/.DS_Store" in shown
+    assert images.open_prepared(images_of(people), "sysu").facts["complete"]
+
+
+def test_identities_of_both_parts_unless_allowed(refused, people, capsys):
+    tested = (people / "exp" / "test_id.txt").read_text()
+    learned = (people / "exp" / "train_id.txt").read_text()
+    (people / "exp" / "train_id.txt").write_text(f"{learned.strip()},{tested}")
+    words = [*prepare_arguments(people), "--allow-incomplete"]
+    line = refused(cli.prepare, words)
+    assert "is in the training and in the test part (8 identities are)" in line
+    assert "--allow-leak" in line
+    cli.prepare("sysu", [*map(str, words), "--allow-leak"])
+    assert "every report will say so" in capsys.readouterr().out
+    assert images.open_prepared(images_of(people), "sysu").facts["leak"]
+
+
+def test_deep_images_need_a_range(refused, people):
+    path = next(p for p in sorted(people.glob("cam3/*/*.jpg")))
+    values = np.arange(7900, 8156, dtype=np.uint16).reshape(16, 16)
+    with path.open("wb") as file:
+        Image.fromarray(values).save(file, "PNG")
+    line = refused(cli.prepare, prepare_arguments(people))
+    assert f"{path} has more than 8 bits per pixel (mode I;16, values 7900 to 8155)" in line
+    assert "--intensity-range LOW HIGH" in line
+    words = [*map(str, prepare_arguments(people)), "--intensity-range", "7900", "8155"]
+    cli.prepare("sysu", words)
+    prepared = images.open_prepared(images_of(people), "sysu")
+    assert prepared.facts["intensities"] == [7900, 8155]
+    for wrong in (["9", "8"], ["0", "nan"], ["1", "x"], ["1"]):
+        line = refused(cli.prepare, [*prepare_arguments(people), "--intensity-range", *wrong])
+        assert "--intensity-range" in line
 
 
 def test_a_failed_preparation_keeps_the_earlier_one(refused, people):

@@ -10,13 +10,11 @@ from clustercontrast.__main__ import main
 from clustercontrast.data.images import open_prepared
 from clustercontrast.data.preparation import READERS
 from clustercontrast.data.provenance import TITLES
-from clustercontrast.evaluation.protocols import DIRECTIONS
-from clustercontrast.rendering.manifests import (
-    LLCM_SIZES,
-    SYSU02_SIZES,
-    render_llcm,
-    render_sysu02,
-)
+from clustercontrast.evaluation.protocols import DIRECTIONS, SWAPPED
+from clustercontrast.rendering.llcm import LLCM_SIZES, render_llcm
+from clustercontrast.rendering.manifests import SYSU02_SIZES, render_sysu02
+from clustercontrast.report.comparison import gather
+from clustercontrast.report.tables import METRICS
 
 RENDER = {
     "sysu02": lambda root: render_sysu02(root, SYSU02_SIZES["tiny"], seed=3),
@@ -75,6 +73,27 @@ def test_a_finished_run_is_tested_again(trained, monkeypatch, capsys):
     main(["test", str(folder), "--dataset", name, *more, "--device", "cpu"])
     assert (folder / "report.txt").read_text() == before
     assert "written to" in capsys.readouterr().out
+
+
+def test_the_swapped_search_is_shown_when_asked_for_and_on_llcm_alone(trained, monkeypatch, capsys):
+    name, _, folder = trained
+    tiny_runs.use_small_encoder(monkeypatch)
+    words = ["test", str(folder), "--dataset", name, "--swapped", "--device", "cpu"]
+    if name != "llcm":
+        with pytest.raises(SystemExit):
+            main(words)
+        assert "--swapped" in capsys.readouterr().err
+        return
+    main([*words, "--draws", "1"])
+    found = json.loads((folder / "report.json").read_text())["results"]
+    assert {row["mode"] for row in found} == {*DIRECTIONS, *SWAPPED}
+    (heading,) = SWAPPED.values()
+    text = (folder / "report.txt").read_text()
+    assert text.count(heading) == len({row["selection"] for row in found})
+    # in comparisons of runs it has no column
+    assert len(gather(folder).model_row("last")) == 1 + len(METRICS) * len(DIRECTIONS)
+    main(["test", str(folder), "--dataset", name, "--draws", "2", "--device", "cpu"])
+    assert heading not in (folder / "report.txt").read_text()
 
 
 @pytest.mark.parametrize("words", [[], ["--help"], ["train", "-h"]])

@@ -21,17 +21,13 @@ from clustercontrast.clustering.centroids import centroids
 from clustercontrast.clustering.kmeans import kmeans
 from clustercontrast.data.augment import View, normalise
 from clustercontrast.data.batches import Batch, Stream, StreamPlan, labelled_batches
+from clustercontrast.data.label_files import compacted
 from clustercontrast.data.sampler import check_batch_size
-from clustercontrast.data.source_labels import (
-    FILE,
-    compacted,
-    import_labels,
-    load_labels,
-    save_labels,
-)
+from clustercontrast.data.source_labels import FILE, import_labels, load_labels, save_labels
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
+from clustercontrast.evaluation.features import finite
 from clustercontrast.files import UserError
 from clustercontrast.losses.part_refinement import (
     agreement_aware_smoothing,
@@ -176,6 +172,8 @@ class AuxiliaryLabels(Stage):
             for place, pixels in zip(features.split(size, dim=1), chunks, strict=True):
                 g, q = self.encoder(normalise(pixels))
                 place.copy_(F.normalize(torch.cat([g[None], q]).float(), dim=2))
+        for own in features:
+            finite(own, "source")
         return features
 
     def agree(self, features: torch.Tensor) -> torch.Tensor:
@@ -269,8 +267,6 @@ class AuxiliaryLabels(Stage):
         """Refuse what the label method cannot do."""
         a = self.args
         if a.label_method == "import":
-            if not a.source_labels:
-                raise UserError("--label-method import needs --source-labels PATH (.npz or .csv)")
             return
         if a.label_method == "kmeans" and not 2 <= a.source_clusters <= len(self.data.source):
             raise UserError(

@@ -34,8 +34,7 @@ class Finetune(SelfTrain):
 
     def setup(self) -> None:
         super().setup()
-        lists = self.data.visible.index, self.data.infrared.index
-        identities = tuple(images.identities for images in lists)
+        identities = tuple(images.identities for images in self.image_lists())
         self.true_labels = labelled(identities, self.args.labelled, self.args.seed)
         classes = max(y.max() for y in self.true_labels) + 1
         width = self.networks[self.names[0]].width

@@ -69,8 +69,9 @@ class Generation(Stage):
         return range(first, first + 1)
 
     def is_finished(self) -> bool:
-        """Whether every wanted row is there, and the pictures to check them by eye."""
-        return all(
+        """Whether every wanted row is there, the pictures to check them by eye, and the commit."""
+        is_committed = not self.is_first or self.run.reached(self.name) is not None
+        return is_committed and all(
             self._picture(own).exists() and not len(own.fakes.missing(own.rows))
             for own in self.wanted()
         )

@@ -21,6 +21,7 @@ from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine.stage import Stage, Terms
+from clustercontrast.evaluation.features import finite
 from clustercontrast.files import UserError, say
 from clustercontrast.generation.fake_infrared import FakeArray, FakeSet
 from clustercontrast.losses.circle import circle_logits, smoothed_cross_entropy
@@ -192,7 +193,7 @@ class Mutual(Stage):
         model, size = self.networks[network], self.args.test_batch
         with self.run.timed("features"), self.evaluating(model):
             found = [model(normalise(p))[1].float().cpu() for p in array.chunks(size, rows)]
-        return torch.cat(found)
+        return finite(torch.cat(found), array.index.modality)
 
     # --- one batch ---
 

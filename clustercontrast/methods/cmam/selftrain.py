@@ -17,8 +17,10 @@ import torch.nn.functional as F
 from clustercontrast.association.graph_matching import maximum_matching, shared_labels
 from clustercontrast.clustering.centroids import balanced_centroids, centroids
 from clustercontrast.clustering.kmeans import KMeans, kmeans
+from clustercontrast.data import pseudo_labels
 from clustercontrast.data.batches import Batch, TwinPlan, twin_batches
 from clustercontrast.data.sampler import ClassBatches
+from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.schedules import warm_flat_cosine
 from clustercontrast.engine.stage import HANDED_OVER, Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
@@ -63,13 +65,14 @@ class SelfTrain(Mutual):
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         self.step = (epoch - self.epochs[0]) * self.iterations
-        features = {view: self.features_of(view[0], self.arrays[view[1]]) for view in self.views}
+        features = self.features_of_views()
         with self.run.timed("clustering"):
             labels = self.pseudo_labels(features, epoch)  # Eq. 16
         self.use_labels(labels)
         self.grade_labels(labels)
         self.banks = self.memories(self.proxies(features, labels))
         yield self.batches(labels)
+        self.export_labels(epoch)
 
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         """L_uda = λ_BPP L_BPP + λ_BSP L_BSP + L_PID of every view (Eq. 20)."""
@@ -97,6 +100,23 @@ class SelfTrain(Mutual):
         _, to_visible = maximum_matching(found_v.centres, found_r.centres, a.match_similarity)
         return _compact(*shared_labels(found_v.labels, found_r.labels, to_visible, a.clusters))
 
+    def features_of_views(self) -> dict[View, torch.Tensor]:
+        """Features f of all training images in every view."""
+        return {view: self.features_of(view[0], self.arrays[view[1]]) for view in self.views}
+
+    def export_labels(self, epoch: int) -> None:
+        """After the last epoch: the labels that another one would train on, and features."""
+        if not self.args.export_labels or epoch != self.epochs[-1]:
+            return
+        features = self.features_of_views()
+        labels = self.pseudo_labels(features, epoch + 1)
+        path, described = self.run.folder / self.name / pseudo_labels.FILE, self.described(features)
+        pseudo_labels.save(path, self.image_lists(), labels, described, one_label_space=True)
+
+    def image_lists(self) -> tuple[ImageList, ImageList]:
+        """The lists of both modalities' training images, visible first."""
+        return self.data.visible.index, self.data.infrared.index
+
     def described(self, features: dict[View, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         """Features of both networks side by side, [f^j1; f^g2] and [f^j3; f^g3] (Section V)."""
         parts: dict[bool, list[torch.Tensor]] = {False: [], True: []}
@@ -121,7 +141,7 @@ class SelfTrain(Mutual):
 
     def grade_labels(self, labels: Labels) -> None:
         """Grade the labels, for the log alone."""
-        lists = self.data.visible.index, self.data.infrared.index
+        lists = self.image_lists()
         self.facts = {
             name: clustering_quality(y, images.identities)
             for (name, y), images in zip(self.labels.items(), lists, strict=True)

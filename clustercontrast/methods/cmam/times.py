@@ -1,11 +1,10 @@
 """Running times of a CMAM-UDA run, by what took them, as its paper's Table VII lists them."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from clustercontrast.files import atomic, write_json
+from clustercontrast.files import atomic, read_events, write_json
 
 HOUR = 3600.0
 
@@ -92,8 +91,8 @@ class Account:
     @classmethod
     def of(cls, metrics: Path, stage: str) -> "Account":
         """The account of one stage; empty when there is no log."""
-        lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.exists() else []
-        logged = [event for event in map(json.loads, lines) if event["stage"] == stage]
+        every = read_events(metrics) if metrics.exists() else []
+        logged = [event for event in every if event["stage"] == stage]
         events = [event for event in logged if event["event"] == "epoch"]
         sums: dict[str, float] = {}
         for event in events:

@@ -19,7 +19,7 @@ from clustercontrast.settings.flags import (
     switch,
     text,
 )
-from clustercontrast.settings.recipes.common import OURS, Recipe, Row
+from clustercontrast.settings.recipes.common import OURS, Need, Recipe, Row
 
 PAPER, PPLR, EDM = "paper", "PPLR", "EDM"
 BY_PPLR = {"label_method": ("pplr",)}
@@ -34,6 +34,8 @@ SOURCE = group(
          sample=True),  # what it holds is said by its format and by how many images are missing
     Flag("source_format", text, "layout of --source", choices=("market", "folder")),
     Flag("allow_incomplete", switch, "accept missing images of source and target", free=True),
+    Flag("intensity_range", any_number, "LOW HIGH: values of images of more than 8 bits that become"
+         " black and white", many=True, free=True),
     Flag("source_splits", text, "parts that are used", many=True,
          choices=("train", "gallery", "query"), when={"source_format": ("market",)}),
     Flag("camera_pattern", text, "regular expression whose group is the camera's number",
@@ -136,7 +138,10 @@ MUTUAL = group(
     Flag("labelled", share, "finetune: share of identities with labels"),
 )  # fmt: skip
 
-IMAGES = ("source", "source_format", "source_splits", "camera_pattern", "allow_incomplete")
+IMAGES = (
+    "source", "source_format", "source_splits", "camera_pattern", "allow_incomplete", "allow_leak",
+    "intensity_range",
+)  # fmt: skip
 TRAINING = ("epochs", "first_epoch", "iters", "lr", "weight_decay")
 EDGES = ("edge_norm", "edge_threshold")
 GENERATOR = (
@@ -173,6 +178,7 @@ STAGES = {
     "pretrain": (*NETWORKS, "relation_mode", "phase_one", "fresh_optimiser"),
     "selftrain": (
         *TARGET, "clusters", "clusters_infrared", "matching", "match_similarity", "concatenation",
+        "export_labels",
     ),
     "finetune": (*TARGET, "labelled"),
 }  # fmt: skip
@@ -190,6 +196,19 @@ RECIPE = Recipe(
         ("k1", "k2", "eps", "min_samples", "neighbours", "lr", "weight_decay", "step_size",
          "batch_size", "num_instances", "padding", "flip", "erasing"), BY_TRAINING,
     ) | {"smooth": BY_PPLR, "temp": {"head": ("cosine",)}},
+    needs=(
+        Need(
+            "source",
+            "give --source FOLDER: visible images of other identities, in Market-1501's layout or, "
+            "with --source-format folder, in any layout",
+            without=("diffusion",),
+        ),
+        Need(
+            "source_labels",
+            "--label-method import needs --source-labels PATH (.npz or .csv)",
+            when={"label_method": ("import",)},
+        ),
+    ),
     rows=(
         Row(
             PAPER,
@@ -297,6 +316,8 @@ RECIPE = Recipe(
                 "source": None,
                 "source_format": "market",
                 "allow_incomplete": False,
+                "allow_leak": False,
+                "intensity_range": None,
                 "source_splits": ("train", "gallery", "query"),
                 "camera_pattern": None,
                 "label_method": "pplr",

@@ -1,6 +1,6 @@
 """What recipes are made of, and what all methods share: groups of flags, defaults, datasets.
 
-Rows are laid over each other, the later ones win: ``SHARED_ROWS``, the dataset's row, the rows of
+Rows are laid over each other, the later ones win: ``SHARED_ROWS``, the dataset's rows, the rows of
 the method.  In a row a list has one value per stage of the method that reads the flag; None means
 that the flag follows another one.
 """
@@ -33,6 +33,23 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Need:
+    """A flag that has no default and must be given.
+
+    Attributes:
+        flag: its name.
+        text: what to say where it is missing.
+        when: values of other flags under which it is needed.
+        without: stages that do without it.
+    """
+
+    flag: str
+    text: str
+    when: Mapping[str, tuple] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A method as the command line sees it.
 
@@ -46,6 +63,7 @@ class Recipe:
         run: flags that are read for the run as a whole, besides ``RUN``.
         when: flag -> conditions under which this method reads it, besides the flag's own.
         choices: flag -> the only values that this method knows.
+        needs: flags that must be given.
         variants: named sets of defaults; the first is the usual one.
         arch: what the official scripts say after ``-a``; None where there are none.
     """
@@ -59,6 +77,7 @@ class Recipe:
     run: tuple[str, ...] = ("start_from", "stage1")
     when: Mapping[str, Mapping[str, tuple]] = field(default_factory=dict)
     choices: Mapping[str, tuple] = field(default_factory=dict)
+    needs: tuple[Need, ...] = ()
     variants: tuple[str, ...] = ("upstream",)
     arch: str | None = "agw"
 
@@ -67,7 +86,7 @@ class Recipe:
 
 RUN = (
     "method", "variant", "name", "logs_dir", "stages", "device", "precision", "seed", "print_freq",
-    "overwrite", "data_dir", "cache_dir", "height", "width", "pretrained", "select",
+    "overwrite", "data_dir", "cache_dir", "cache_root", "height", "width", "pretrained", "select",
     "selection_images", "test_batch",
 )  # fmt: skip
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
@@ -155,6 +174,7 @@ SHARED_ROWS = (
             "precision": "fp32",
             "overwrite": False,
             "cache_dir": None,
+            "cache_root": None,
             "vit_width": 768,
             "drop_path": 0.1,
             "stage1": None,
@@ -177,12 +197,12 @@ class Dataset:
 
     Attributes:
         title: its name in the literature.
-        row: defaults.
+        rows: defaults, later ones win.
         flags: flags that are there on this dataset alone.
     """
 
     title: str
-    row: Row
+    rows: tuple[Row, ...]
     flags: tuple[str, ...] = ()
 
 
@@ -190,34 +210,51 @@ DRAWS = ("draws", "eval_draws")
 DATASETS = {
     "sysu": Dataset(
         "SYSU-MM01",
-        Row(
-            OFFICIAL,
-            {"data_dir": "data/SYSU-MM01", "eps": 0.6, "iters": 200, "eval_draws": 1, "draws": 10},
+        (
+            Row(
+                OFFICIAL,
+                {
+                    "data_dir": "data/SYSU-MM01",
+                    "eps": 0.6,
+                    "iters": 200,
+                    "eval_draws": 1,
+                    "draws": 10,
+                },
+            ),
         ),
         DRAWS,
     ),
     "regdb": Dataset(
         "RegDB",
-        Row(
-            OFFICIAL,
-            {"data_dir": "data/RegDB", "eps": 0.3, "iters": 100, "trial": 1, "allow_leak": False},
+        (
+            Row(
+                OFFICIAL,
+                {
+                    "data_dir": "data/RegDB",
+                    "eps": 0.3,
+                    "iters": 100,
+                    "trial": 1,
+                    "allow_leak": False,
+                },
+            ),
         ),
         ("trial", "allow_leak"),
     ),
     "sysu02": Dataset(
-        "SYSU-MM02", Row(OURS, {"data_dir": "data/SYSU-MM02", "eps": 0.6, "iters": 200})
+        "SYSU-MM02", (Row(OURS, {"data_dir": "data/SYSU-MM02", "eps": 0.6, "iters": 200}),)
     ),
     "llcm": Dataset(
         "LLCM",
-        Row(
-            OURS, {"data_dir": "data/LLCM", "eps": 0.6, "iters": 200, "eval_draws": 1, "draws": 10}
+        (
+            Row(OURS, {"data_dir": "data/LLCM", "eval_draws": 1, "draws": 10, "swapped": False}),
+            Row("codes of DMDL and CEIL", {"eps": 0.6, "iters": 200, "k1": 25}),
         ),
-        DRAWS,
+        (*DRAWS, "swapped"),
     ),
 }
 
 
 def shared_defaults(dataset: str | None = None) -> dict[str, Any]:
     """The defaults before any method is named, those of a dataset included."""
-    rows = (*SHARED_ROWS, DATASETS[dataset].row) if dataset else SHARED_ROWS
+    rows = (*SHARED_ROWS, *DATASETS[dataset].rows) if dataset else SHARED_ROWS
     return {name: value for row in rows for name, value in row.values.items()}

@@ -89,5 +89,6 @@ RECIPE = Recipe(
             },
             dataset="regdb",
         ),
+        Row("codes of DMDL and CEIL", {"k1_visible": None}, dataset="llcm"),
     ),
 )

@@ -1,0 +1,133 @@
+"""The files below a dataset's folder: what is an image, what is passed over, what a path means."""
+
+import os
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path, PurePath
+
+from clustercontrast.files import UserError
+
+LEFT_BEHIND = ("thumbs.db", "desktop.ini", "__macosx")
+"""Names that systems leave behind in folders, besides those that start with a dot."""
+
+
+class Tree:
+    """The folders below a root; links to files and folders are followed.
+
+    Attributes:
+        root: the dataset's folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        self._entries, self._by_ending = cache(self._read), cache(self._index)
+        self._skipped: dict[str, None] = {}
+
+    @property
+    def skipped(self) -> tuple[str, ...]:
+        """Paths that were passed over so far."""
+        return tuple(self._skipped)
+
+    def skip(self, path: str) -> None:
+        """Remember a path that is passed over."""
+        self._skipped[path] = None
+
+    def names(self, place: str) -> list[str]:
+        """Sorted names in a folder without those that systems leave behind.
+
+        Args:
+            place: the folder, relative to the root; one that does not exist is empty.
+
+        Raises:
+            UserError: the folder cannot be read.
+        """
+        found = []
+        for name in sorted(self._entries(place)):
+            if name.startswith(".") or name.lower() in LEFT_BEHIND:
+                self.skip(_below(place, name))
+            else:
+                found.append(name)
+        return found
+
+    def images(self, place: str, ending: str) -> list[str]:
+        """Sorted names in a folder that holds images of one kind and nothing else.
+
+        Args:
+            place: the folder, relative to the root.
+            ending: of the names, such as ".jpg"; its case does not matter.
+
+        Raises:
+            UserError: there is something else.
+        """
+        names = self.names(place)
+        for name in names:
+            if not name.lower().endswith(ending):
+                path = self.root / place / name
+                raise UserError(f"{path} is not a {ending} image: remove it from the dataset")
+        return names
+
+    def every(self, place: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
+        """Paths of all files in a folder and in those below it, relative to the root.
+
+        A link that leads back to a folder above it is passed over.
+
+        Args:
+            place: the folder.
+            above: real paths of the folders above.
+        """
+        above = (*above, os.path.realpath(self.root / place))
+        for name in self.names(place):
+            path = _below(place, name)
+            if not self._entries(place)[name]:
+                yield path
+            elif os.path.realpath(self.root / path) in above:
+                self.skip(f"{path} (a link that leads back)")
+            else:
+                yield from self.every(path, above)
+
+    def find(self, path: str) -> str | None:
+        """The path of a file as it is on disk, where the case of its ending may be another.
+
+        Args:
+            path: relative to the root, with forward slashes.
+
+        Returns:
+            The path; None if there is no such file.
+        """
+        place, _, name = path.rpartition("/")
+        entries = self._entries(place)
+        if name not in entries:
+            name = self._by_ending(place).get(_small_ending(name), "")
+        return None if entries.get(name, True) else _below(place, name)
+
+    def _read(self, place: str) -> dict[str, bool]:
+        """Name -> whether it is a folder, of all that is in a folder."""
+        folder = self.root / place
+        try:
+            with os.scandir(folder) as entries:
+                return {entry.name: _is_folder(entry) for entry in entries}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except OSError as error:
+            raise UserError(f"cannot read {folder} ({error.strerror}): check its rights") from error
+
+    def _index(self, place: str) -> dict[str, str]:
+        """Name with its ending in small letters -> name, of all that is in a folder."""
+        return {_small_ending(name): name for name in self._entries(place)}
+
+
+def _is_folder(entry: os.DirEntry) -> bool:
+    """Whether an entry is a folder or leads to one; a link that leads nowhere does not."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _small_ending(name: str) -> str:
+    ending = PurePath(name).suffix
+    return name.removesuffix(ending) + ending.lower()
+
+
+def _below(place: str, name: str) -> str:
+    return f"{place}/{name}" if place else name

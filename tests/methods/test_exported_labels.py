@@ -1,0 +1,95 @@
+"""What ``--export-labels`` writes is what the stage trains on, in every stage of every method."""
+
+import method_runs
+import numpy as np
+import pytest
+import tiny_cmam
+import tiny_runs
+import torch.nn.functional as F
+
+from clustercontrast.data import pseudo_labels
+from clustercontrast.engine.loop import train
+from clustercontrast.methods import METHODS, rpnr, sdcl
+from clustercontrast.settings.recipes import all_recipes
+
+CASES = [
+    pytest.param(method, stage, id=f"{method}-{stage.name}")
+    for method, stages in METHODS.items()
+    for stage in stages
+    if "export_labels" in all_recipes()[method].stages[stage.name]
+]
+ONE_SPACE = {"agreed", "selftrain"}  # of sdcl, of cmam
+NAMES = "visible", "infrared"
+
+
+@pytest.fixture
+def make(monkeypatch, tmp_path):
+    tiny_runs.use_small_encoder(monkeypatch)
+
+    def built(method, stage, *flags):
+        if method == "cmam":
+            return tiny_cmam.make_stage(stage, tmp_path, *flags)
+        return tiny_runs.make_stage(stage, method, tmp_path, *method_runs.FLAGS[method], *flags)
+
+    return built
+
+
+def trained_on(stage, epoch):
+    """The labels that an epoch with the present weights trains on."""
+    next(stage.refresh(epoch))
+    return [stage.labels[name] for name in NAMES]
+
+
+def test_all_stages_that_cluster_can_export():
+    clustering = {f"{m}-{s.name}" for m, own in METHODS.items() for s in own if is_clustering(s)}
+    assert {case.id for case in CASES} == clustering
+    assert len(clustering) >= 14
+
+
+def is_clustering(stage):
+    """Whether the labels are made anew in every epoch: MMM's last stage freezes them."""
+    return hasattr(stage, "pseudo_labels") and stage.name not in {"final", "finetune", "supervised"}
+
+
+@pytest.mark.parametrize(("method", "stage"), CASES)
+def test_exported_labels_are_those_that_the_next_epoch_would_train_on(method, stage, make):
+    stage = make(method, stage, "--export-labels", f"{stage.name}=on")
+    path = stage.run.folder / stage.name / pseudo_labels.FILE
+    stage.run.resume(stage)
+    train(stage, stage.run)
+    with np.load(path) as content:
+        exported = [content[f"{name}_labels"] for name in NAMES]
+        paths = [content[f"{name}_paths"].tolist() for name in NAMES]
+        assert content["one_label_space"] == (stage.name in ONE_SPACE)
+    lists = stage.data.visible.index, stage.data.infrared.index
+    assert paths == [list(images.paths) for images in lists]
+    for found, expected in zip(exported, trained_on(stage, stage.epochs[-1] + 1), strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.max() > 0
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "flags"),
+    [("rpnr", rpnr.Robust, ["--npc-members", "2"]), ("sdcl", sdcl.Agreed, [])],
+)
+def test_labels_that_are_refined_are_not_those_of_the_clustering(method, stage, flags, make):
+    """Otherwise the test above could not tell them apart."""
+    stage = make(method, stage, *flags)
+    clusters = stage.cluster_each(stage.extract(stage.encoder))
+    trained = trained_on(stage, stage.epochs[0])
+    assert any((a != b).any() for a, b in zip(clusters, trained, strict=True))
+
+
+@pytest.mark.parametrize("kind", [rpnr.Robust, sdcl.Collaborative, sdcl.Agreed])
+def test_imported_labels_stand_in_place_of_the_clusters(kind, make, tmp_path):
+    """A stage refines the labels of a file as it refines its clusters."""
+    stage = make("rpnr" if kind is rpnr.Robust else "sdcl", kind)
+    expected = trained_on(stage, stage.epochs[0])
+    features = stage.extract(stage.encoder)
+    clusters = stage.cluster_each(
+        features if kind is rpnr.Robust else tuple(map(F.normalize, features))
+    )
+    stage.args.pseudo_labels = str(tmp_path / "given.npz")
+    pseudo_labels.save(stage.args.pseudo_labels, stage.image_lists(), clusters)
+    for found, own in zip(trained_on(stage, stage.epochs[0]), expected, strict=True):
+        np.testing.assert_array_equal(found, own)
