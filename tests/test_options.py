@@ -1,10 +1,14 @@
 """Every flag once, every default once, and no value whose origin is not known."""
 
+import argparse
 import ast
+import contextlib
 import itertools
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 import clustercontrast
 from clustercontrast.files import UserError
@@ -574,11 +578,11 @@ def test_unknown_words_and_abbreviations_are_refused(argv):
         (["--eps", "1.01"], "from 1e-06 to 1"),
         (["--eps", "0"], "from 1e-06 to 1"),
         (["--momentum", "-0.01"], "from 0 to 1"),
-        (["--k1", "0"], "of at least 1"),
-        (["--seed", "-1"], "of at least 0"),
+        (["--k1", "0"], "from 1 to 1000000"),
+        (["--seed", "-1"], "from 0 to 9223372036854775807"),
         (["--seed", "1.5"], "a whole number"),
         (["--lr", "nan"], "a number"),
-        (["--lr", "0"], "a number of at least"),
+        (["--lr", "0"], "a number from 1e-12 to 100"),
         (["--lr", "inf"], "a number"),
         (["--lr", "fast"], "'fast' is not a number"),
         (["--draws", "11"], "from 1 to 10"),
@@ -598,6 +602,45 @@ def test_depths_that_there_are_not_are_refused(method):
     ):
         read("--depth", "101", method=method)
     assert tuple(BODIES) == RESNETS
+
+
+BEYOND = ["1" + "0" * 22, "1" + "0" * 500, "1e39", "1e400", "-1e400", "nan", "inf", "-inf", "-1",
+          "1_0", "\u0661", "\uff11", "0x10", "", " ", "1e-300", "1.5.1"]  # fmt: skip
+WORDS = table.text, table.switch, table.shard
+NUMBERS = {name: flag for name, flag in all_flags().items() if flag.kind not in WORDS}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_no_flag_takes_a_number_beyond_any_range(name):
+    """Bounds are part of every kind: what no float32, no memory and no generator can hold."""
+    taken = []
+    for word in BEYOND:
+        with contextlib.suppress(argparse.ArgumentTypeError):
+            NUMBERS[name].kind(word)
+            taken.append(word)
+    # A probability or a weight may be as small as one likes, a logarithm negative.
+    assert taken in ([], ["1e-300"], ["-1", "1e-300"])
+    with pytest.raises(argparse.ArgumentTypeError) as error:
+        NUMBERS[name].kind("1" + "0" * 500)
+    assert re.search(r"is not a (whole )?number from \S+ to \S+$", str(error.value))
+    assert len(str(error.value)) < 120
+
+
+def test_seeds_that_a_generator_takes():
+    """A stage adds 32 bits of its name, and k-means an epoch."""
+    largest = read("--seed", str(2**63 - 1)).at("intra").seed
+    torch.Generator().manual_seed(largest + 2**32 + 10**6)
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--padding", "1000000000"], ["--epochs", "1000000000000"], ["--temp", "1e-300"],
+     ["--height", "100000"], ["--lr", "1e39"], ["--seed", "1" + "0" * 22]],
+)  # fmt: skip
+def test_numbers_beyond_any_range_are_one_line(argv):
+    with pytest.raises(UserError, match=rf"{argv[0]}: .* number from \S+ to \S+ \(--help") as error:
+        read(*argv)
+    assert "\n" not in str(error.value)
 
 
 def test_values_at_the_bounds_are_accepted():

@@ -40,19 +40,19 @@ TINY = {  # flag -> word of a short training, for methods that read the flag
     "device": "cpu", "selection_images": "64", "eval_from": "0", "draws": "2", "eval_draws": "1",
 }  # fmt: skip
 RENDER = {
-    "sysu": lambda root: render_sysu(root, SIZES["tiny"], seed=3),
-    "regdb": lambda root: render_regdb(root, REGDB_SIZES["tiny"], seed=3),
-    "market": lambda root: render_market(root, MARKET_SIZES["tiny"], seed=3),
+    "sysu": lambda root, seed: render_sysu(root, SIZES["tiny"], seed),
+    "regdb": lambda root, seed: render_regdb(root, REGDB_SIZES["tiny"], seed),
+    "market": lambda root, seed: render_market(root, MARKET_SIZES["tiny"], seed),
 }
 
 
 @functools.cache
-def dataset(name: str = "sysu") -> Path:
-    """The tiny rendered set of a layout, rendered and prepared once per session."""
+def dataset(name: str = "sysu", seed: int = 3) -> Path:
+    """A tiny rendered set of a layout, rendered and prepared once per session."""
     folder = tempfile.TemporaryDirectory(prefix="clustercontrast-")
     atexit.register(folder.cleanup)
     root = Path(folder.name) / "people"
-    RENDER[name](root)
+    RENDER[name](root, seed)
     if name in SOURCES:  # prepared by the run that uses it
         return root
     cli.prepare(name, ["--data-dir", str(root), *SIZE, "-j", "1"])

@@ -18,7 +18,7 @@ from typing import NoReturn
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, write_error
 from clustercontrast.settings.command_line import check_needs, parse
-from clustercontrast.settings.flags import any_number, count, draws, pixels
+from clustercontrast.settings.flags import count, draws, intensity, pixels
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
@@ -102,7 +102,7 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
         "--allow-leak", action="store_true", help="accept test identities in training images"
     )
     parser.add_argument(
-        "--intensity-range", nargs=2, type=any_number, metavar=("LOW", "HIGH"),
+        "--intensity-range", nargs=2, type=intensity, metavar=("LOW", "HIGH"),
         help="values of images of more than 8 bits that become black and white [refuse them]",
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write them anew")

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -266,24 +267,26 @@ class Run:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``--device`` names; "auto" is the first GPU, if there is one.
+    """The device that ``--device`` names; "auto" is the first GPU, or torchrun's, if there is one.
 
     Raises:
         UserError: no such device here.
     """
-    if name == "auto" and torch.cuda.is_available():
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))  # torchrun's
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if name == "auto":
+        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpus else "cpu"
+    if name == "cpu":
         return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(
-            f"--device {name} is not a device: give auto, cpu, cuda or cuda:N"
-        ) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
+    if not re.fullmatch(r"cuda(:[0-9]{1,4})?", name):
+        raise UserError(f"--device '{name}' is not a device here: give auto, cpu, cuda or cuda:N")
+    if not gpus:
         raise UserError(f"--device {name}: this machine has no usable GPU; give --device cpu")
-    return device
+    if int(name.partition(":")[2] or 0) >= gpus:
+        raise UserError(
+            f"--device {name}: this machine has {gpus} usable GPUs, counted from 0; give a smaller "
+            "number"
+        )
+    return torch.device(name)
 
 
 def saved_model(folder: Path, which: str) -> dict:

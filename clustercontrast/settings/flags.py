@@ -7,7 +7,6 @@ where the defaults are too.
 import argparse
 import contextlib
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,16 +14,20 @@ ON, OFF, NOT_GIVEN = (True,), (False,), (None,)
 """Values of another flag under which a flag is read (``Flag.when``)."""
 
 
-def number(kind: type, low: float, high: float = float("inf")) -> Callable[[str], Any]:
-    """A number of ``kind`` in [low, high], with a message that says so."""
+def number(kind: type, low: float, high: float) -> Callable[[str], Any]:
+    """A number of ``kind`` in [low, high], with a message that says so.
+
+    It is written in ASCII, without underscores, which Python would skip.
+    """
 
     def parse(text: str) -> Any:
         with contextlib.suppress(ValueError):
-            if low <= kind(text) <= high and math.isfinite(kind(text)):
+            if text.isascii() and "_" not in text and low <= kind(text) <= high:  # nan is in none
                 return kind(text)
-        bound = f"from {low:g} to {high:g}" if high < float("inf") else f"of at least {low:g}"
         name = "a whole number" if kind is int else "a number"
-        raise argparse.ArgumentTypeError(f"'{text}' is not {name} {bound}")
+        shown = text if len(text) <= 30 else f"{text[:30]}..."
+        bounds = (f"{bound:d}" if kind is int else f"{bound:g}" for bound in (low, high))
+        raise argparse.ArgumentTypeError(f"'{shown}' is not {name} from {' to '.join(bounds)}")
 
     return parse
 
@@ -56,14 +59,23 @@ def switch(word: str) -> bool:
 def shard(word: str) -> str:
     """Which of how many processes: "0/4"."""
     first, slash, last = word.partition("/")
-    if not (slash and first.isdecimal() and last.isdecimal() and int(first) < int(last)):
+    try:
+        is_share = bool(slash) and natural(first) < count(last)
+    except argparse.ArgumentTypeError:
+        is_share = False
+    if not is_share:
         raise argparse.ArgumentTypeError(f"'{word}' is not I/N with 0 <= I < N, such as 0/4")
     return word
 
 
-count, natural, any_number = number(int, 1), number(int, 0), number(float, -math.inf)
-positive, share, rate = number(float, 0), number(float, 0, 1), number(float, 1e-12)
-radius, draws, pixels = number(float, 1e-6, 1), number(int, 1, 10), number(int, 16)
+count, natural, positive = number(int, 1, 10**6), number(int, 0, 10**6), number(float, 0, 1e6)
+share, radius = number(float, 0, 1), number(float, 1e-6, 1)
+rate, rate_or_none = number(float, 1e-12, 100), number(float, 0, 100)
+temperature, layers = number(float, 1e-4, 1e4), number(int, 1, 1000)
+draws, pixels, margin = number(int, 1, 10), number(int, 16, 4096), number(int, 0, 256)
+intensity = number(float, -1e9, 1e9)
+any_seed = number(int, 0, 2**63 - 1)
+"""Generators take 64 bits; what a stage adds to a seed has 32."""
 
 
 Conditions = Mapping[str, tuple]
@@ -139,7 +151,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
         Flag("precision", text, "bf16: autocast", choices=("fp32", "tf32", "bf16")),
-        Flag("seed", natural, "of the generator behind all random draws", sample=True),
+        Flag("seed", any_seed, "of the generator behind all random draws", sample=True),
         Flag("print_freq", count, "iterations between two lines of log.txt", free=True),
         Flag("overwrite", switch, "delete the run of this name first", free=True),
     ),
@@ -156,8 +168,8 @@ SHARED: tuple[Flag, ...] = (
     *group(
         "network",
         Flag("arch", text, "two-stream ResNet or vision transformer", choices=("resnet", "vit")),
-        Flag("depth", count, "resnet: layers, 10 18 34 50 (50); vit: blocks (12)"),
-        Flag("vit_width", number(int, 64), "token length, a multiple of 64", when=VIT),
+        Flag("depth", layers, "resnet: layers, 10 18 34 50 (50); vit: blocks (12)"),
+        Flag("vit_width", number(int, 64, 8192), "token length, a multiple of 64", when=VIT),
         Flag("drop_path", share, "stochastic depth of the last block", when=VIT),
         Flag("non_local", switch, "non-local blocks", when=RESNET),
         Flag("pretrained", text, "initial weights: imagenet, random or a checkpoint's PATH"),
@@ -181,7 +193,7 @@ SHARED: tuple[Flag, ...] = (
         staged("batch_visible", count, "visible images per batch, two views each"),
         staged("num_instances", count, "images per cluster in a batch, K"),
         Flag("cam", switch, "draw a cluster's images from other cameras"),
-        staged("padding", natural, "black pixels around an image before the crop"),
+        staged("padding", margin, "black pixels around an image before the crop"),
         staged("flip", share, "probability of the horizontal flip"),
         staged("erasing", share, "probability of random erasing"),
         staged("jitter_visible", switch, "colour jitter of plain visible views"),
@@ -217,14 +229,14 @@ SHARED: tuple[Flag, ...] = (
                when={"association": ("pgm", "mmm", "ot", "cma", "hungarian")}),
         Flag("vote_threshold", share, "similarity of an image pair that votes",
              when={"association": ("cma",)}),
-        Flag("ot_regularisation", number(float, 1e-3), "entropic regularisation",
+        Flag("ot_regularisation", number(float, 1e-3, 1e6), "entropic regularisation",
              when={"association": ("ot",)}),
         Flag("forget_last", switch, "leave out the last cluster, as released (MMM-1)",
              when={"association": ("mmm",)}),
     ),
     *group(
         "memories",
-        staged("temp", number(float, 1e-4), "temperature τ"),
+        staged("temp", temperature, "temperature τ"),
         staged("momentum", share, "weight of the OLD row in an update (α)"),
         staged("memory", text, "kind of memory", choices=("sequential", "hard", "hybrid")),
         Flag("memory_gradient", text, "rows of the gradient", choices=("upstream", "clean")),

@@ -45,9 +45,14 @@ def build_generator(args: Namespace) -> nn.ModuleDict:
     """The U-Net F_θ ("denoiser") and the edge adapter C_con ("adapter"), with random weights.
 
     Raises:
-        UserError: the image cannot be halved as often as there are levels.
+        UserError: the image cannot be halved as often as there are levels, or noise does not fall.
     """
     a = args
+    if a.sigma_min >= a.sigma_max:
+        raise UserError(
+            f"--sigma-min {a.sigma_min:g} is not below --sigma-max {a.sigma_max:g}: noise falls "
+            "from the one to the other"
+        )
     try:
         denoiser = Denoiser(
             a.unet_width,

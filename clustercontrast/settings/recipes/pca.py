@@ -1,6 +1,15 @@
 """PCA: two GPUs; eps is a literal of the official code."""
 
-from clustercontrast.settings.flags import ON, Flag, group, natural, positive, staged, switch
+from clustercontrast.settings.flags import (
+    ON,
+    Flag,
+    group,
+    natural,
+    positive,
+    rate_or_none,
+    staged,
+    switch,
+)
 from clustercontrast.settings.recipes.common import (
     INTRA,
     JOINT_CLUSTERING,
@@ -16,7 +25,7 @@ FLAGS: tuple[Flag, ...] = group(
     Flag("tal", switch, "triple-modal adversarial learning"),
     staged("adversarial_from", natural, "first epoch in which the encoder sees it", when=TAL),
     staged("adversarial_weight", positive, "its weight", when=TAL),
-    staged("modality_lr", positive, "rate of the modality classifier's SGD", when=TAL),
+    staged("modality_lr", rate_or_none, "rate of the modality classifier's SGD", when=TAL),
     Flag("log_association", switch, "cluster jointly in stage 1, for the log alone (PCA-5)"),
     Flag("mcl", switch, "joint clustering, joint memory and their own step"),
     Flag("cne", switch, "expand neighbours evenly over modalities; off: plain", when={"mcl": ON}),
