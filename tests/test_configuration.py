@@ -42,7 +42,11 @@ def test_the_defaults_of_every_variant_are_no_change(method, dataset):
         ("--method pgm --no-cam --depth 18", ["--depth 18", "--no-cam"]),
         ("--method pgm --depth 50", []),
         ("--method pgm --pretrained my/imagenet", []),
-        ("--method pgm --pretrained my/resnet.pth", ["--pretrained my/resnet.pth"]),
+        ("--method pgm --pretrained my/resnet50-0676ba61.pth", []),
+        (
+            "--method pgm --pretrained my/resnet50-11ad3fa6.pth",
+            ["--pretrained my/resnet50-11ad3fa6.pth"],
+        ),
         ("--method pgm --jitter-infrared cross=on", ["--jitter-infrared cross=on"]),
         ("--method pgm --precision tf32 --select rank1", ["--precision tf32", "--select rank1"]),
     ],
@@ -149,6 +153,11 @@ def test_any_other_file_is_a_file(tmp_path, more):
     more = dict(more)
     path = tmp_path / more.pop("name", "best_test.pth")
     saved(path, "--method rpnr", more.pop("stage", "intra"), **more)
+    assert changes(f"--method rpnr --stage1 {path}")["robust"] == ["--start-from PATH"]
+
+
+def test_a_model_of_a_stage_that_is_still_trained_is_a_file(tmp_path):
+    path = saved(tmp_path / "last.pth", "--method rpnr --epochs intra=51", "intra")
     assert changes(f"--method rpnr --stage1 {path}")["robust"] == ["--start-from PATH"]
 
 

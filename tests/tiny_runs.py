@@ -155,7 +155,9 @@ def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Sta
     start = [] if elsewhere else ["--start-from", "pretrained"]
     options = parse("sysu", arguments(method, folder, *start, *flags))
     prepared = open_prepared(Path(f"{dataset()}-32x16"), "sysu")
-    data = SimpleNamespace(visible=prepared["train_visible"], infrared=prepared["train_infrared"])
+    data = SimpleNamespace(
+        visible=prepared["train_visible"], infrared=prepared["train_infrared"]
+    )
     run = Run(folder, torch.device("cpu"))
     run.generator.manual_seed(5)
     torch.manual_seed(5)

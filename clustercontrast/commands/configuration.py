@@ -68,6 +68,8 @@ def _model(path: Path, options: Options, stage: type[Stage]) -> tuple[str, Seque
         "trial": options.trial_number,
         "stage": stage.name,
     }
-    if wanted.items() <= about.items() and "changes" in about and path.stem in MODELS:
-        return MODELS[path.stem], about["changes"][stage.name]
-    return "PATH", []
+    if not (wanted.items() <= about.items() and "changes" in about and path.stem in MODELS):
+        return "PATH", []
+    if MODELS[path.stem] == "last" and about["epoch"] < about["ends"][stage.name]:
+        return "PATH", []  # of a stage that was still being trained
+    return MODELS[path.stem], about["changes"][stage.name]

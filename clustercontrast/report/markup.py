@@ -99,9 +99,9 @@ def shown(value: Any, words: tuple[str, str] = ("off", "on")) -> str:
     if isinstance(value, bool):
         return words[value]
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}: {shown(own)}" for name, own in value.items())
+        return ", ".join(f"{name}: {shown(own, words)}" for name, own in value.items())
     if isinstance(value, list | tuple):
-        return " ".join(map(shown, value))
+        return " ".join(shown(own, words) for own in value) or "–"
     return str(value)
 
 

@@ -15,6 +15,8 @@ from clustercontrast.settings.parser import shown
 
 ORIGINS = {"start_from", "stage1", "variant", "method"}
 """Not compared: a configuration names method and variant, and what a stage starts from."""
+IMAGENET = ("resnet50-0676ba61.pth", "resnet50-19c8e357.pth")
+"""Files of the weights that ``--pretrained imagenet`` means: torchvision's IMAGENET1K_V1."""
 
 
 def stage_changes(options: Options, stage: str) -> list[str]:
@@ -58,7 +60,8 @@ def _is_changed(flag: Flag, stage: str, options: Options, usual: Options) -> boo
         return False
     if flag.follows and now != before:
         return True
-    return _differ(*(getattr(own.at(stage), flag.name) for own in (options, usual)))
+    one, other = (_plain(getattr(own.at(stage), flag.name)) for own in (options, usual))
+    return one != other
 
 
 def _follows(options: Options, flag: Flag, stage: str) -> bool:
@@ -68,12 +71,8 @@ def _follows(options: Options, flag: Flag, stage: str) -> bool:
     return given is None or given == leader
 
 
-def _differ(one: Any, other: Any) -> bool:
-    """Whether two values differ; files of weights are known by their names, wherever they lie."""
-    if isinstance(one, str) and isinstance(other, str):
-        return Path(one).name != Path(other).name
-    return _plain(one) != _plain(other)
-
-
 def _plain(value: Any) -> Any:
+    """A value to compare; a file of weights is known by its name, wherever it lies."""
+    if isinstance(value, str):
+        return "imagenet" if Path(value).name in IMAGENET else Path(value).name
     return list(value) if isinstance(value, tuple) else value

@@ -14,6 +14,7 @@ from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.recipes import all_recipes
 
 TABLE_1, TABLE_2 = (f"PCLHD (NeurIPS 2024), Table {number}" for number in (1, 2))
+SWAPPED = "swapped_visible_to_infrared"
 CMAM_TABLE = "CMAM-UDA (IEEE TCSVT 2024), Table"
 RUNS = {(row.dataset, run) for row in PUBLISHED for run in row.runs}
 
@@ -71,10 +72,10 @@ def test_no_configuration_has_two_rows_of_one_source():
 
 
 def test_figures_are_percents_of_known_searches_and_ranks_ascend():
-    known = {dataset: {*protocol.modes} for dataset, protocol in PROTOCOLS.items()}
-    known["llcm"].add("swapped")
+    for dataset, protocol in PROTOCOLS.items():
+        assert MODES[dataset] == tuple(protocol.headings)
     for own in PUBLISHED:
-        assert own.scores.keys() <= known[own.dataset]
+        assert own.scores.keys() <= set(MODES[own.dataset])
         assert own.scores
         for figures in own.scores.values():
             assert figures.keys() <= set(METRICS)
@@ -86,7 +87,7 @@ def test_figures_are_percents_of_known_searches_and_ranks_ascend():
 
 def test_a_mark_for_no_figure_is_no_figure():
     assert scores("sysu", "61.0/-/57.0 -") == {"all": {"rank1": 61.0, "mAP": 57.0}}
-    assert scores("llcm", "- - 69.21/55.52") == {"swapped": {"rank1": 69.21, "mAP": 55.52}}
+    assert scores("llcm", "- - 69.21/55.52") == {SWAPPED: {"rank1": 69.21, "mAP": 55.52}}
 
 
 SPOTS = [  # typed from the papers, READMEs and logs, first mode then second
@@ -152,9 +153,9 @@ def test_table_1_is_whole():
 
 
 def test_swapped_figures_of_llcm_never_stand_beside_straight_ones():
-    straight = [own for own in published("llcm") if "swapped" not in own.scores]
+    straight = [own for own in published("llcm") if SWAPPED not in own.scores]
     (swapped,) = (own for own in published("llcm") if own not in straight)
-    assert swapped.scores.keys() == {"swapped"}
+    assert swapped.scores.keys() == {SWAPPED}
     assert not any(
         own.scores[mode].get("rank1") == 69.21 for own in straight for mode in own.scores
     )

@@ -1,7 +1,7 @@
 """LLCM: figures of the straight search, and those of the official script's swapped one.
 
 Asked for visible to infrared, the official script searches the drawn infrared images among all
-visible ones.  Its README's figures of that block belong to the mode "swapped" and to no other.
+visible ones (LLCM-1).  Its README's figures of that block belong to that mode and to no other.
 """
 
 from clustercontrast.report.references.commands import ADCA, MMM, PGM, SDCL
@@ -40,7 +40,7 @@ ROWS = (
         "DEEN",
         "llcm",
         "upstream README",
-        "README of DEEN's official code, second block: searched swapped",
+        "README of DEEN's official code, second block: roles swapped",
         scores("llcm", "- - 69.21/55.52"),
         labels="all",
     ),

@@ -18,7 +18,7 @@ MODES = {
     "sysu": ("all", "indoor"),
     "regdb": DIRECTIONS,
     "sysu02": DIRECTIONS,
-    "llcm": (*DIRECTIONS, "swapped"),
+    "llcm": (*DIRECTIONS, "swapped_visible_to_infrared"),
 }
 """Search modes of every dataset, in the order of the cells of a row."""
 
