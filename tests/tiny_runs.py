@@ -39,6 +39,7 @@ TINY = {  # flag -> word of a short training, for methods that read the flag
     "batch_visible": "16", "num_instances": "4", "depth": "18", "pretrained": "random",
     "device": "cpu", "selection_images": "64", "eval_from": "0", "draws": "2", "eval_draws": "1",
 }  # fmt: skip
+CMAM_CLUSTERING = ("--k1", "8", "--k2", "3", "--eps", "0.6", "--min-samples", "3")
 RENDER = {
     "sysu": lambda root, seed: render_sysu(root, SIZES["tiny"], seed),
     "regdb": lambda root, seed: render_regdb(root, REGDB_SIZES["tiny"], seed),
@@ -76,6 +77,33 @@ def tiny_flags(method: str, on: str, *more: str) -> list[str]:
             for word in (all_flags()[name].spelled, value)
         ]
     return ["--height", TINY["height"], "--width", TINY["width"]]
+
+
+def cmam_arguments(logs: Path, *more: str, on: str = "sysu") -> list[str]:
+    """Command line of a short training of all of CMAM-UDA's stages; what ``more`` says wins."""
+    return [
+        *("--method", "cmam", "--source", str(dataset("market"))),
+        *("--source-splits", "train", "--data-dir", str(dataset(on))),
+        *("--logs-dir", str(logs), "--height", "32", "--width", "16"),
+        *("--fake-height", "16", "--fake-width", "8", "--depth", "10", "--pretrained", "random"),
+        *("--precision", "fp32", "--device", "cpu", "--epochs", "2", "--phase-one", "1"),
+        *(
+            "--iters",
+            "auxiliary=2",
+            "diffusion=4",
+            "pretrain=2",
+            "selftrain=2",
+            "finetune=2",
+        ),
+        *("--batch-size", "8", "--num-instances", "2", "--warm-iterations", "1"),
+        *("--flat-iterations", "2", "--clusters", "10", "--test-batch", "64"),
+        *(() if "import" in more else CMAM_CLUSTERING),
+        *("--unet-width", "16"),
+        *("--unet-multipliers", "1", "2", "--attention-at", "4", "--sampling-steps", "3"),
+        *("--selection-images", "64", "--eval-from", "0", "--eval-step", "1"),
+        *(("--draws", "2") if on == "sysu" else ()),
+        *more,
+    ]
 
 
 def epochs_of(method: str) -> list[tuple[str, int]]:
@@ -155,9 +183,7 @@ def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Sta
     start = [] if elsewhere else ["--start-from", "pretrained"]
     options = parse("sysu", arguments(method, folder, *start, *flags))
     prepared = open_prepared(Path(f"{dataset()}-32x16"), "sysu")
-    data = SimpleNamespace(
-        visible=prepared["train_visible"], infrared=prepared["train_infrared"]
-    )
+    data = SimpleNamespace(visible=prepared["train_visible"], infrared=prepared["train_infrared"])
     run = Run(folder, torch.device("cpu"))
     run.generator.manual_seed(5)
     torch.manual_seed(5)

@@ -80,9 +80,7 @@ def test_the_file_of_one_method_is_read_by_another(tmp_path, monkeypatch):
     writer.export_labels(epoch=1)
     labels = writer.cluster_each(writer.extract(writer.encoder))
 
-    reader = tiny_runs.make_stage(
-        adca.Aggregation, "adca", tmp_path, "--pseudo-labels", str(path)
-    )
+    reader = tiny_runs.make_stage(adca.Aggregation, "adca", tmp_path, "--pseudo-labels", str(path))
     tiny_runs.open_epoch(reader)
     for name, y in zip(("visible", "infrared"), labels, strict=True):
         np.testing.assert_array_equal(reader.labels[name], y)

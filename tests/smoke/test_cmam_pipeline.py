@@ -29,36 +29,6 @@ STAGES = ("auxiliary", "diffusion", "generation", "pretrain", "selftrain")
 SHARED = STAGES[:3]
 
 
-CLUSTERING = ("--k1", "8", "--k2", "3", "--eps", "0.6", "--min-samples", "3")
-
-
-def arguments(logs, *more, on="sysu"):
-    """A short training of all stages; what ``more`` says wins."""
-    return [
-        *("--method", "cmam", "--source", str(tiny_runs.dataset("market"))),
-        *("--source-splits", "train", "--data-dir", str(tiny_runs.dataset(on))),
-        *("--logs-dir", str(logs), "--height", "32", "--width", "16"),
-        *("--fake-height", "16", "--fake-width", "8", "--depth", "10", "--pretrained", "random"),
-        *("--precision", "fp32", "--device", "cpu", "--epochs", "2", "--phase-one", "1"),
-        *(
-            "--iters",
-            "auxiliary=2",
-            "diffusion=4",
-            "pretrain=2",
-            "selftrain=2",
-            "finetune=2",
-        ),
-        *("--batch-size", "8", "--num-instances", "2", "--warm-iterations", "1"),
-        *("--flat-iterations", "2", "--clusters", "10", "--test-batch", "64"),
-        *(() if "import" in more else CLUSTERING),
-        *("--unet-width", "16"),
-        *("--unet-multipliers", "1", "2", "--attention-at", "4", "--sampling-steps", "3"),
-        *("--selection-images", "64", "--eval-from", "0", "--eval-step", "1"),
-        *(("--draws", "2") if on == "sysu" else ()),
-        *more,
-    ]
-
-
 def shared(logs, stage):
     """The one folder of a shared stage."""
     (folder,) = (logs / "shared").glob(f"{stage}-*")
@@ -84,7 +54,7 @@ def _narrow():
 def finished(tmp_path_factory):
     """Logs of a finished run of all stages."""
     logs = tmp_path_factory.mktemp("cmam")
-    cli.train("sysu", arguments(logs))
+    cli.train("sysu", tiny_runs.cmam_arguments(logs))
     yield logs
     shutil.rmtree(logs)
 
@@ -188,8 +158,8 @@ def times_of_files(folder):
 
 def test_whole_stages_are_skipped(finished, capsys):
     before = times_of_files(finished)
-    cli.train("sysu", arguments(finished, "--stages", *SHARED))
-    cli.train("sysu", arguments(finished))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, "--stages", *SHARED))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished))
     assert times_of_files(finished) == before
     said = capsys.readouterr().out
     assert said.count("finished before, skipped") == 3
@@ -202,7 +172,7 @@ def test_an_ablation_of_the_last_stages_shares_the_first(finished, capsys):
     before = times_of_files(finished / "shared")
     start = str(run_of(finished) / "pretrain" / "last.pth")
     more = ["--name", "uda2", "--stages", "selftrain", "--start-from", start]
-    cli.train("sysu", arguments(finished, *more, "--pp", "selftrain=off"))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, *more, "--pp", "selftrain=off"))
     assert times_of_files(finished / "shared") == before
     event, _ = tiny_runs.events(run_of(finished, "uda2"))
     assert "similarity_visible" in event["loss"]
@@ -213,7 +183,7 @@ def test_an_ablation_of_the_last_stages_shares_the_first(finished, capsys):
 def test_flags_of_the_generator_make_another_one(finished):
     before = shared_folders(finished)
     more = ["--edge-norm", "max", "--stages", "diffusion", "--iters", "1", "--epochs", "1"]
-    cli.train("sysu", arguments(finished, *more))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, *more))
     (new,) = shared_folders(finished) - before
     assert new.name.startswith("diffusion-")
     config = read(new / "config.json")
@@ -226,7 +196,7 @@ def test_flags_of_the_generator_make_another_one(finished):
 def test_stage_2_alone_is_reported(finished):
     """Zero-shot transfer: M_joint before it has labels of the target, and no cycle to rate."""
     more = ["--name", "two", "--stages", "pretrain"]
-    cli.train("sysu", arguments(finished, *more))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, *more))
     found = {r["selection"] for r in read(run_of(finished, "two") / "report.json")["results"]}
     assert found == {"chance", "untrained", "start", "last", "test"}
 
@@ -235,7 +205,7 @@ def test_stage_2_alone_is_reported(finished):
 def test_m_gray_is_tested_on_fakes(finished, capsys):
     """Table III, M_gray: fakes of the test images are made, and only those."""
     before = times_of_files(finished / "shared")
-    cli.train("sysu", arguments(finished, "--name", "gray", "--models", "gray"))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, "--name", "gray", "--models", "gray"))
     after = times_of_files(finished / "shared")
     changed = {p.name for p in after if after[p] != before.get(p)}
     assert changed == {"test_visible.npy", "test_visible.done.npy", "last.pth"}
@@ -258,7 +228,7 @@ def test_m_gray_is_tested_on_fakes(finished, capsys):
 def test_finetuning_with_some_labels_goes_on_from_stage_3(finished):
     start = str(run_of(finished) / "selftrain" / "last.pth")
     more = ["--name", "semi", "--stages", "finetune", "--labelled", "0.5", "--start-from", start]
-    cli.train("sysu", arguments(finished, *more))
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, *more))
     events = tiny_runs.events(run_of(finished, "semi"))
     assert [event["stage"] for event in events] == ["finetune"] * 2
     assert events[0]["clusters"]["joint"]["clusters"] == 8  # half of 16 people
@@ -271,7 +241,9 @@ def test_finetuning_with_some_labels_goes_on_from_stage_3(finished):
 def is_interrupted(logs):
     """Start the command; whether it was interrupted.  Batches of 60 fakes are soon lost."""
     try:
-        cli.train("sysu", arguments(logs, "--batch-size", "8", "8", "60", "8", "8", "8"))
+        cli.train(
+            "sysu", tiny_runs.cmam_arguments(logs, "--batch-size", "8", "8", "60", "8", "8", "8")
+        )
     except SystemExit as leaving:
         return leaving.code == 130
     return False
@@ -322,7 +294,7 @@ def test_every_stage_killed_and_resumed_equals_undisturbed(finished, tmp_path, m
 def test_processes_of_torchrun_share_the_images(finished, tmp_path):
     """Those that they make, and those that they find unprepared."""
     shutil.rmtree(f"{tiny_runs.dataset('market')}-train-16x8")
-    flags = arguments(finished, "--stages", "generation", "--sampling-steps", "2")
+    flags = tiny_runs.cmam_arguments(finished, "--stages", "generation", "--sampling-steps", "2")
     before = shared_folders(finished)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -349,9 +321,11 @@ def test_processes_of_torchrun_share_the_images(finished, tmp_path):
 def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
     """A41: infrared training images of one trial are test images of others."""
     quick = ["--trial", "1", "2", "--epochs", "1", "--iters", "1", "--phase-one", "1"]
-    cli.train("regdb", arguments(tmp_path, *quick, "--stages", "diffusion", on="regdb"))
+    cli.train(
+        "regdb", tiny_runs.cmam_arguments(tmp_path, *quick, "--stages", "diffusion", on="regdb")
+    )
     assert not run_of(tmp_path, on="regdb").exists()
-    cli.train("regdb", arguments(tmp_path, *quick, on="regdb"))
+    cli.train("regdb", tiny_runs.cmam_arguments(tmp_path, *quick, on="regdb"))
     places = {stage: len(list((tmp_path / "shared").glob(f"{stage}-*"))) for stage in SHARED}
     assert places == {"auxiliary": 1, "diffusion": 2, "generation": 2}
     trials = {
@@ -386,14 +360,14 @@ def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
 )
 def test_mistakes_are_one_line(finished, capsys, flags, words):
     with pytest.raises(SystemExit) as leaving:
-        cli.train("sysu", arguments(finished, "--name", "mistake", *flags))
+        cli.train("sysu", tiny_runs.cmam_arguments(finished, "--name", "mistake", *flags))
     assert leaving.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert words in line
 
 
 def test_no_source_is_named(tmp_path, capsys):
-    argv = arguments(tmp_path)
+    argv = tiny_runs.cmam_arguments(tmp_path)
     at = argv.index("--source")
     with pytest.raises(SystemExit):
         cli.train("sysu", argv[:at] + argv[at + 2 :])

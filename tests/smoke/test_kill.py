@@ -1,4 +1,4 @@
-"""``kill -9`` of the real script while it writes its second checkpoint, and the command again."""
+"""``kill -9`` at any moment, and the same command again: the result of an undisturbed run."""
 
 import os
 import shutil
@@ -8,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import killed_runs
 import pytest
 import tiny_runs
 import torch
+from method_runs import RUNS
 
 from clustercontrast.commands import cli
 
@@ -54,3 +56,62 @@ def test_killed_while_saving_and_started_again_equals_undisturbed(tmp_path):
     assert start(argv).wait(SECONDS) == 0
     assert tiny_runs.differences(tiny_runs.saved(folder), expected) == []
     assert (folder / "report.json").exists()
+
+
+# --- whole runs, killed while they work ---
+
+STAGES = {
+    name: list(dict.fromkeys(s for s, _ in tiny_runs.epochs_of(RUNS[name][0]))) for name in RUNS
+}
+STAGES["cmam"] = ["auxiliary", "diffusion", "generation", "pretrain", "selftrain"]
+KILLS = 3
+"""Of every run at moments spread evenly over its time; with other moments for other runs."""
+
+
+def arguments(name: str, logs: Path) -> list[str]:
+    more = ["--print-freq", "1", "--name", name]
+    if name == "cmam":
+        return tiny_runs.cmam_arguments(logs, *more)
+    method, flags = RUNS[name]
+    return tiny_runs.arguments(method, logs, "--iters", "4", *flags, *more)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """What an undisturbed run has saved, and its seconds, made when first asked for."""
+    made = {}
+
+    def of(name):
+        if name not in made:
+            logs = tmp_path_factory.mktemp("undisturbed")
+            seconds = killed_runs.finish(arguments(name, logs))
+            made[name] = killed_runs.everything(logs), seconds
+            shutil.rmtree(logs)
+        return made[name]
+
+    return of
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kill", range(KILLS))
+@pytest.mark.parametrize("name", STAGES)
+def test_killed_at_any_time_and_started_again(tmp_path, undisturbed, name, kill):
+    expected, seconds = undisturbed(name)
+    share = (kill + (list(STAGES).index(name) + 0.5) / len(STAGES)) / KILLS
+    while not killed_runs.is_killed_after(arguments(name, tmp_path), share * seconds):
+        share *= 0.9  # this time the run was faster than the one that was measured
+        shutil.rmtree(tmp_path)
+    killed_runs.finish(arguments(name, tmp_path))
+    assert tiny_runs.differences(killed_runs.everything(tmp_path), expected) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STAGES)
+def test_every_stage_is_killed_in_an_epoch_and_goes_on(tmp_path, undisturbed, name):
+    expected, _ = undisturbed(name)
+    argv = arguments(name, tmp_path)
+    for stage in STAGES[name]:
+        tries = (killed_runs.is_killed_in_an_epoch(argv, tmp_path, stage) for _ in range(2))
+        assert any(tries), stage  # a stage has two epochs
+    killed_runs.finish(argv)
+    assert tiny_runs.differences(killed_runs.everything(tmp_path), expected) == []

@@ -23,12 +23,26 @@ def small(monkeypatch):
     tiny_runs.use_small_encoder(monkeypatch)
 
 
+SHORT = ["--epochs", "1", "--iters", "1"]
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """Logs of a run after its first stage."""
+    logs = tmp_path_factory.mktemp("logs")
+    with pytest.MonkeyPatch.context() as patch:
+        tiny_runs.use_small_encoder(patch)
+        cli.train("sysu", [*tiny_runs.arguments("adca", logs, *SHORT), "--stages", "intra"])
+    yield logs
+    shutil.rmtree(logs)
+
+
 @pytest.fixture
-def begun(tmp_path, small):
-    """A run after its first stage: its command line, without the stages, and its folder."""
-    argv = tiny_runs.arguments("adca", tmp_path)
-    cli.train("sysu", [*argv, "--stages", "intra"])
-    return argv, tiny_runs.run_folder(tmp_path, "adca")
+def begun(once, tmp_path, small):
+    """A copy of it: its command line, without the stages, and its folder."""
+    shutil.copytree(once, tmp_path / "logs")
+    argv = tiny_runs.arguments("adca", tmp_path / "logs", *SHORT)
+    return argv, tiny_runs.run_folder(tmp_path / "logs", "adca")
 
 
 @pytest.fixture
@@ -223,7 +237,7 @@ def test_incomplete_images_mark_every_form_of_every_report(tmp_path, small, caps
     place = ["--data-dir", str(people)]
     cli.prepare("sysu", [*place, *tiny_runs.SIZE, "-j", "1", "--allow-incomplete"])
     assert "verified" not in capsys.readouterr().out
-    cli.train("sysu", [*tiny_runs.arguments("adca", tmp_path), *place, "--epochs", "1"])
+    cli.train("sysu", [*tiny_runs.arguments("adca", tmp_path, *SHORT), *place])
     folder = tiny_runs.run_folder(tmp_path, "adca")
     report(["html", str(folder), "--device", "cpu"])
     report(["tables", str(folder), "--out", str(tmp_path)])
