@@ -1,7 +1,8 @@
 """Any dataset by its name: python -m clustercontrast ACTION --dataset DATASET [--FLAG VALUE ...].
 
 ACTION is prepare, train or test.  What follows is handed to the command of that dataset, the same
-that the scripts <action>_sysu.py and <action>_regdb.py in the root of the repository call.
+that the scripts <action>_sysu.py and <action>_regdb.py in the root of the repository call.  The
+action export needs no dataset.
 """
 
 import sys
@@ -14,6 +15,7 @@ from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS
 
 ACTIONS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
+EXPORT = "export"
 HELP = "--help lists the datasets"
 
 
@@ -28,12 +30,17 @@ def _start(words: Sequence[str]) -> None:
     parser = OneLineParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--dataset", choices=DATASETS)
     known, rest = parser.parse_known_args(words)
+    if rest[:1] == [EXPORT]:
+        if known.dataset:
+            raise UserError("export takes no --dataset, the model decides: leave it out")
+        cli.export(rest[1:])
+        return
     if known.dataset is None and (not rest or {"-h", "--help"} & set(rest)):
         say(usage())
         return
     action, *flags = rest or [""]
     if action not in ACTIONS:
-        raise UserError(f"'{action}' is not one of {', '.join(ACTIONS)} ({HELP})")
+        raise UserError(f"'{action}' is not one of {', '.join([*ACTIONS, EXPORT])} ({HELP})")
     if known.dataset is None:
         raise UserError(f"{action} needs --dataset: {', '.join(DATASETS)} ({HELP})")
     ACTIONS[action](known.dataset, flags)
@@ -51,6 +58,7 @@ def usage() -> str:
             "  prepare  verify a dataset and write its images, resized once",
             "  train    train a method, stage by stage, then test it",
             "  test     test a run's models, or one checkpoint",
+            "  export   write a model as the official programs read it: export --official FILE RUN",
             "",
             "datasets:",
             *datasets,

@@ -27,6 +27,7 @@ ALLOWED = {
     "losses": set(),
     "memories": set(),
     "models": set(),
+    "models.official": {"files"},  # a network that cannot be written is refused
     "models.saved": {"files"},  # a file that cannot be read is the user's mistake
     "models.weights": {"files"},  # so is a checkpoint that does not fit
     "data": {"files"},

@@ -1,4 +1,4 @@
-"""The commands behind the root scripts and ``python -m clustercontrast``: prepare, train, test.
+"""The commands behind the root scripts and ``python -m clustercontrast``.
 
 A wrong command line, ``--help`` and a missing folder are answered here, before torch is imported,
 which takes seconds; what does the work is imported when it is needed.
@@ -162,6 +162,30 @@ def _test(dataset: str, argv: Sequence[str] | None) -> None:
     args = _test_parser(dataset).parse_args(argv)
     target = existing(Path(args.run), "a run's folder or a checkpoint")
     with_torch("testing").test(target, dataset, args)
+
+
+# --- export ---
+
+
+def export(argv: Sequence[str] | None = None) -> None:
+    """Write a model of a run, or one checkpoint, as the official programs read it."""
+    command(lambda: _export(argv))
+
+
+def _export(argv: Sequence[str] | None) -> None:
+    parser = OneLineParser(
+        prog="python -m clustercontrast export",
+        description="Write a model as a checkpoint of the official programs.",
+    )
+    parser.add_argument(
+        "run", help="logs/<dataset>/<method>/<name>/, a trial of it, or a .pth file"
+    )
+    parser.add_argument("--official", required=True, type=Path, help="file to write, .pth.tar")
+    chosen = ("last", "test", "cycle")
+    parser.add_argument("--model", choices=chosen, default="last", help="model of the run [last]")
+    args = parser.parse_args(argv)
+    target = existing(Path(args.run), "a run's folder or a checkpoint")
+    with_torch("exporting").export(target, args.model, args.official)
 
 
 def existing(place: Path, wanted: str) -> Path:

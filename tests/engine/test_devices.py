@@ -40,8 +40,7 @@ def test_devices_that_there_are(monkeypatch, gpus, rank, name, found):
 @pytest.mark.parametrize("gpus", [0, 2])
 def test_other_names_are_one_line(monkeypatch, gpus, name):
     machine(monkeypatch, gpus)
-    said = "is not a device here: give auto, cpu, cuda or cuda:N"
-    with pytest.raises(UserError, match=said) as e:
+    with pytest.raises(UserError, match="not a device here: give auto, cpu, cuda or cuda:N") as e:
         choose_device(name)
     assert "\n" not in str(e.value)
 

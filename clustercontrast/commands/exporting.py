@@ -1,0 +1,54 @@
+"""The command that writes a model for the official programs."""
+
+from pathlib import Path
+
+from clustercontrast.commands import results
+from clustercontrast.engine import checkpoint
+from clustercontrast.files import UserError, say
+from clustercontrast.models import weights
+from clustercontrast.models.official import official_checkpoint
+
+
+def export(target: Path, selection: str, file: Path) -> None:
+    """Write a model as an official checkpoint.
+
+    Args:
+        target: folder of a run or of one of its trials, or file of a checkpoint.
+        selection: which model of a run: "last", "test" or "cycle".
+        file: to write.
+
+    Raises:
+        UserError: there is no such model, the official programs have no such network, or the file
+            is there already.
+    """
+    if file.exists():
+        raise UserError(f"{file} is there already: give a name that is free")
+    model = _of_file(target) if target.is_file() else _of_run(target, selection)
+    state = weights.network_for(model["weights"]).state_dict()  # with the counters of old files
+    checkpoint.save(file, official_checkpoint(state, model["companions"], model["epoch"]))
+    say(f"wrote {file}: epoch {model['epoch']} of {target}, for the official programs")
+
+
+def _of_file(path: Path) -> dict:
+    """Weights, companions and epoch of a checkpoint."""
+    epoch = weights.read_checkpoint(path).get("epoch")
+    return {
+        "weights": weights.read(path),
+        "companions": weights.networks(path),
+        "epoch": epoch if isinstance(epoch, int) else -1,
+    }
+
+
+def _of_run(folder: Path, selection: str) -> dict:
+    """The same of a model of a run."""
+    trials = results.trials_of(folder)
+    if trials:
+        raise UserError(
+            f"{folder} has a model for each of its trials: give one of their folders, such as "
+            f"{results.trial_folder(folder, trials[0])}"
+        )
+    stage = results.last_stage(folder)
+    model = results.model_of(folder, stage, selection)
+    if model is None:
+        raise UserError(f"{folder / stage} has no model '{selection}': give another --model")
+    return model
