@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from clustercontrast.commands.report import main
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.__main__ import main
 from clustercontrast.report.comparison import (
     DIFFERENCE,
     average,
@@ -329,7 +329,7 @@ def refused(capsys, *words):
     ("content", "message"),
     [
         ("{", "report.json is damaged"),
-        ("[]", "of another version or damaged: test the run again"),
+        ("[]", "report.json is damaged (it is [], expected dict)"),
         ('{"results": []}', "of another version or damaged"),
     ],
 )
