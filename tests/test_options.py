@@ -606,7 +606,7 @@ def test_depths_that_there_are_not_are_refused(method):
 
 BEYOND = ["1" + "0" * 22, "1" + "0" * 500, "1e39", "1e400", "-1e400", "nan", "inf", "-inf", "-1",
           "1_0", "\u0661", "\uff11", "0x10", "", " ", "1e-300", "1.5.1"]  # fmt: skip
-WORDS = table.text, table.switch, table.shard
+WORDS = table.text, table.folder_name, table.switch, table.shard
 NUMBERS = {name: flag for name, flag in all_flags().items() if flag.kind not in WORDS}
 
 

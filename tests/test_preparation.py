@@ -175,7 +175,7 @@ def test_images_belong_to_the_range_of_their_intensities(root, tmp_path):
     assert len(READS) == 3  # the third time nothing was prepared
 
 
-@pytest.mark.parametrize("range_", [(5, 5), (9, 1), (0, float("nan")), (1,)])
+@pytest.mark.parametrize("range_", [(5, 5), (9, 1), (0, float("nan")), (1,), (-1.7e308, 1.7e308)])
 def test_what_is_no_range_is_refused_before_anything_is_read(root, tmp_path, range_):
     with pytest.raises(UserError, match=r"--intensity-range .*: give two numbers, the smaller"):
         ensure("flat", root, tmp_path / "prepared", SIZE, intensities=range_)

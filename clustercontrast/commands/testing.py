@@ -77,12 +77,16 @@ def open_evaluation(
         about: what a bare checkpoint says of itself.
     """
     config = results.config(folder) if folder else {"values": about or {}, "about": about or {}}
-    values = config["values"] if config["about"].get("dataset") == dataset else {}
-    usual, own = shared_defaults(dataset), Namespace(**vars(args))
-    for name in ("data_dir", "cache_dir", "cache_root", "height", "width"):
+    said, usual, own = config["values"], shared_defaults(dataset), Namespace(**vars(args))
+    values = said if config["about"].get("dataset") == dataset else {}  # places of its own images
+    for name, known in (
+        ("cache_dir", {} if args.data_dir else values),
+        ("cache_root", values),
+        ("data_dir", values),
+        ("height", said),  # of what the network was trained on
+        ("width", said),
+    ):
         if getattr(args, name) is None:
-            # The prepared images of the run belong to its dataset alone.
-            known = {} if name == "cache_dir" and args.data_dir else values
             setattr(own, name, known.get(name, usual[name]))
     asked = getattr(args, "trial", None) or []
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")

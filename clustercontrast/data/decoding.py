@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from clustercontrast.files import UserError
 
@@ -73,14 +73,15 @@ def decode(
             shallow = _as_8_bits(upright, path, rules.intensities) if _is_deep(image) else upright
             pixels = np.asarray(shallow.convert("RGB").resize(size, resample))
     except (*ANY_KIND, Image.DecompressionBombError) as error:
+        reason = "no known kind" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(
-            f"cannot read the image {path} ({error}): copy it again from the dataset"
+            f"cannot read the image {path} ({reason}): copy it again from the dataset"
         ) from error
     return pixels, zlib.crc32(content)
 
 
 def _is_range(values: Sequence[float]) -> bool:
-    return len(values) == 2 and all(map(math.isfinite, values)) and values[0] < values[1]
+    return len(values) == 2 and 0 < values[1] - values[0] < math.inf
 
 
 def _is_deep(image: Image.Image) -> bool:
@@ -101,5 +102,5 @@ def _as_8_bits(
             "white, or convert the images to 8 bits"
         )
     low, high = intensities
-    scaled = np.clip((values - low) * (255 / (high - low)), 0, 255)
+    scaled = np.clip((values - low) / (high - low) * 255, 0, 255)
     return Image.fromarray(np.rint(scaled).astype(np.uint8))

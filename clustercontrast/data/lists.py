@@ -9,6 +9,7 @@ import csv
 import io
 from pathlib import Path
 
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
@@ -60,8 +61,13 @@ def identities(file: Path, advice: str) -> list[int]:
     return found
 
 
-def labels(file: Path, advice: str) -> dict[str, int]:
+def labels(file: Path, tree: Tree, advice: str) -> dict[str, int]:
     """Path -> label of an index file with lines "<path> <label>", in the order of the lines.
+
+    Args:
+        file: the index file.
+        tree: where the paths lead; they become those on disk, if there are such files.
+        advice: what to do if the file is wrong, for the message.
 
     Raises:
         UserError: the file cannot be read, a line is malformed or repeats a path.
@@ -71,7 +77,7 @@ def labels(file: Path, advice: str) -> dict[str, int]:
         if not line.strip():
             continue
         path, label = ["", *line.rsplit(maxsplit=1)][-2:]
-        path = posix(path)
+        path = tree.find(posix(path)) or posix(path)
         if not path or not label.isdecimal() or path in found:
             raise UserError(
                 f"{file}, line {number} is malformed or repeats a path, expected '<path> <label>': "

@@ -107,21 +107,21 @@ def _training(tree: Tree, modality: str) -> ImageList:
     file = tree.root / "idx" / f"train_{folder}.txt"
     pattern = re.compile(rf"{folder}/(\d+)/\d+_c(\d+)_[^/]*", re.ASCII)
     rows = []
-    for path in lists.labels(file, AGAIN):
+    for path in sorted(lists.labels(file, tree, AGAIN)):
         parsed = pattern.fullmatch(path)
         if parsed is None:
             raise UserError(
                 f"{file} lists {path}, expected paths like {folder}/0001/0001_c01_s0_f0.jpg with "
                 f"identity and camera; test images are for testing alone: {AGAIN}"
             )
-        rows.append((tree.find(path), int(parsed[1]), int(parsed[2]), path))
-    missing = [listed for path, _, _, listed in rows if path is None]
+        rows.append((path, int(parsed[1]), int(parsed[2])))
+    missing = [path for path, _, _ in rows if tree.find(path) is None]
     if missing:
         raise UserError(
             f"{file} lists {missing[0]}, which is missing ({len(missing):,} of {len(rows):,} "
             "images are): copy the images again"
         )
-    return _image_list(modality, sorted(row[:3] for row in rows))
+    return _image_list(modality, rows)
 
 
 def _test(tree: Tree, modality: str, people: list[int]) -> ImageList:

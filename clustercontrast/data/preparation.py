@@ -12,16 +12,10 @@ from typing import Any
 from clustercontrast.data import folder as image_folder
 from clustercontrast.data import llcm, market, regdb, sysu, sysu02
 from clustercontrast.data.decoding import Rules
-from clustercontrast.data.images import (
-    ELSEWHERE,
-    Prepared,
-    open_prepared,
-    prepare,
-    rows_of,
-    sizes_of,
-)
+from clustercontrast.data.images import Prepared, open_prepared
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, verify_counts, verify_split
+from clustercontrast.data.writing import ELSEWHERE, prepare, rows_of, sizes_of
 from clustercontrast.files import UserError, alone, say
 
 READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
@@ -127,7 +121,7 @@ class Preparation:
             is_wanted: asked when no other process is at work on the folder.
 
         Raises:
-            UserError: see :func:`clustercontrast.data.images.prepare`.
+            UserError: see :func:`clustercontrast.data.writing.prepare`.
         """
         with alone(self.folder, say, ELSEWHERE):
             if is_wanted():

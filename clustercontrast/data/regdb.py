@@ -158,17 +158,12 @@ def _trial(
         labelled = set()
         for modality, every in images.items():
             file = folder / f"{part}_{WORDS[modality]}_{trial}.txt"
-            entries = _entries(file, tree)
+            entries = lists.labels(file, tree, AGAIN)
             rows = _rows(file, entries, every)
             labelled |= {(every.identities[row], entries[every.paths[row]]) for row in rows}
             parts[f"{part}_{modality}"] = f"{modality}_{resample}", rows
         _check_labels(f"{folder}/{part}_*_{trial}.txt", labelled)
     return parts
-
-
-def _entries(file: Path, tree: Tree) -> dict[str, int]:
-    """Path -> label of one index file; paths as they are on disk."""
-    return {tree.find(path) or path: label for path, label in lists.labels(file, AGAIN).items()}
 
 
 def _rows(file: Path, entries: dict[str, int], images: ImageList) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from clustercontrast.data import lists
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 PLAIN = "a/1.bmp 0\nb/2.bmp 10\n"
@@ -30,12 +31,22 @@ def file(tmp_path) -> Path:
 @pytest.mark.parametrize("content", VARIANTS)
 def test_index_files_mean_the_same_however_they_are_written(file, content):
     file.write_bytes(content)
-    assert lists.labels(file, "again") == {"a/1.bmp": 0, "b/2.bmp": 10}
+    assert lists.labels(file, Tree(file.parent), "again") == {"a/1.bmp": 0, "b/2.bmp": 10}
 
 
 def test_paths_may_hold_blanks(file):
     file.write_text("my images/a b.bmp 7\n")
-    assert lists.labels(file, "again") == {"my images/a b.bmp": 7}
+    assert lists.labels(file, Tree(file.parent), "again") == {"my images/a b.bmp": 7}
+
+
+def test_paths_are_those_on_disk_and_none_is_listed_twice(file):
+    (file.parent / "a").mkdir()
+    (file.parent / "a" / "1.bmp").touch()
+    file.write_text("a/1.BMP 0\nb/1.BMP 1\n")
+    assert lists.labels(file, Tree(file.parent), "again") == {"a/1.bmp": 0, "b/1.BMP": 1}
+    file.write_text("a/1.BMP 0\na/1.bmp 0\n")
+    with pytest.raises(UserError, match=r"list\.txt, line 2 is malformed or repeats"):
+        lists.labels(file, Tree(file.parent), "again")
 
 
 @pytest.mark.parametrize(
@@ -54,7 +65,7 @@ def test_malformed_and_repeated_lines_are_named(file, content, line):
     with pytest.raises(
         UserError, match=rf"list\.txt, line {line} is malformed or repeats.*: again"
     ):
-        lists.labels(file, "again")
+        lists.labels(file, Tree(file.parent), "again")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +94,11 @@ def test_tables_say_by_their_header_what_separates_fields(file, delimiter):
     ]
 
 
-@pytest.mark.parametrize("read", [lists.text, lists.labels, lists.identities, lists.table])
+def labels(file, advice):
+    return lists.labels(file, Tree(file.parent), advice)
+
+
+@pytest.mark.parametrize("read", [lists.text, labels, lists.identities, lists.table])
 def test_what_cannot_be_read_is_one_line_with_the_advice(file, read):
     with pytest.raises(UserError, match=rf"cannot read {re.escape(str(file))} .*, again"):
         read(file, "again")

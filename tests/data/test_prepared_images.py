@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from clustercontrast.data import images, sysu, verification, verify
+from clustercontrast.data import images, sysu, verification, verify, writing
 from clustercontrast.files import UserError
 
 HEIGHT, WIDTH = 24, 12
@@ -29,7 +29,7 @@ def prepare(root, folder, **changes):
         "facts": verify.facts(root, sysu) | WHOLE,
         "progress": False,
     }
-    images.prepare(root, folder, **(arguments | changes))
+    writing.prepare(root, folder, **(arguments | changes))
 
 
 @pytest.fixture
@@ -145,7 +145,7 @@ def test_killed_preparation_never_looks_whole(sysu_root, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "rename", killed)
-    monkeypatch.setattr(images.shutil, "rmtree", lambda *_, **__: None)
+    monkeypatch.setattr(writing.shutil, "rmtree", lambda *_, **__: None)
     with pytest.raises(KeyboardInterrupt):
         prepare(sysu_root, tmp_path / "prepared")
     assert (tmp_path / "prepared.partial" / "test_visible.npy").exists()
@@ -308,7 +308,7 @@ def test_full_disk_is_said_and_cleaned_up(sysu_root, tmp_path, monkeypatch):
     def full(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(images.os, "fsync", full)
+    monkeypatch.setattr(writing.os, "fsync", full)
     with pytest.raises(UserError, match="no space left"):
         prepare(sysu_root, tmp_path / "prepared")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["sysu"]

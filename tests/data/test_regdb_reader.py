@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import REGDB_TRIALS, regdb_name
 
-from clustercontrast.data import images, regdb, verify
+from clustercontrast.data import images, regdb, verify, writing
 from clustercontrast.data.samples import PARTS
 from clustercontrast.files import UserError
 
@@ -106,7 +106,7 @@ def test_a_prepared_trial_has_the_images_of_its_parts(regdb_root, tmp_path):
     listing = regdb.read(regdb_root)
     known = {"rendered": False, "complete": True, "leak": False, "counts": {}}
     folder = tmp_path / "prepared"
-    images.prepare(
+    writing.prepare(
         regdb_root, folder, "regdb", listing, regdb.RESAMPLING, (12, 6), 1, known, progress=False
     )
     prepared = images.open_prepared(folder, "regdb")
