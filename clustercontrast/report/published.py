@@ -48,9 +48,10 @@ def references(about: Mapping[str, Any], dataset: str) -> References:
     own = published(dataset, run)
     usual = published(dataset, AS_IT_IS[run.method]) if run.method in AS_IT_IS else ()
     reason = _unfinished(about) or ("" if own else _difference(run))
-    if reason and (own or usual):
-        return References(own or usual, (), f"{reason}: no difference is shown")
-    return References(own, own)
+    if not reason or not (own or usual):
+        return References(own, own)
+    shown = "" if own else "; the published rows are those of the method as it is"
+    return References(own or usual, (), f"{reason}: no difference is shown{shown}")
 
 
 def configuration(about: Mapping[str, Any]) -> Configuration | None:

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
+from clustercontrast.commands.report import main
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.__main__ import main
 from clustercontrast.report.comparison import (
     DIFFERENCE,
     average,
@@ -187,6 +187,78 @@ def test_differences_are_ours_minus_the_papers_for_the_best_on_test(tmp_path):
     }
 
 
+def test_every_run_is_compared_with_the_rows_of_its_own_flags(tmp_path):
+    """PCLHD, Table 1: 65.9 with MMM; ours 65.9 + 0.3. Another eps: with none."""
+    mmm = write(tmp_path / "mmm", "sysu", 56.2, flags=["--association mmm"])
+    eps = write(tmp_path / "eps", "sysu", 54.4, flags=["--eps progressive=0.5"], name="eps")
+    usual = write(tmp_path / "usual", "sysu", 54.4)
+    (table,) = comparison_tables([mmm, eps, usual], ["last", "test"])
+    rows = rows_of(table, DIFFERENCE)
+    assert [(row[1], row[2], row[3]) for row in rows] == [
+        ("seed1/progressive", "difference to paper [1]", "+0.30 ≈"),
+        ("seed1/progressive", "difference to paper [2]", "+0.00 ≈"),
+    ]
+    assert [row[:2] for row in table.rows if row[1].endswith("]")] == [
+        ("PCLHD+MMM", "paper [1]"),
+        ("PCLHD", "paper [2]"),
+    ]
+    (note,) = (note for note in table.notes if note.startswith("pclhd eps/progressive: "))
+    assert "no published configuration (--eps progressive=0.5): no difference is shown" in note
+    found = [run["differences"] for run in table.json()["runs"]]
+    assert [len(own) for own in found] == [1, 0, 1]
+    assert found[0][0]["verdicts"]["all"]["rank1"] == (
+        "within the spread of gallery draws (±0.50, 10 gallery draws of this run)"
+    )
+
+
+def test_figures_of_a_last_epoch_are_compared_with_ours_of_the_last_epoch(tmp_path):
+    """PGM's log, all-search, Rank-1: 56.29 for the best on test, 56.09 for the last epoch."""
+    run = write(tmp_path / "run", "sysu", 56.0, method="pgm")
+    (table,) = comparison_tables([run], ["last", "test"])
+    models = [row[2] for row in table.rows if row[0] == "pgm"]
+    assert models == [
+        "last epoch",
+        "difference to upstream log [4]",
+        "best on the test set",
+        "difference to paper [1]",
+        "difference to retrained by others [2]",
+        "difference to upstream log [3]",
+    ]
+    last, *_, best = rows_of(table, DIFFERENCE)
+    assert (last[3], best[3]) == ("-0.09 ≈", "+9.71 ≠")
+
+
+def test_a_log_of_one_trial_is_compared_with_that_trial_alone(tmp_path):
+    """PGM's log, trial 5, visible to infrared: 70.44 / 65.32; ours 60 + 10."""
+    single = write_trials(tmp_path / "single", {5: 60.0}, method="pgm")
+    several = write_trials(tmp_path / "several", {4: 60.0, 5: 60.0}, method="pgm")
+    labels = [row[2] for row in rows_of(comparison_tables([single], ["test"])[0], DIFFERENCE)]
+    assert labels == [
+        "difference to paper [1], 1 of 10 trials",
+        "difference to upstream log [2]",
+    ]
+    labels = [row[2] for row in rows_of(comparison_tables([several], ["test"])[0], DIFFERENCE)]
+    assert labels == ["difference to paper [1], 2 of 10 trials"]
+
+
+def test_fewer_draws_than_the_protocol_has_are_said(tmp_path):
+    run = write(tmp_path / "run", "sysu", 50.0)
+    change(run, lambda content: [row.update(searches=2) for row in content["results"]])
+    (table,) = comparison_tables([run], ["test"])
+    assert rows_of(table, DIFFERENCE)[0][2] == "difference to paper [1], 2 of 10 draws"
+
+
+def test_each_kind_of_other_images_has_a_mark_of_its_own(tmp_path):
+    facts = [{"complete": False}, {"rendered": True}, {"complete": False, "rendered": True}]
+    runs = [write(tmp_path / str(i), "sysu", 5.0, images=own) for i, own in enumerate(facts)]
+    (table,) = comparison_tables(runs, ["test"])
+    assert [row[0] for row in table.rows] == ["† pclhd", "‡ pclhd", "‡† pclhd"]
+    assert table.notes[:2] == (f"† {INCOMPLETE}", f"‡ {RENDERED}")
+    assert table.dataset == "SYSU-MM01"
+    assert table.latex().isascii()
+    assert all(run["differences"] == [] for run in table.json()["runs"])
+
+
 def test_a_difference_of_few_trials_says_so(tmp_path):
     """PCLHD, Table 1, visible to infrared: 84.3; ours (40 + 70) / 2 + 10."""
     folder = write_trials(tmp_path / "run", {1: 40.0, 2: 70.0})
@@ -329,7 +401,7 @@ def refused(capsys, *words):
     ("content", "message"),
     [
         ("{", "report.json is damaged"),
-        ("[]", "of another version or damaged: test the run again"),
+        ("[]", "report.json is damaged (it is [], expected dict)"),
         ('{"results": []}', "of another version or damaged"),
     ],
 )

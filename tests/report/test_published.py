@@ -238,7 +238,10 @@ def test_a_run_is_compared_with_the_rows_of_its_own_flags(words, expected):
 def test_another_configuration_is_compared_with_none_and_says_why(words, why):
     found = references(parsed("sysu", words), "sysu")
     assert found.own == ()
-    assert found.note == f"no published configuration ({why}): no difference is shown"
+    assert found.note == (
+        f"no published configuration ({why}): no difference is shown; the published rows are those "
+        "of the method as it is"
+    )
     method = words.split()[1]
     assert found.rows == published("sysu", AS_IT_IS[method])
 

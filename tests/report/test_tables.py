@@ -153,7 +153,7 @@ def test_what_nobody_has_published_stands_below_the_method_as_it_is_and_says_why
     run = about("pgm", flags=flags, variant="v2024")
     note = (
         "no published configuration (--variant v2024, --eps cross=0.5 intra=0.5, --no-cam): no "
-        "difference is shown"
+        "difference is shown; the published rows are those of the method as it is"
     )
     table = results_table([result()], run, images())
     assert note in table.notes

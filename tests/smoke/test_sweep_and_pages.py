@@ -6,9 +6,9 @@ import pytest
 import tiny_runs
 
 from clustercontrast.commands import cli, results, sweep
+from clustercontrast.commands.report import main as report
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
-from clustercontrast.report.__main__ import main as report
 
 
 @pytest.fixture(autouse=True)
