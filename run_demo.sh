@@ -5,7 +5,7 @@
 # part ImageNet plays in a real run), trains PCLHD on the other without labels, and tests it. Run again,
 # it goes on where it stopped. No number printed here is a SYSU-MM01 result.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0")")"
 source .ci/environment.sh
 
 others=data/demo-others people=data/demo-people

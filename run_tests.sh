@@ -3,7 +3,7 @@
 # bash run_tests.sh --fast     without the slow-marked part, in at most 4
 # Anything else is handed to pytest; GOLDEN_DIR names another set of golden vectors.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0")")"
 source .ci/environment.sh
 export OMP_NUM_THREADS=1 # one process per core instead: --numprocesses
 if [[ ${1:-} == --fast ]]; then

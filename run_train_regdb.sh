@@ -4,7 +4,7 @@
 # bash run_train_regdb.sh cmam --source data/Market-1501       trains a generator of its own for every trial
 # METHOD is pclhd unless another is named first; --help lists all methods, METHOD --help its flags.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0")")"
 if [[ -f .venv/bin/activate ]]; then source .venv/bin/activate; fi
 method=pclhd
 if [[ $# -gt 0 && $1 != -* ]]; then method=$1; shift; fi

@@ -3,7 +3,7 @@
 #                                             bash run_train_sysu.sh cmam --source data/Market-1501
 # METHOD is pclhd unless another is named first; --help lists all methods, METHOD --help its flags.
 set -euo pipefail
-cd "$(dirname "$0")"
+cd "$(dirname "$(readlink -f "$0")")"
 if [[ -f .venv/bin/activate ]]; then source .venv/bin/activate; fi
 method=pclhd
 if [[ $# -gt 0 && $1 != -* ]]; then method=$1; shift; fi

@@ -1,8 +1,11 @@
 """Mistakes a user can make: one line that names the thing and the remedy, exit code 2, no loss."""
 
 import json
+import contextlib
+import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +16,7 @@ import tiny_runs
 import torch
 from PIL import Image
 
+from clustercontrast import files
 from clustercontrast.commands import cli
 from clustercontrast.data import images, sysu
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
@@ -362,3 +366,101 @@ def test_scripts_say_one_line_without_a_traceback(command, tmp_path):
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert len(lines) == 1
     assert lines[0].startswith("error: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tenths", [2, 5, 10, 20, 40])
+def test_ctrl_c_during_start_up_leaves_no_traceback(tmp_path, tenths):
+    argv = tiny_runs.arguments("pgm", tmp_path)
+    command = [sys.executable, str(ROOT / "train_sysu.py"), *argv]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(tenths / 10)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_a_locale_without_the_characters_of_a_table(trained, tmp_path):
+    """Under ASCII a table has question marks, and the files have all."""
+    locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    words = ["tables", str(trained("pgm")), "--out", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "clustercontrast.report", *words],
+        cwd=ROOT,
+        env=os.environ | locale,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"?" in done.stdout
+    assert "±" in (tmp_path / "tables.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_numba_does_without_a_place_for_what_it_has_compiled():
+    """As with read-only code and no HOME, where numba finds no place."""
+    lines = (
+        "from numba.core import caching",
+        "caching.CacheImpl._locator_classes = []",
+        "from clustercontrast.clustering import jaccard",
+        "assert not jaccard.is_compiled()",
+    )
+    subprocess.run([sys.executable, "-c", "; ".join(lines)], cwd=ROOT, check=True)
+
+
+def test_a_table_is_printed_before_the_disk_is_found_full(trained, small, monkeypatch, capsys):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    folder = trained("pgm")
+    table = (folder / "report.txt").read_text()
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(SystemExit) as leaving:
+        cli.test("sysu", [str(folder), "--device", "cpu", "--draws", "2"])
+    assert leaving.value.code == 2
+    printed = capsys.readouterr()
+    assert table in printed.out
+    assert "no space left" in printed.err
+    assert (folder / "report.txt").read_text() == table
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", ".", "", "a\\b", "/tmp/x", " a", "a\nb", "x" * 300])
+def test_a_name_of_a_run_is_one_plain_component(refused, tmp_path, name):
+    assert "--name" in refused(cli.train, tiny_runs.arguments("pgm", tmp_path, "--name", name))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ([], "give --source FOLDER"),
+        (["--source", "x", "--label-method", "import"], "needs --source-labels PATH"),
+    ],
+)
+def test_what_cmam_needs_is_asked_for_before_anything_is_made(refused, tmp_path, flags, said):
+    place = ["--data-dir", str(tiny_runs.dataset()), "--logs-dir", str(tmp_path / "logs")]
+    assert said in refused(cli.train, ["--method", "cmam", *place, *flags])
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.mark.slow
+def test_scripts_work_from_any_folder_and_through_a_link(tmp_path):
+    (tmp_path / "link.sh").symlink_to(ROOT / "run_train_sysu.sh")
+    for script in (str(ROOT / "run_train_sysu.sh"), "link.sh"):
+        done = subprocess.run(
+            ["bash", script, "pgm", "--data-dir", "nowhere"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "no prepared images in nowhere-288x144" in done.stderr
+
+
+def test_shell_scripts_are_checked_out_with_the_line_ends_of_a_shell():
+    rules = (ROOT / ".gitattributes").read_text().splitlines()
+    assert "*.sh text eol=lf" in rules

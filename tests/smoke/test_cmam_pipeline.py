@@ -147,6 +147,16 @@ def test_times_by_hand():
     ]
 
 
+def test_a_generation_killed_before_its_commit_commits(finished):
+    """Every fake was there, and last.pth was not yet."""
+    folder = shared(finished, "generation") / "generation"
+    before = torch.load(folder / "last.pth", weights_only=True)
+    (folder / "last.pth").unlink()
+    cli.train("sysu", tiny_runs.cmam_arguments(finished, "--stages", "generation"))
+    again = torch.load(folder / "last.pth", weights_only=True)
+    assert tiny_runs.differences(again, before) == []
+
+
 # --- skipping and sharing ---
 
 
