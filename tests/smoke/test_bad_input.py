@@ -1,8 +1,8 @@
 """Mistakes a user can make: one line that names the thing and the remedy, exit code 2, no loss."""
 
-import json
 import contextlib
 import errno
+import json
 import os
 import shutil
 import signal
