@@ -182,7 +182,7 @@ def _export(argv: Sequence[str] | None) -> None:
     )
     parser.add_argument("--official", required=True, type=Path, help="file to write, .pth.tar")
     chosen = ("last", "test", "cycle")
-    parser.add_argument("--model", choices=chosen, default="last", help="model of the run [last]")
+    parser.add_argument("--model", choices=chosen, help="model of the run [last]")
     args = parser.parse_args(argv)
     target = existing(Path(args.run), "a run's folder or a checkpoint")
     with_torch("exporting").export(target, args.model, args.official)

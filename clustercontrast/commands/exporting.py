@@ -9,21 +9,25 @@ from clustercontrast.models import weights
 from clustercontrast.models.official import official_checkpoint
 
 
-def export(target: Path, selection: str, file: Path) -> None:
+def export(target: Path, selection: str | None, file: Path) -> None:
     """Write a model as an official checkpoint.
 
     Args:
         target: folder of a run or of one of its trials, or file of a checkpoint.
-        selection: which model of a run: "last", "test" or "cycle".
+        selection: which model of a run: "last" (also None), "test" or "cycle".
         file: to write.
 
     Raises:
-        UserError: there is no such model, the official programs have no such network, or the file
-            is there already.
+        UserError: there is no such model, the official programs have no such network, the file is
+            there already, or a selection beside a checkpoint.
     """
     if file.exists():
         raise UserError(f"{file} is there already: give a name that is free")
-    model = _of_file(target) if target.is_file() else _of_run(target, selection)
+    if selection and target.is_file():
+        raise UserError(
+            f"--model chooses among the models of a run, and {target} is one: leave it out"
+        )
+    model = _of_file(target) if target.is_file() else _of_run(target, selection or "last")
     state = weights.network_for(model["weights"]).state_dict()  # with the counters of old files
     checkpoint.save(file, official_checkpoint(state, model["companions"], model["epoch"]))
     say(f"wrote {file}: epoch {model['epoch']} of {target}, for the official programs")

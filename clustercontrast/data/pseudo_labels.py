@@ -86,13 +86,15 @@ def _features(path: Path, modality: str, content: dict[str, np.ndarray], size: i
             f"{path} is damaged: its {modality}_features are {known.dtype} of shape {known.shape}, "
             f"expected {size} rows of floating-point numbers; make it again"
         )
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
+        known = known.astype(np.float32)
     broken = np.count_nonzero(~np.isfinite(known).all(axis=1))
     if broken:
         raise UserError(
             f"{path}: {broken} of {size} rows of {modality}_features are not finite; make it again "
             "with weights that are"
         )
-    return np.vstack([known, np.zeros_like(known[:1])]).astype(np.float32)
+    return np.vstack([known, np.zeros_like(known[:1])])
 
 
 def _check_widths(path: Path, features: list[np.ndarray]) -> None:

@@ -76,6 +76,8 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     assert "nowhere does not exist" in refused(capsys, *official, tmp_path / "nowhere")
     assert "has no model 'cycle'" in refused(capsys, *official, run, "--model", "cycle")
     assert "takes no --dataset" in refused(capsys, *official, run, "--dataset", "sysu")
+    best = run / "agreed" / "best_test.pth"
+    assert "--model chooses" in refused(capsys, *official, best, "--model", "test")
     torch.save({"weights": TwoStreamResNet(18, False).state_dict()}, tmp_path / "small.pth")
     assert "cannot be written" in refused(capsys, *official, tmp_path / "small.pth")
     for trial in (1, 2):
