@@ -134,16 +134,16 @@ def read_events(path: Path) -> list[dict[str, Any]]:
         UserError: the file is missing, or another line is damaged.
     """
     try:
-        lines = path.read_bytes().splitlines()
-    except OSError as error:
-        raise UserError(f"cannot read {path} ({error.strerror or error})") from error
+        lines = Path(path).read_bytes().splitlines()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist: has the run been started?") from error
     events = []
     for number, line in enumerate(lines, start=1):
         try:
             event = json.loads(line)
         except ValueError:
             event = None
-        if fault(event, {"event": str, "stage": str}) is None:
+        if fault(event, {"event": str}) is None:
             events.append(event)
         elif number < len(lines):
             raise UserError(

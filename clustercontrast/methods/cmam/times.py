@@ -92,7 +92,7 @@ class Account:
     def of(cls, metrics: Path, stage: str) -> "Account":
         """The account of one stage; empty when there is no log."""
         every = read_events(metrics) if metrics.exists() else []
-        logged = [event for event in every if event["stage"] == stage]
+        logged = [event for event in every if event.get("stage") == stage]
         events = [event for event in logged if event["event"] == "epoch"]
         sums: dict[str, float] = {}
         for event in events:
