@@ -28,9 +28,10 @@ def test_there_is_something_to_test():
 def test_scripts_are_thin(script):
     """A root script calls one command with its dataset, which the same words in its name say."""
     action, dataset = script.stem.split("_")
-    start = f"from clustercontrast.commands.cli import {action}"
-    call = f'{start}\n\nif __name__ == "__main__":\n    {action}'
-    assert f'{call}("{dataset}")\n' in script.read_text()
+    call = f'    from clustercontrast.commands.cli import {action}\n\n    {action}("{dataset}")\n'
+    _, main = script.read_text().split('if __name__ == "__main__":\n')
+    assert main.endswith(call)
+    assert len(main.splitlines()) == 4
 
 
 @pytest.mark.slow
@@ -98,7 +99,7 @@ def test_shell_scripts_stop_at_the_first_failure(script):
     text = script.read_text()
     if text.startswith("#!"):
         assert "set -euo pipefail" in text
-        assert 'cd "$(dirname "$0")' in text
+        assert 'cd "$(dirname "$(readlink -f "$0")")' in text
 
 
 SPELLED = re.compile(r"^  (?:-b, )?(--[a-z0-9\[\]-]+)", re.MULTILINE)

@@ -361,7 +361,6 @@ def test_one_cluster_is_refused(make):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ({"label_method": "import"}, "--source-labels PATH"),
         ({"k2": 9}, "--k2 9 is larger than --k1 8"),
         ({"batch_size": 10}, "--batch-size 10 is not a multiple of --num-instances 4"),
         ({"label_method": "kmeans", "source_clusters": 61}, "--source-clusters 61"),

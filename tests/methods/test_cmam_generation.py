@@ -239,7 +239,9 @@ def test_every_wanted_image_and_no_other_is_made(trained, tmp_path):
     _, data, _ = trained
     stage = generation(data, tmp_path)
     assert not stage.is_finished()
-    make(stage)
+    stage.setup()
+    stage.run.resume(stage)
+    train(stage, stage.run)
     assert stage.is_finished()
     _, done = contents(tmp_path, "source")
     labelled = np.arange(COUNT) % tiny_cmam.SHOTS != 0

@@ -15,7 +15,7 @@ SIZE = ["--height", "16", "--width", "16"]
 
 def images_of(dataset, *flags):
     options = parse(dataset, ["--method", "cmam", *SIZE, *map(str, flags)])
-    return TransferImages(dataset, options, torch.device("cpu"), {})
+    return TransferImages(dataset, options, torch.device("cpu"))
 
 
 def test_a_source_of_deep_images_needs_a_range(tmp_path):

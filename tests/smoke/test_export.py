@@ -18,10 +18,13 @@ def network(seed):
 
 def run_of(folder, trained, best):
     """A run whose last epoch is 3 and whose best model on the test is that of epoch 1."""
-    write_json(folder / "config.json", {"about": {"method": "sdcl", "dataset": "sysu"}})
+    about = {"method": "sdcl", "dataset": "sysu", "variant": "upstream", "name": "run"}
+    about |= {"trial": None, "images": {"digest": ""}}
+    write_json(folder / "config.json", {"about": about, "numbers": {}, "values": {}})
     shared = {"stage": "agreed", "retrieval": "encoder", "about": {}}
     state = shared | {"epoch": 3, "networks": {"encoder": trained.state_dict()}, "optimisers": {}}
-    state |= {"best": {"test": {"score": 1.0, "epoch": 1}}}
+    state |= {"best": {"test": {"score": 1.0, "epoch": 1}}, "numbers": {}}
+    state |= {"generator": torch.Generator().get_state()}
     model = shared | {"epoch": 1, "weights": best.state_dict(), "companions": {}}
     checkpoint.commit(folder / "agreed", state, {"test": model})
     return folder

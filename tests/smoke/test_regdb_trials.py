@@ -166,8 +166,10 @@ def test_a_model_is_refused_on_another_trial(trained, capsys):
     line = failing(capsys, cli.test, file, "--trial", 1, *place)
     assert "was trained on trial 3" in line
     cli.test("regdb", [str(trained / "trial3"), "--trial", "1", "--allow-leak", "--device", "cpu"])
-    assert "nothing written" in capsys.readouterr().out
+    assert "test identities or images were trained on" in capsys.readouterr().out
     assert (trained / "trial3" / "report.json").read_text() == before
+    (file,) = (trained / "trial3").glob("tested-on-regdb-*-trial1.json")
+    assert read_json(file)["images"]["leak"] is True
 
 
 def test_a_single_model_is_tested_on_the_trial_it_names(trained, monkeypatch, capsys):
