@@ -331,7 +331,10 @@ def _report_elsewhere(
     trial = "" if evaluation.trial is None else f"-trial{evaluation.trial}"
     # Without its changes, a run is no published configuration: published figures are of one set.
     said = {key: own for key, own in run.items() if key != "changes"}
-    table = results_table(found, said, images, f"{title}, trained on {trained}, tested on {on}")
+    named = [r | {"model": r["model"].replace("the test set", f"the test set of {trained}")}
+             for r in found]  # fmt: skip
+    table = results_table(named, said, images, f"{title}, trained on {trained}")
+    table = replace(table, dataset=f"tested on {on}")
     name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}"
     tested = {"tested_on": images.json() | {"trial": evaluation.trial}}
     _write(table, place / name, dict(run) | tested)

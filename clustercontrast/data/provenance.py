@@ -59,13 +59,14 @@ class Provenance:
     def notes(self) -> list[str]:
         """What must be read with every figure on these images; nothing where they are official."""
         title = TITLES.get(self.dataset, self.dataset)
+        result = f"an {title} result" if title == "LLCM" else f"a {title} result"
         found = []
         if self.rendered:
-            found.append(f"rendered identities: not a {title} result")
+            found.append(f"rendered identities: not {result}")
         if not self.complete:
             found.append(
-                f"incomplete images (--allow-incomplete): not a {title} result, not to be compared "
-                "with published figures"
+                f"incomplete images (--allow-incomplete): not {result}, not to be compared with "
+                "published figures"
             )
         if self.leak:
             found.append(

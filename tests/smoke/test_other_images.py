@@ -194,9 +194,11 @@ def test_on_other_people_a_run_has_a_report_of_its_own(begun, capsys):
     found = json.loads((folder / f"{name}.json").read_text())
     assert found["about"]["images"]["digest"] == digest()
     assert found["about"]["tested_on"]["digest"] == found["images"]["digest"] == digest(OTHERS)
-    title = "trained on rendered SYSU-MM01 layout, tested on other images of rendered SYSU-MM01"
-    assert title in found["title"]
-    assert title in capsys.readouterr().out
+    heading = "trained on rendered SYSU-MM01 layout (tested on other images of rendered SYSU-MM01"
+    assert heading in f"{found['title']} ({found['dataset']})"
+    assert heading in capsys.readouterr().out
+    best = next(row["model"] for row in found["results"] if row["selection"] == "test")
+    assert best == "best on the test set of rendered SYSU-MM01 layout"
 
 
 def test_on_another_dataset_a_run_has_a_report_of_its_own(begun, capsys):
@@ -206,7 +208,8 @@ def test_on_another_dataset_a_run_has_a_report_of_its_own(begun, capsys):
     main(["test", "--dataset", "regdb", str(folder), *place, "--trial", "2"])
     (file,) = folder.glob("tested-on-regdb-*-trial2.json")
     found = json.loads(file.read_text())
-    assert "trained on rendered SYSU-MM01 layout, tested on rendered RegDB" in found["title"]
+    assert found["title"].endswith("trained on rendered SYSU-MM01 layout")
+    assert found["dataset"] == "tested on rendered RegDB layout"
     assert found["about"]["dataset"] == "sysu"
     assert found["about"]["tested_on"]["trial"] == 2
     assert {row["mode"] for row in found["results"]} == {
