@@ -46,7 +46,8 @@ def test_runs_are_reported_in_both_directions(trained):
     assert [row["mode"] for row in last] == list(DIRECTIONS)
     assert {row["searches"] for row in last} == {DRAWS[name]}
     text = (folder / "report.txt").read_text()
-    assert f"rendered identities: not a{"n" if name == "llcm" else ""} {TITLES[name]} result" in text
+    result = "an LLCM" if name == "llcm" else f"a {TITLES[name]}"
+    assert f"rendered identities: not {result} result" in text
     assert ("±" in "".join(line for line in text.splitlines() if "last epoch" in line)) == (
         name == "llcm"
     )
