@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
 sys.path.insert(0, str(Path(__file__).parent))
 
 SECONDS = {True: 5.0, False: 0.3}  # that a test takes, marked slow or not

@@ -62,7 +62,7 @@ def populations(draw):
     return np.array(labels), np.array(cameras)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(populations(), st.integers(1, 6), st.booleans(), st.integers(0, 2**31))
 def test_every_pass_obeys_the_rules(population, num_instances, with_cameras, seed):
     labels, cameras = population
@@ -150,7 +150,7 @@ def test_number_of_draws_depends_on_sizes_alone():
     assert torch.equal(*states)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(populations(), st.integers(1, 5), st.integers(1, 30), st.integers(0, 2**31))
 def test_batches_are_consecutive_slices_of_passes(population, num_instances, batch_size, seed):
     labels, cameras = population

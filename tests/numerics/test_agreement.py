@@ -29,7 +29,7 @@ def test_agreement_by_hand():
     assert agreement.tolist() == [0.5, 1.0, 0.0]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 12), st.integers(0, 8))
 def test_agreement_is_the_jaccard_overlap_of_the_sets(seed, k, more):
     rng = np.random.default_rng(seed)

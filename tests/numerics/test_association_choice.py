@@ -29,7 +29,7 @@ sizes = st.lists(st.integers(1, 6), max_size=5)
 
 
 @pytest.mark.parametrize("name", ASSOCIATIONS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(sizes, sizes, st.integers(0, 3))
 def test_maps_point_at_clusters_of_the_other_side(name, sizes_v, sizes_r, seed):
     given_ = clusters(sizes_v, sizes_r, seed)

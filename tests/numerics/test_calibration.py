@@ -138,7 +138,7 @@ def slow_calibration(features, labels, count, threshold):
     return prototypes, [n if label >= 0 else -1 for n, label in zip(nearest, labels, strict=True)]
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 12), st.sampled_from([0.3, 0.5, 0.7]))
 def test_equals_loops(seed, count, threshold):
     features, labels = random_case(seed)
@@ -156,7 +156,7 @@ def test_block_size_changes_nothing(block, monkeypatch):
     np.testing.assert_array_equal(calibrated_labels(features, labels, 5), expected)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 8))
 def test_separated_clusters_keep_their_labels(seed, count):
     """Clusters of axes 90° apart with little noise: any core names them; twice is once."""
@@ -169,7 +169,7 @@ def test_separated_clusters_keep_their_labels(seed, count):
     np.testing.assert_array_equal(calibrated_labels(features, once, count), once)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000))
 def test_order_of_images_and_numbers_of_clusters_do_not_matter(seed):
     """With every member reliable no tie depends on the order."""
@@ -183,7 +183,7 @@ def test_order_of_images_and_numbers_of_clusters_do_not_matter(seed):
     np.testing.assert_array_equal(found, np.append(number, -1)[expected])
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.floats(0.1, 10))
 def test_outliers_are_ignored_and_length_of_all_features_does_not_matter(seed, scale):
     features, labels = random_case(seed)

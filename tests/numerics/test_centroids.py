@@ -11,7 +11,7 @@ import golden_set
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from clustercontrast.clustering.centroids import balanced_centroids, centroids, farthest_members
@@ -65,7 +65,6 @@ def random_case(seed, rows=60, clusters=7):
     return torch.from_numpy(features), labels
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(0, 67))
 def test_equal_loops(seed, visible):
     features, labels = random_case(seed)
@@ -82,7 +81,6 @@ def test_equal_loops(seed, visible):
     np.testing.assert_allclose(found.numpy(), balanced, rtol=0, atol=1e-6)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 10_000), st.integers(1, 12))
 def test_farthest_members_equal_loops(seed, k):
     features, labels = random_case(seed)

@@ -138,7 +138,7 @@ def random_batch(seed, size=9, width=4, classes=3):
     return tuple(map(torch.from_numpy, arrays))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.integers(1, 12))
 def test_weighted_losses_against_plain_loops(seed, size):
     g, y, w, rows = random_batch(seed, size)
@@ -172,7 +172,7 @@ def test_prototypes_get_no_gradient():
     torch.testing.assert_close(g.grad, expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.integers(0, 12))
 def test_prototypes_against_plain_loops(seed, size):
     g, y, w, before = random_batch(seed, size)
@@ -186,7 +186,7 @@ def test_prototypes_against_plain_loops(seed, size):
     torch.testing.assert_close(class_prototypes(g, y, w, before), expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 99), st.floats(0.01, 100), st.floats(-10, 10))
 def test_confidences_do_not_depend_on_the_scale_of_a_view(seed, scale, shift):
     """Each view is scaled by its own minimum and maximum before the common fit."""

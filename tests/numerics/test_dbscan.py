@@ -7,7 +7,7 @@ largest cluster, explicit zeros dropped, comparison in float64.
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.sparse import csr_array
 from sklearn.cluster import DBSCAN
@@ -48,7 +48,6 @@ def matrices(draw):
     return draw(st.sampled_from([symmetric, with_diagonal]))(size, entries)
 
 
-@settings(deadline=None)
 @given(matrices(), st.sampled_from([0.05, 0.1, 0.3, 0.6]), st.integers(1, 5))
 def test_equals_sklearn(distances, eps, min_samples):
     reference = DBSCAN(eps=eps, min_samples=min_samples, metric="precomputed")

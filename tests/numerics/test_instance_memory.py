@@ -132,7 +132,7 @@ def rows_of(seed, size, d=5):
     return torch.randn(size, d, generator=generator, dtype=torch.float64)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 99), st.lists(st.integers(0, 3), max_size=9), st.booleans())
 def test_update_one_image_after_the_other(seed, indices, raw):
     memory = InstanceMemory(rows_of(seed, 4), momentum=0.7, raw=raw)
@@ -183,7 +183,7 @@ def slow_contrast(logits, neighbours):
     return total / len(logits)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 99), st.integers(1, 5), st.integers(1, 7), st.floats(0.1, 40))
 def test_neighbour_loss_against_loops(seed, queries, images, scale):
     logits = scale * rows_of(seed, queries, images)

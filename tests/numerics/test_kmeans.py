@@ -141,7 +141,7 @@ def test_one_cluster_is_the_mean():
     assert not found.labels.any()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 99))
 def test_equal_rows(distinct, k, seed):
     """With k at least the number of distinct rows nothing is left; all stays finite."""
@@ -156,7 +156,7 @@ def test_equal_rows(distinct, k, seed):
         assert len(np.unique(found.labels)) >= distinct
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 40), st.integers(0, 99))
 def test_seeds_are_different_rows(size, seed):
     x, _ = planted(size, 6, size, 1, seed)

@@ -53,7 +53,7 @@ def sides_of(seed, size, width=3):
     return tuple(generator.standard_normal((size, width)) + shift for shift in (0, 0.5))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 99), st.integers(1, 5), st.floats(0.1, 50))
 def test_mmd_against_plain_loops_and_its_symmetries(seed, size, scale):
     source, target = sides_of(seed, size)
@@ -65,7 +65,7 @@ def test_mmd_against_plain_loops_and_its_symmetries(seed, size, scale):
     assert loss >= -1e-12
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 99), st.integers(1, 5))
 def test_mmd_of_a_set_with_itself_is_zero(seed, size):
     source, _ = map(torch.from_numpy, sides_of(seed, size))

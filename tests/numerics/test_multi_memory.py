@@ -89,7 +89,7 @@ def test_distances_against_the_slow_twin(monkeypatch):
     np.testing.assert_allclose(memory_distances(visible, infrared), expected)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(st.integers(1, 7), min_size=1, max_size=4), st.integers(0, 3))
 def test_identical_sides_give_the_identity(sizes, seed):
     generator = torch.Generator().manual_seed(seed)
@@ -166,7 +166,7 @@ def side_of(sizes, outliers, seed):
 CLUSTERS = st.lists(st.integers(1, 6), max_size=3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CLUSTERS, CLUSTERS, st.integers(0, 2), st.booleans())
 def test_maps_are_total_for_any_numbers_of_clusters(sizes_v, sizes_r, outliers, upstream):
     (f_v, y_v), (f_r, y_r) = (side_of(s, outliers, k) for k, s in enumerate((sizes_v, sizes_r)))

@@ -91,7 +91,7 @@ def value_and_gradient(loss, logits, neighbours):
     return value.detach(), leaf.grad
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 10**6),
     shape=st.tuples(st.integers(1, 6), st.integers(1, 12)),
@@ -144,7 +144,7 @@ def test_one_image_alone_is_certain():
 # --- the neighbours ---
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 9), st.floats(0.1, 0.95))
 def test_neighbours_against_loops(seed, queries, images, threshold):
     generator = torch.Generator().manual_seed(seed)

@@ -77,7 +77,7 @@ def rows_of(seed, size, width=4, scale=1.0):
     return scale * torch.randn(size, width, generator=generator, dtype=torch.float64)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     st.integers(0, 10_000),
     st.integers(2, 12),
@@ -133,7 +133,7 @@ def test_large_features_only_repel_unless_their_weights_are_normalised():
 
 
 @given(st.integers(0, 10_000), st.integers(2, 40))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_order_does_not_matter(seed, size):
     rows = rows_of(seed, size)
     order = torch.randperm(size, generator=torch.Generator().manual_seed(seed))

@@ -71,7 +71,7 @@ def slow_plan(cost, regularisation):
     return plan
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.integers(1, 6), st.integers(1, 6), st.integers(0, 10**6), st.sampled_from([0.3, 1.0, 5.0])
 )
@@ -93,7 +93,7 @@ def test_a_matching_by_hand():
     assert to_visible.tolist() == [1, 0]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(2, 6), st.integers(0, 10**6), st.floats(-3, 9), st.sampled_from([1e-3, 5.0]))
 def test_a_clear_pairing_is_found_at_any_scale(size, seed, exponent, regularisation):
     """Pairs cost 0, all others the same: flat, sharp and beyond the range of float64's exp."""
@@ -119,7 +119,7 @@ def assert_total(cost, regularisation):
         assert ((found >= 0) & (found < others)).all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     arrays(np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(-40, 40))
 )
@@ -128,7 +128,7 @@ def test_maps_are_total_for_any_cost(cost):
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(
     arrays(
         np.float64, st.tuples(st.integers(1, 5), st.integers(1, 5)), elements=st.floats(-1e9, 1e9)
@@ -159,7 +159,7 @@ def test_small_regularisation_does_not_underflow(regularisation):
     assert_total(np.exp(np.random.default_rng(0).random((6, 5))), regularisation)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.integers(2, 6), st.integers(2, 6), st.integers(0, 10**6))
 def test_numbers_of_clusters_do_not_matter(visible, infrared, seed):
     generator = np.random.default_rng(seed)

@@ -111,7 +111,7 @@ def random_sides(seed, n_v, n_r, d=6):
     ]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 999), st.integers(1, 12), st.integers(1, 12), st.integers(1, 6))
 def test_both_steps_against_loops(seed, n_v, n_r, k):
     visible, infrared = random_sides(seed, n_v, n_r)
@@ -131,7 +131,7 @@ def test_blocks_change_nothing(rows, monkeypatch):
     np.testing.assert_array_equal(agreed_labels(visible, infrared, y_r), expected)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 999), st.floats(0.01, 100))
 def test_norms_do_not_matter(seed, scale):
     visible, infrared = random_sides(seed, 8, 9)

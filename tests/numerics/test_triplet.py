@@ -42,7 +42,7 @@ def slow_triplet(x, y, cost):
     return total / len(x)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=10), st.integers(0, 99), st.floats(0, 3))
 def test_triplet_against_plain_loops(labels, seed, margin):
     x = np.random.default_rng(seed).standard_normal((len(labels), 3))
@@ -53,7 +53,7 @@ def test_triplet_against_plain_loops(labels, seed, margin):
     assert loss == pytest.approx(expected, abs=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 3), min_size=2, max_size=10), st.integers(0, 99), st.booleans())
 def test_soft_margin_against_plain_loops(labels, seed, normalise):
     x = np.random.default_rng(seed).standard_normal((len(labels), 3))

@@ -77,7 +77,7 @@ def test_equal_similarities_stand_in_gallery_order():
     assert [hit.row for hit in ranking.answer(0, 4).hits] == [2, 0, 1, 3]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.booleans())
 def test_precisions_average_to_the_map_of_the_metrics(seed, with_excluded):
     rng = np.random.default_rng(seed)
