@@ -158,10 +158,15 @@ def fault(content: Any, shape: Any, where: str = "") -> str | None:
 
     Args:
         content: of JSON, or of a checkpoint.
-        shape: a type, or a tuple of types; a list of one shape, for lists of such; or a mapping key
-            -> shape of the keys that must be there, ``...`` standing for every key there is.
+        shape: a type, or a tuple of types; a frozenset of words; a list of one shape, for lists of
+            such; or a mapping key -> shape of the keys that must be there, ``...`` standing for
+            every key there is.
         where: name of the content in the file.
     """
+    if isinstance(shape, frozenset):
+        good = isinstance(content, str) and content in shape
+        wanted = " or ".join(sorted(shape))
+        return None if good else f"{where or 'it'} is {_shown(content)}, expected {wanted}"
     if isinstance(shape, (type, tuple)):
         kinds = shape if isinstance(shape, tuple) else (shape,)
         # True is an int for Python; not in a file.

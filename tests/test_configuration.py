@@ -10,9 +10,11 @@ from clustercontrast.settings.flags import switch
 from clustercontrast.settings.options import all_flags
 from clustercontrast.settings.recipes import all_recipes
 
+DIGEST = "of some images"
+
 
 def changes(words, dataset="sysu"):
-    return configuration(parse(dataset, words.split()))["changes"]
+    return configuration(parse(dataset, words.split()), DIGEST)["changes"]
 
 
 # --- one stage ---
@@ -118,7 +120,8 @@ def saved(path, words, stage, **more):
         "dataset": "sysu",
         "variant": options.variant,
         "trial": None,
-        **configuration(options),
+        **configuration(options, DIGEST),
+        "images": {"digest": DIGEST},
         **more,
     }
     torch.save({"stage": stage, "epoch": 49, "about": about, "weights": {}}, path)
@@ -147,18 +150,21 @@ def test_a_model_that_the_stage_would_not_start_from_is_named(tmp_path):
         {"variant": "paper"},
         {"trial": 2},
         {"name": "other.pth"},
+        {"images": {"digest": "of others"}},
     ],
 )
-def test_any_other_file_is_a_file(tmp_path, more):
+def test_any_other_model_of_ours_is_no_published_configuration(tmp_path, more):
     more = dict(more)
     path = tmp_path / more.pop("name", "best_test.pth")
     saved(path, "--method rpnr", more.pop("stage", "intra"), **more)
-    assert changes(f"--method rpnr --stage1 {path}")["robust"] == ["--start-from PATH"]
+    found = changes(f"--method rpnr --stage1 {path}")["robust"]
+    assert found == ["--start-from another run's model"]
 
 
-def test_a_model_of_a_stage_that_is_still_trained_is_a_file(tmp_path):
+def test_a_model_of_a_stage_that_is_still_trained_is_no_published_configuration(tmp_path):
     path = saved(tmp_path / "last.pth", "--method rpnr --epochs intra=51", "intra")
-    assert changes(f"--method rpnr --stage1 {path}")["robust"] == ["--start-from PATH"]
+    found = changes(f"--method rpnr --stage1 {path}")["robust"]
+    assert found == ["--start-from the model of an unfinished stage"]
 
 
 def test_weights_of_others_are_a_file(tmp_path):
@@ -178,7 +184,7 @@ def test_transfer_goes_on_from_a_pretrained_model_with_its_changes(tmp_path):
 
 
 def test_ends_are_the_last_epochs_of_a_runs_own_stages():
-    found = configuration(parse("sysu", ["--method", "sdcl", "--epochs", "intra=20"]))
+    found = configuration(parse("sysu", ["--method", "sdcl", "--epochs", "intra=20"]), DIGEST)
     assert found["ends"] == {"intra": 19, "agreed": 39}
-    found = configuration(parse("sysu", ["--method", "cmam", "--source", "x"]))
+    found = configuration(parse("sysu", ["--method", "cmam", "--source", "x"]), DIGEST)
     assert found["ends"] == {"pretrain": 29, "selftrain": 59, "finetune": 59}

@@ -90,10 +90,13 @@ def test_whole_images_are_opened_without_a_look_at_the_dataset(root, prepared, g
     assert not capsys.readouterr().out
 
 
-def test_images_of_another_folder_are_replaced(prepared, tmp_path, capsys):
+def test_images_of_another_folder_are_replaced_on_request_alone(prepared, tmp_path, capsys):
     folder, pixels = prepared
     other = draw(tmp_path / "other", 5, seed=1)
-    array = ensure("flat", other, folder, SIZE, allow_incomplete=True, workers=1)["source"]
+    more = {"allow_incomplete": True, "workers": 1}
+    with pytest.raises(UserError, match=r"holds images of flat from .*flat, not of .*other: give"):
+        ensure("flat", other, folder, SIZE, **more)
+    array = ensure("flat", other, folder, SIZE, overwrite=True, **more)["source"]
     assert len(array) == 5
     assert not np.array_equal(array.pixels[:4], pixels)
     assert "warning: found 5 source images, Flat has 4" in capsys.readouterr().out

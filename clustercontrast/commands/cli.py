@@ -4,6 +4,7 @@ A wrong command line, ``--help`` and a missing folder are answered here, before 
 which takes seconds; what does the work is imported when it is needed.
 """
 
+import codecs
 import importlib
 import io
 import os
@@ -23,6 +24,19 @@ from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
 
+SPELLED_OUT = "clustercontrast-spelled-out"
+PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-"}
+"""Characters of tables, for a terminal that has letters and digits alone."""
+
+
+def _spelled_out(error: UnicodeError) -> tuple[str, int]:
+    """Plain characters for those that cannot be written, or a question mark."""
+    wrong = error.object[error.start : error.end]
+    return "".join(PLAIN.get(letter, "?") for letter in wrong), error.end
+
+
+codecs.register_error(SPELLED_OUT, _spelled_out)
+
 
 def command(action: Callable[[], None]) -> None:
     """Run a command: a user's mistake is one line and exit code 2, Ctrl-C says how to go on."""
@@ -30,7 +44,7 @@ def command(action: Callable[[], None]) -> None:
     before = {number: signal.signal(number, _leave_at_once) for number in signals}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # of a locale that lacks a character
+            stream.reconfigure(errors=SPELLED_OUT)  # in a locale that lacks a character
     try:
         action()
     except (UserError, ImportError) as error:  # the import of an optional backend

@@ -15,8 +15,12 @@ MODELS = {"best_test": "test", "best_cycle": "cycle", "last": "last"}
 """Files of a run's models, and what --start-from calls them."""
 
 
-def configuration(options: Options) -> dict[str, dict[str, Any]]:
+def configuration(options: Options, digest: str) -> dict[str, dict[str, Any]]:
     """What a run says of its stages, for :mod:`clustercontrast.report.published`.
+
+    Args:
+        options: of the run.
+        digest: of its images.
 
     Returns:
         "changes": stage -> flags, as typed, that make its model another one than that of the
@@ -28,7 +32,7 @@ def configuration(options: Options) -> dict[str, dict[str, Any]]:
     for earlier, stage in zip([None, *stages], stages, strict=False):
         before = changes[earlier.name] if earlier else []
         if earlier and stage.starts_from:
-            before = _start(options, earlier, stage, before)
+            before = _start(options, digest, earlier, stage, before)
         changes[stage.name] = sorted({*before, *stage_changes(options, stage.name)})
     return {
         "changes": changes,
@@ -37,12 +41,13 @@ def configuration(options: Options) -> dict[str, dict[str, Any]]:
 
 
 def _start(
-    options: Options, earlier: type[Stage], stage: type[Stage], before: Sequence[str]
+    options: Options, digest: str, earlier: type[Stage], stage: type[Stage], before: Sequence[str]
 ) -> list[str]:
     """The changes that the weights bring which a stage starts from.
 
     Args:
         options: of the run.
+        digest: of its images.
         earlier: the stage before.
         stage: the one that starts.
         before: changes of the earlier stage under these options.
@@ -54,12 +59,14 @@ def _start(
     if source == "pretrained":
         before = []
     elif source not in HANDED_OVER:
-        source, before = _model(Path(source), options, earlier)
+        source, before = _model(Path(source), options, digest, earlier)
     return [*before, *([f"--start-from {source}"] if source != usual else [])]
 
 
-def _model(path: Path, options: Options, stage: type[Stage]) -> tuple[str, Sequence[str]]:
-    """What a file of weights is among a stage's models, and its changes; PATH for any other."""
+def _model(
+    path: Path, options: Options, digest: str, stage: type[Stage]
+) -> tuple[str, Sequence[str]]:
+    """What a file of weights is among a stage's models, and its changes; PATH for one of others."""
     about = weights.about(path) if path.is_file() else {}
     wanted = {
         "method": options.method,
@@ -68,8 +75,11 @@ def _model(path: Path, options: Options, stage: type[Stage]) -> tuple[str, Seque
         "trial": options.trial_number,
         "stage": stage.name,
     }
-    if not (wanted.items() <= about.items() and "changes" in about and path.stem in MODELS):
+    if not about:
         return "PATH", []
+    own_images = about.get("images", {}).get("digest") == digest
+    if not (wanted.items() <= about.items() and own_images and path.stem in MODELS):
+        return "another run's model", []
     if MODELS[path.stem] == "last" and about["epoch"] < about["ends"][stage.name]:
-        return "PATH", []  # of a stage that was still being trained
+        return "the model of an unfinished stage", []
     return MODELS[path.stem], about["changes"][stage.name]

@@ -25,8 +25,7 @@ def prepare(dataset: str, args: Namespace) -> None:
     if not args.overwrite and wanted.listed():
         say(f"{wanted.folder} is prepared already")
         return
-    # Another process may have written it, by now.
-    wanted.write(args.workers, checked, lambda: args.overwrite or wanted.listed() is None)
+    wanted.write(args.workers, checked, wanted.listed, args.overwrite)
     say(f"wrote {wanted.folder}")
 
 

@@ -32,6 +32,10 @@ MODELS = {  # the three results of a run, and what they are measured against
     "test": "best on the test set",
     "cycle": "best by cycle consistency (no test labels)",
 }
+MAYBE_SEEN = (
+    "other images of the dataset that the model was trained on: whether they show training "
+    "identities is not known, no figure is to be trusted before that is checked"
+)
 REPORT = "report"
 """Name of the files of a run's report, without their endings."""
 Found = dict[str, list[Retrieval]]
@@ -160,13 +164,31 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
 
 
 def model_of(folder: Path, stage: str, selection: str) -> dict | None:
-    """A saved model of a run; the initial weights lie with its first stage, if they were kept."""
-    if selection == "cycle" and not checkpoint.best_file(folder / stage, selection).exists():
-        return None  # a stage without labels of the target has no cycle
-    if selection != "start":
-        return saved_model(folder / stage, selection)
-    start = next((file.parent for file in folder.glob("*/start.pth")), None)
-    return start and saved_model(start, "start")
+    """A saved model of a run; the initial weights lie with its first stage, if they were kept.
+
+    Raises:
+        UserError: the stage is not trained, or the file is of another run or stage.
+    """
+    place = folder / stage
+    if selection == "start":
+        place = next((file.parent for file in folder.glob("*/start.pth")), None)
+    has_cycle = place and checkpoint.best_file(place, "cycle").exists()  # not without labels
+    if place is None or (selection == "cycle" and not has_cycle):
+        return None
+    model = saved_model(place, selection)
+    said, own = (_identity(found) for found in (model["about"], about(folder)))
+    if model["stage"] != place.name or said != own:
+        raise UserError(
+            f"{place} holds a model ({MODELS[selection]}) of another run or stage: put the run's "
+            "own file back"
+        )
+    return model
+
+
+def _identity(about: Mapping[str, Any]) -> tuple:
+    """What the models of a run have in common with its config.json."""
+    keys = ("method", "dataset", "variant", "trial")
+    return (*(about.get(key) for key in keys), about.get("images", {}).get("digest"))
 
 
 def retrieve_with(state: weights.State, evaluation: Evaluation) -> Found:
@@ -232,14 +254,20 @@ def is_of_another_trial(about: Mapping[str, Any], dataset: str, trial: int | Non
 CONFIG = {
     "about": {
         "method": str,
-        "dataset": str,
+        "dataset": frozenset(PROTOCOLS),
         "variant": str,
         "name": str,
         "trial": (int, type(None)),
-        "images": {"digest": str},
+        "images": {
+            "dataset": frozenset(PROTOCOLS),
+            "digest": str,
+            "complete": bool,
+            "rendered": bool,
+            "leak": bool,
+        },
     },
     "numbers": dict,
-    "values": dict,
+    "values": {"data_dir": str, "height": int, "width": int},
 }
 """What has to be in the config.json of a run."""
 
@@ -334,7 +362,8 @@ def _report_elsewhere(
     named = [r | {"model": r["model"].replace("the test set", f"the test set of {trained}")}
              for r in found]  # fmt: skip
     table = results_table(named, said, images, f"{title}, trained on {trained}")
-    table = replace(table, dataset=f"tested on {on}")
+    notes = [MAYBE_SEEN] if images.dataset == run["dataset"] and not images.leak else []
+    table = replace(table, dataset=f"tested on {on}", notes=(*notes, *table.notes))
     name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}"
     tested = {"tested_on": images.json() | {"trial": evaluation.trial}}
     _write(table, place / name, dict(run) | tested)

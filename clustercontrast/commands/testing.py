@@ -54,12 +54,13 @@ def write_pages(run: Path, selection: str, args: Namespace) -> None:
 
 def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:
     """The run's folder, or those of the trials that were asked for."""
-    if not trials:
-        return [run]
-    missing = sorted(set(args.trial or []) - set(trials))
-    if missing:
+    asked = getattr(args, "trial", None) or []
+    if not trials and len(asked) > 1:
+        raise UserError(f"{run} holds one model: give it one --trial to be tested on")
+    missing = sorted(set(asked) - set(trials))
+    if trials and missing:
         raise UserError(f"{run} has no model of trial {missing[0]}: train it with --trial first")
-    return [results.trial_folder(run, trial) for trial in args.trial or trials]
+    return [results.trial_folder(run, trial) for trial in asked or trials] if trials else [run]
 
 
 def open_evaluation(

@@ -68,14 +68,16 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
     if own and not options.overwrite:
         _check_flags(options, folder)  # before waiting for another process
     with alone(folder, say) if own else contextlib.nullcontext():
-        if own:
-            _clear(options, folder, own)
+        if own and not options.overwrite:
             _check_flags(options, folder)
             if _is_finished(options, folder, own):
                 say(f"{folder}: trained and tested before, left as it is")
                 return
         data = _images(options, every)
+        if own and options.overwrite:
+            _clear(folder, own)
         if own:
+            _check_flags(options, folder)
             _check_images(data, folder)
         _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
@@ -220,11 +222,17 @@ def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
     return training_cycle(network, *train, labels, a.selection_images, a.test_batch)
 
 
-def _clear(options: Options, folder: Path, stages: Sequence[type[Stage]]) -> None:
-    """With ``--overwrite``, delete what was trained before."""
-    if options.overwrite:
-        for stage in stages:
-            checkpoint.remove(folder / stage.name)
+RESULTS = ("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz")
+"""Files that a run leaves beside its checkpoints, or a stage of it."""
+
+
+def _clear(folder: Path, stages: Sequence[type[Stage]]) -> None:
+    """Delete what was trained before (``--overwrite``), and what was reported of it."""
+    for stage in stages:
+        checkpoint.remove(folder / stage.name)
+    for place in (folder, *(folder / stage.name for stage in stages)):
+        for path in (path for pattern in RESULTS for path in place.glob(pattern)):
+            path.unlink()
 
 
 def _records(folder: Path) -> dict[Path, dict]:

@@ -14,17 +14,18 @@ import torch
 
 from clustercontrast.data.places import command_of, prepared_folder
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.data.samples import PARTS, ImageList
-from clustercontrast.data.verification import verify
+from clustercontrast.data.samples import MODALITIES, PARTS, ImageList
+from clustercontrast.data.verification import MARKS, verify
 from clustercontrast.files import UserError, read_json
 
 VERSION = 3
 INDEX = "index.json"
-LIST = {"modality": str, "paths": [str], "identities": [int], "cameras": [int],
+LIST = {"modality": frozenset(MODALITIES), "paths": [str], "identities": [int], "cameras": [int],
         "sizes": [int], "files": [int], "checksums": [int]}  # fmt: skip
 SHAPE = {
     "dataset": str,
     "source": str,
+    "begun": int,
     "height": int,
     "width": int,
     "facts": {"rendered": bool, "complete": bool, "leak": bool},
@@ -117,10 +118,11 @@ class Prepared(Mapping[str, ImageArray]):
         folder: where it is.
         dataset: its name, such as "sysu".
         source: the dataset's folder when the images were prepared, absolute.
+        begun: when that was, nanoseconds since 1970.
         height: of every image, pixels.
         width: of every image, pixels.
         facts: see :func:`clustercontrast.data.verify.facts`.
-        sizes: bytes of every image's file when it was prepared, by list.
+        files: (bytes, CRC-32) of every image's file when it was prepared, by list.
         provenance: what must be known of figures on these images.
         rows: trial as text -> part -> [name of an array, rows]; empty when the arrays are the
             parts.
@@ -133,11 +135,15 @@ class Prepared(Mapping[str, ImageArray]):
         self.folder = Path(folder)
         self.dataset = index["dataset"]
         self.source = index["source"]
+        self.begun = index["begun"]
         self.height = index["height"]
         self.width = index["width"]
         self.facts = index["facts"]
-        self.sizes = {name: entry["sizes"] for name, entry in index["lists"].items()}
-        marks = {name: self.facts[name] for name in ("complete", "rendered", "leak")}
+        self.files = {
+            name: list(zip(entry["sizes"], entry["files"], strict=True))
+            for name, entry in index["lists"].items()
+        }
+        marks = {name: self.facts[name] for name in MARKS}
         self.provenance = Provenance(self.dataset, index["digest"], **marks)
         self.rows = index["trials"]
         self._arrays = {name: self._open(name, entry) for name, entry in index["lists"].items()}
@@ -163,6 +169,13 @@ class Prepared(Mapping[str, ImageArray]):
             raise UserError(f"{self.folder} has no trial {trial}: it has 1 to {len(self.rows)}")
         rows = self.rows[str(trial)]
         return {part: self[rows[part][0]].subset(np.array(rows[part][1])) for part in PARTS}
+
+    def contents(self, part: str, trial: int | None) -> set[tuple[int, int]]:
+        """(bytes, CRC-32) of the files of one of ``PARTS``, of a trial where there are trials."""
+        if trial is None:
+            return set(self.files[part])
+        name, rows = self.rows[str(trial)][part]
+        return {self.files[name][row] for row in rows}
 
     def __getitem__(self, name: str) -> ImageArray:
         return self._arrays[name]

@@ -12,11 +12,18 @@ from typing import Any
 from clustercontrast.data import folder as image_folder
 from clustercontrast.data import llcm, market, regdb, sysu, sysu02
 from clustercontrast.data.decoding import Rules
-from clustercontrast.data.images import Prepared, open_prepared
+from clustercontrast.data.images import INDEX, Prepared, open_prepared
+from clustercontrast.data.places import command_of
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import facts, verify_counts, verify_split
-from clustercontrast.data.writing import ELSEWHERE, prepare, rows_of, sizes_of
-from clustercontrast.files import UserError, alone, say
+from clustercontrast.data.writing import (
+    ELSEWHERE,
+    are_unchanged,
+    check_outside,
+    prepare,
+    rows_of,
+)
+from clustercontrast.files import UserError, alone, read_json, say
 
 READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
 """Datasets that methods are trained and tested on."""
@@ -112,20 +119,44 @@ class Preparation:
         same = not self.root.is_dir() or prepared.source == str(self.root.resolve())
         return prepared if same or self._shows_dataset(prepared) else None
 
-    def write(self, workers: int, checked: dict[str, bool], is_wanted: Callable[[], bool]) -> None:
-        """Decode and resize the images in threads; an earlier folder is replaced.
+    def write(
+        self,
+        workers: int,
+        checked: dict[str, bool],
+        present: Callable[[], Prepared | None],
+        overwrite: bool,
+    ) -> None:
+        """Decode and resize the images in threads; earlier images of the dataset are replaced.
 
         Args:
             workers: threads.
             checked: what :meth:`verify` found.
-            is_wanted: asked when no other process is at work on the folder.
+            present: finds images that are good as they are, perhaps of another process by now.
+            overwrite: write in any case, over images of another dataset, too.
 
         Raises:
-            UserError: see :func:`clustercontrast.data.writing.prepare`.
+            UserError: see :func:`clustercontrast.data.writing.prepare`; or the folder holds images
+                of another dataset.
         """
+        check_outside(self.root, self.folder)
         with alone(self.folder, say, ELSEWHERE):
-            if is_wanted():
+            if overwrite or present() is None:
+                if not overwrite:
+                    self._check_free()
                 self._write(workers, checked)
+
+    def _check_free(self) -> None:
+        try:
+            shape = {"dataset": str, "source": str}
+            held = read_json(self.folder / INDEX, shape)
+        except UserError:  # none, or a damaged one: see the writing
+            return
+        if (held["dataset"], held["source"]) != (self.dataset, str(self.root.resolve())):
+            raise UserError(
+                f"{self.folder} holds images of {held['dataset']} from {held['source']}, not of "
+                f"{self.root}: give another --cache-dir or --cache-root, or run "
+                f"{command_of('prepare', self.dataset)} with --overwrite"
+            )
 
     def _write(self, workers: int, checked: dict[str, bool]) -> None:
         number = sum(map(len, self.listing.lists.values()))
@@ -146,6 +177,8 @@ class Preparation:
             say(f"warning: the training image {learned} and the test image {tested} are the same")
         if len(twins) > TWINS_NAMED:
             say(f"warning: {len(twins):,} images of the test are training images, too")
+        if twins:
+            say("every report will say so")
 
     def _manner(self) -> dict[str, Any]:
         """How the dataset is read if not as usual, as it comes back from the index."""
@@ -174,7 +207,10 @@ class Preparation:
             prepared.keys() == lists.keys()
             and prepared.rows == rows_of(self.listing)
             and all(prepared[name].index.is_like(images) for name, images in lists.items())
-            and all(prepared.sizes[n] == sizes_of(self.root, i.paths) for n, i in lists.items())
+            and all(
+                are_unchanged(self.root, images.paths, prepared.files[name], prepared.begun)
+                for name, images in lists.items()
+            )
         )
 
 
@@ -217,8 +253,5 @@ def ensure(
     if prepared is not None:
         return prepared
     checked = wanted.verify(allow_incomplete, allow_leak)
-    # Another process may have written them, by now.
-    wanted.write(
-        workers or os.cpu_count() or 1, checked, lambda: overwrite or wanted.known() is None
-    )
+    wanted.write(workers or os.cpu_count() or 1, checked, wanted.known, overwrite)
     return open_prepared(wanted.folder, dataset)

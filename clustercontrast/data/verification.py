@@ -20,11 +20,16 @@ STAMP = "verified.json"
 COVERED = ("modality", "paths", "identities", "cameras", "checksums")
 """What the digest of images covers of every list."""
 
+MARKS = ("complete", "rendered", "leak")
+"""What is known of all images of a dataset, and stands below every figure on them."""
 
-def digest_of(lists: Mapping[str, Mapping[str, Any]], trials: Mapping[str, Any]) -> str:
-    """Digest of images: paths, identities, cameras and checksums by list, and the trials' rows."""
+
+def digest_of(index: Mapping[str, Any]) -> str:
+    """Digest of an index: of its images by list, of the trials' rows, and of what marks reports."""
+    lists, facts = index["lists"], index["facts"]
     covered = {name: [entry[key] for key in COVERED] for name, entry in sorted(lists.items())}
-    content = json.dumps([covered, trials], sort_keys=True).encode()
+    marks = {name: facts[name] for name in MARKS}
+    content = json.dumps([covered, index["trials"], marks], sort_keys=True).encode()
     return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
@@ -36,7 +41,7 @@ def verify(folder: Path, index: Mapping[str, Any], arrays: Mapping[str, np.ndarr
     Raises:
         UserError: an image differs, or the index does not have its own digest.
     """
-    if digest_of(index["lists"], index["trials"]) != index["digest"]:
+    if digest_of(index) != index["digest"]:
         raise UserError(f"{folder / 'index.json'} was changed after its images were prepared")
     if _kept(folder) == _stamp(folder, index["digest"], arrays):
         return

@@ -8,6 +8,7 @@ complete, so that an interrupted one never looks complete.
 import functools
 import os
 import shutil
+import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -61,14 +62,15 @@ def prepare(
         UserError: an image cannot be read, all images of a list are constant, the disk is full, or
             ``folder`` is something else.
     """
-    root, folder = Path(root), Path(folder)
-    _check_outside(root, folder)
+    root, folder = Path(root), Path(folder).resolve()  # a link stays, its folder is replaced
+    check_outside(root, folder)
     height, width = size
     partial = folder.with_name(folder.name + ".partial")
     index = {
         "version": VERSION,
         "dataset": dataset,
         "source": str(root.resolve()),
+        "begun": time.time_ns(),
         "height": height,
         "width": width,
         "resampling": resampling,
@@ -76,7 +78,7 @@ def prepare(
         "trials": rows_of(listing),
     }
     try:
-        _check_own(folder, listing.lists)
+        _check_own(folder, listing.lists, whole=True)
         _remove(partial, listing.lists)
         partial.mkdir(parents=True)
         total = sum(map(len, listing.lists.values()))
@@ -95,19 +97,25 @@ def prepare(
                 )
                 for name, images in listing.lists.items()
             }
-        index["digest"] = digest_of(index["lists"], index["trials"])
+        twins = twins_of(listing, index["lists"])
+        index["facts"] = facts | {"leak": facts["leak"] or bool(twins)}
+        index["digest"] = digest_of(index)
         write_json(partial / INDEX, index)
         put_stamp(partial, index["digest"], index["lists"])
         _replace(folder, partial, listing.lists)
-        return twins_of(listing, index["lists"])
+        return twins
     except OSError as error:
         raise write_error(folder, error, ELSEWHERE) from error
     finally:
         _remove(partial, listing.lists)
 
 
-def _check_outside(root: Path, folder: Path) -> None:
-    """Never write into a dataset."""
+def check_outside(root: Path, folder: Path) -> None:
+    """Never write into a dataset.
+
+    Raises:
+        UserError: ``folder`` is ``root`` or lies in it.
+    """
     dataset, place = root.resolve(), folder.resolve()
     if dataset == place or dataset in place.parents:
         raise UserError(
@@ -130,12 +138,13 @@ def _remove(folder: Path, lists: Iterable[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _check_own(folder: Path, lists: Iterable[str]) -> None:
+def _check_own(folder: Path, lists: Iterable[str], whole: bool = False) -> None:
     """Refuse a folder that holds anything but prepared images.
 
     Args:
         folder: need not exist.
         lists: whose arrays may lie there, besides those that its index names.
+        whole: it has an index, if perhaps a damaged one; else it may be what a kill has left.
 
     Raises:
         UserError: it names what is foreign.
@@ -144,17 +153,27 @@ def _check_own(folder: Path, lists: Iterable[str]) -> None:
         if folder.exists():
             raise UserError(f"{folder} is a file: choose another --cache-dir")
         return
-    names = {path.name.removesuffix(".tmp") for path in folder.iterdir()}  # of a killed write, too
     known = _lists_of(folder / INDEX)
     arrays = {f"{name}.npy" for name in (*lists, *known)}
-    foreign = sorted(names - arrays - {INDEX, STAMP})
-    if names and not known and not names & arrays:
-        foreign = sorted(names)
+    names = {path.name.removesuffix(".tmp") for path in folder.iterdir()}  # of a killed write, too
+    is_ours = known or (names & arrays and (INDEX in names or not whole))
+    alike = _is_array if not known else Path.is_file  # an array that the index names may be damaged
+    own = {INDEX, STAMP, *(name for name in arrays if alike(folder / name))}
+    foreign = sorted(names - own if is_ours else names)
     if foreign:
         raise UserError(
             f"{folder} is not a folder of prepared images, it holds {foreign[0]}: choose another "
             "--cache-dir, or delete the folder yourself"
         )
+
+
+def _is_array(path: Path) -> bool:
+    """Whether a file begins as an array does, or would if it were not cut."""
+    magic = np.lib.format.MAGIC_PREFIX
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return magic.startswith(file.read(len(magic)))
 
 
 def _lists_of(index: Path) -> list[str]:
@@ -225,7 +244,7 @@ def _write_list(
         "paths": images.paths,
         "identities": images.identities.tolist(),
         "cameras": images.cameras.tolist(),
-        "sizes": sizes_of(root, images.paths),
+        "sizes": [(root / path).stat().st_size for path in images.paths],
         "files": files,
         "checksums": checksums,
     }
@@ -251,6 +270,21 @@ def twins_of(listing: Listing, lists: Mapping[str, Mapping]) -> list[tuple[str, 
     return list(found)
 
 
-def sizes_of(root: Path, paths: Iterable[str]) -> list[int]:
-    """Bytes of the files of images."""
-    return [(root / path).stat().st_size for path in paths]
+def are_unchanged(
+    root: Path, paths: Iterable[str], known: Iterable[tuple[int, int]], since: int
+) -> bool:
+    """Whether files have the sizes and, if they were touched later, the checksums of a preparation.
+
+    Args:
+        root: the dataset's folder.
+        paths: of its files.
+        known: (bytes, CRC-32) of each.
+        since: when the preparation began, nanoseconds since 1970.
+    """
+    for path, (size, checksum) in zip(paths, known, strict=True):
+        stat = (root / path).stat()
+        if stat.st_size != size:
+            return False
+        if stat.st_ctime_ns >= since and zlib.crc32((root / path).read_bytes()) != checksum:
+            return False
+    return True

@@ -8,6 +8,7 @@ import argparse
 import functools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from clustercontrast.files import UserError
@@ -32,6 +33,10 @@ from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, Re
 
 COMMAND_LINE = "command line"
 """Origin of a value that was typed."""
+
+FILES = ("pretrained", "start_from", "pseudo_labels", "source_labels")
+NO_FILES = ("imagenet", "random", "pretrained", "test", "cycle", "last")
+"""Flags that name files, and their values that do not."""
 
 RESNETS = (10, 18, 34, 50)
 """Depths of a ResNet."""
@@ -65,16 +70,28 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
 
 
 def check_needs(options: Options) -> None:
-    """Ask for what has no default.
+    """Ask for what has no default, and for files that are not there.
 
     Raises:
-        UserError: a flag that the stages asked for need was not given.
+        UserError: a flag that the stages asked for need was not given, or names no file.
     """
+    for name in FILES:
+        _check_file(options, name)
     asked = set(options.stages or options.recipe.stages)
     for need in options.recipe.needs:
         holds = all(options.values[name] in wanted for name, wanted in need.when.items())
         if options.values[need.flag] is None and holds and asked - set(need.without):
             raise UserError(need.text)
+
+
+def _check_file(options: Options, name: str) -> None:
+    value = options.values.get(name)
+    if not value or value in NO_FILES or options.origins[name] != COMMAND_LINE:
+        return
+    for trial in options.trials():
+        path = value.replace("{trial}", str(trial))
+        if not Path(path).is_file():
+            raise UserError(f"{all_flags()[name].spelled} {path}: there is no such file")
 
 
 class CommandLine:

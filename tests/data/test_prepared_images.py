@@ -174,11 +174,17 @@ def foreign_file(folder):
     (folder / "thesis.tex").write_text("unfinished")
 
 
+def foreign_text_of_that_name(folder):
+    (folder / "test_visible.npy").write_text("diary")
+
+
 def foreign_array(folder):
     np.save(folder / "embedding.npy", np.zeros(3))
 
 
-@pytest.mark.parametrize("put", [foreign_index, foreign_file, foreign_array])
+@pytest.mark.parametrize(
+    "put", [foreign_index, foreign_file, foreign_array, foreign_text_of_that_name]
+)
 @pytest.mark.parametrize("place", ["new", "prepared", "prepared.partial", "prepared.earlier"])
 def test_a_folder_with_foreign_files_is_never_removed(sysu_root, folder, tmp_path, put, place):
     """Not even one of the names that only this module gives."""
@@ -186,8 +192,8 @@ def test_a_folder_with_foreign_files_is_never_removed(sysu_root, folder, tmp_pat
     place.mkdir(exist_ok=True)
     put(place)
     before = {path: path.read_bytes() for path in place.iterdir()}
-    if put is foreign_index and place == folder:
-        assert len(before) == 6  # it took the index's name: the arrays are known to be our own
+    if place == folder and put in (foreign_index, foreign_text_of_that_name):
+        assert len(before) == 6  # one file of our own is damaged, the others say whose folder it is
         return
     with pytest.raises(UserError, match=r"not a folder of prepared images, it holds \w+\."):
         prepare(sysu_root, tmp_path / "new" if place.name == "new" else folder)
@@ -200,6 +206,16 @@ def test_a_dataset_is_never_written_to(sysu_root, inside):
     with pytest.raises(UserError, match="inside the dataset"):
         prepare(sysu_root, sysu_root / inside)
     assert sorted(sysu_root.rglob("*")) == before
+
+
+def test_a_link_to_a_folder_on_another_disk_stays(sysu_root, folder, tmp_path):
+    disk = folder.rename(tmp_path / "disk")
+    folder.symlink_to(disk)
+    for height in (HEIGHT + 1, HEIGHT):
+        prepare(sysu_root, folder, size=(height, WIDTH))
+        assert folder.is_symlink()
+        assert images.open_prepared(disk, "sysu").height == height
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "prepared", "sysu"]
 
 
 def zeros(folder):
@@ -270,11 +286,15 @@ def other_camera(index):
     index["lists"]["test_infrared"]["cameras"][0] += 1
 
 
+def not_rendered(index):
+    index["facts"]["rendered"] = not index["facts"]["rendered"]
+
+
 def other_path(index):
     index["lists"]["train_visible"]["paths"][0] = "cam1/0001/0009.jpg"
 
 
-@pytest.mark.parametrize("change", [other_identity, other_camera, other_path])
+@pytest.mark.parametrize("change", [other_identity, other_camera, other_path, not_rendered])
 def test_an_index_that_was_changed_is_noticed(folder, change):
     change_index(folder, change)
     with pytest.raises(UserError, match=r"index\.json was changed .*run python prepare_sysu"):

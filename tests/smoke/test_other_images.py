@@ -278,3 +278,108 @@ def test_one_place_for_all_prepared_images(tmp_path, refused):
     cli.prepare("sysu", [*place, *tiny_runs.SIZE, "-j", "1"])
     assert (tmp_path / "caches" / "people-32x16" / "index.json").exists()
     assert open_prepared(tmp_path / "caches" / "people-32x16", "sysu").provenance.digest == digest()
+
+
+# --- weights, models and files of other runs ---
+
+
+def test_marks_of_the_weights_a_run_starts_from_are_its_own(tmp_path, small):
+    """Trained elsewhere on incomplete images with test identities among them."""
+    argv = tiny_runs.arguments("adca", tmp_path, *SHORT)
+    cli.train("sysu", [*argv, "--stages", "intra", "--name", "first"])
+    path = tiny_runs.run_folder(tmp_path, "adca", "first") / "intra" / "last.pth"
+    state = torch.load(path)
+    state["about"]["images"] |= {"complete": False, "leak": True, "digest": digest(OTHERS)}
+    torch.save(state, path)
+    cli.train("sysu", [*argv, "--stages", "cross", "--start-from", str(path)])
+    text = (tiny_runs.run_folder(tmp_path, "adca") / "report.txt").read_text()
+    assert "--allow-incomplete" in text
+    assert "--allow-leak" in text
+
+
+def other_stage(folder):
+    shutil.copy(folder / "intra" / "last.pth", folder / "cross" / "last.pth")
+
+
+def other_images(folder):
+    path = folder / "cross" / "best_test.pth"
+    model = torch.load(path)
+    model["about"]["images"]["digest"] = digest(OTHERS)
+    torch.save(model, path)
+
+
+def other_config(folder):
+    path = folder / "config.json"
+    content = json.loads(path.read_text())
+    content["about"]["images"]["digest"] = digest(OTHERS)
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("put", [other_stage, other_images, other_config])
+def test_models_of_other_runs_are_not_tested_as_a_runs_own(begun, refused, put):
+    argv, folder = begun
+    cli.train("sysu", argv)
+    put(folder)
+    before = (folder / "report.json").read_bytes()
+    line = refused(cli.test, "sysu", [str(folder), "--device", "cpu", "--draws", "1"])
+    assert "of another run or stage" in line
+    assert (folder / "report.json").read_bytes() == before
+
+
+def test_overwriting_deletes_nothing_before_the_command_can_start(begun, refused):
+    argv, folder = begun
+    before = content(folder)
+    for wrong in (["--pseudo-labels", "nowhere.npz"], ["--pretrained", "nowhere.pth"]):
+        flags = [word for word in argv if word != "random"]
+        at = flags.index("--pretrained")
+        words = [*flags[:at], *flags[at + 1 :], "--overwrite", *wrong]
+        if wrong[0] == "--pseudo-labels":
+            words = ["--method", "adca", *words[words.index("--data-dir") :]]
+            for flag in ("--k1", "--k2", "--eps", "--min-samples"):
+                place = words.index(flag)
+                words = words[:place] + words[place + 2 :]
+            words += ["--pretrained", "random"]
+        assert "no such file" in refused(cli.train, "sysu", words)
+        assert content(folder) == before
+
+
+def test_overwriting_deletes_what_was_reported_before(begun):
+    argv, folder = begun
+    others = str(tiny_runs.dataset("sysu", OTHERS))
+    cli.test("sysu", [str(folder), "--data-dir", others, "--device", "cpu", "--draws", "1"])
+    assert list(folder.glob("tested-on-*"))
+    cli.train("sysu", [*argv, "--stages", "intra", "--overwrite"])
+    assert not list(folder.glob("tested-on-*"))
+    assert (folder / "report.json").exists()
+
+
+def test_one_model_is_tested_on_one_trial(begun, refused):
+    _, folder = begun
+    place = ["--data-dir", str(tiny_runs.dataset("regdb")), "--device", "cpu"]
+    line = refused(main, ["test", "--dataset", "regdb", str(folder), *place, "--trial", "1", "2"])
+    assert "one --trial" in line
+
+
+def test_images_of_another_dataset_are_replaced_on_request_alone(tmp_path, refused):
+    place = shutil.copytree(cache(), tmp_path / "cache")
+    before = content(place)
+    others = ["--data-dir", str(tiny_runs.dataset("sysu", OTHERS)), "--cache-dir", str(place)]
+    line = refused(cli.prepare, "sysu", [*others, *tiny_runs.SIZE, "-j", "1"])
+    assert "--overwrite" in line
+    assert content(place) == before
+    cli.prepare("sysu", [*others, *tiny_runs.SIZE, "-j", "1", "--overwrite"])
+    assert open_prepared(place, "sysu").provenance.digest == digest(OTHERS)
+
+
+def test_files_of_the_same_size_with_other_pixels_are_prepared_anew(tmp_path, capsys):
+    people = Path(shutil.copytree(tiny_runs.dataset("regdb"), tmp_path / "people"))
+    words = ["--data-dir", str(people), *tiny_runs.SIZE, "-j", "1"]
+    cli.prepare("regdb", words)
+    cli.prepare("regdb", words)
+    assert "is prepared already" in capsys.readouterr().out
+    path = next(people.glob("Visible/*/*.bmp"))
+    changed = bytearray(path.read_bytes())
+    changed[-100:] = bytes(255 - value for value in changed[-100:])
+    path.write_bytes(changed)
+    cli.prepare("regdb", words)
+    assert "wrote" in capsys.readouterr().out

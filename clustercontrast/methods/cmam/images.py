@@ -12,8 +12,9 @@ from clustercontrast.data.images import ImageArray, Prepared
 from clustercontrast.data.places import beside
 from clustercontrast.data.preparation import ensure
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.data.samples import Listing
+from clustercontrast.data.samples import MODALITIES, Listing
 from clustercontrast.data.target import TargetImages
+from clustercontrast.files import UserError
 
 
 class TransferImages(TargetImages):
@@ -43,8 +44,25 @@ class TransferImages(TargetImages):
         marks = {
             "complete": target.complete and source.complete,
             "rendered": target.rendered or source.rendered,
+            "leak": target.leak or self._tests_source(),
         }
         return {"images": replace(target, **marks), "source_images": source}
+
+    def _tests_source(self) -> bool:
+        """Whether images of the source are among the target's test images.
+
+        Raises:
+            UserError: they are, and --allow-leak was not given.
+        """
+        o, source = self.options, set(self.prepared_source.files["source"])
+        tested = (self.prepared.contents(f"test_{m}", o.trial_number) for m in MODALITIES)
+        shared = len(source & set().union(*tested))
+        if shared and not o.allow_leak:
+            raise UserError(
+                f"{shared:,} files of --source {o.source} are test images of {o.data_dir}: give "
+                "other images, or pass --allow-leak, which marks every report"
+            )
+        return bool(shared)
 
     def basis(self, name: str) -> dict[str, Any] | None:
         """What tells the images "source" or "target" of one run from those of another."""
@@ -56,25 +74,47 @@ class TransferImages(TargetImages):
     @cached_property
     def small(self) -> dict[str, ImageArray]:
         """Images at the generator's size: the target's parts and, if there is one, the source."""
+        parts = self._of_the_same_files(self._target, self.prepared)
+        found = parts.parts(self.options.trial_number)
+        if self.options.source:
+            found |= self._of_the_same_files(self._source, self.prepared_source)
+        return self.placed(found)
+
+    def _of_the_same_files(self, opened: Callable[..., Prepared], large: Prepared) -> Prepared:
+        """Images at the generator's size, made from the files that the networks' were made from.
+
+        Raises:
+            UserError: the files have changed in between.
+        """
         size = self.options.fake_height, self.options.fake_width
-        parts = self._target(*size).parts(self.options.trial_number)
-        return self.placed(parts | self._small_source(size))
+        small = opened(*size)
+        if small.files != large.files:
+            small = opened(*size, overwrite=True)
+        if small.files != large.files:
+            raise UserError(
+                f"the images in {large.source} have changed since {large.folder} was made of them: "
+                "delete that folder and run the same command, which makes it again"
+            )
+        return small
 
-    def _small_source(self, size: tuple[int, int]) -> dict[str, ImageArray]:
-        return {"source": self._source(*size)["source"]} if self.options.source else {}
-
-    def _target(self, height: int, width: int) -> Prepared:
+    def _target(self, height: int, width: int, overwrite: bool = False) -> Prepared:
         o, size = self.options, (height, width)
         is_chosen = o.cache_dir and size == (o.height, o.width)
         place = Path(o.cache_dir) if is_chosen else beside(o.data_dir, size, o.cache_root)
-        return ensure(self.dataset, Path(o.data_dir), place, size, **self._accepted())
+        root, accepted = Path(o.data_dir), self._accepted()
+        return ensure(self.dataset, root, place, size, overwrite=overwrite, **accepted)
 
-    def _source(self, height: int, width: int) -> Prepared:
+    def _source(self, height: int, width: int, overwrite: bool = False) -> Prepared:
         o, size = self.options, (height, width)
-        chosen = "" if self._all_splits else "-" + "-".join(o.source_splits)
+        if o.source_format == "folder":
+            chosen = "-source"  # the folder may be the target's
+        else:
+            chosen = "" if self._all_splits else "-" + "-".join(o.source_splits)
         place = beside(o.source, size, o.cache_root, chosen)
         root, reader = Path(o.source), self._reader
-        return ensure(o.source_format, root, place, size, reader, **self._accepted())
+        return ensure(
+            o.source_format, root, place, size, reader, overwrite=overwrite, **self._accepted()
+        )
 
     def _accepted(self) -> dict[str, Any]:
         """What the flags accept of images that have to be prepared."""
@@ -87,9 +127,7 @@ class TransferImages(TargetImages):
 
     @property
     def _all_splits(self) -> bool:
-        return self.options.source_format != "market" or set(self.options.source_splits) == set(
-            market.SPLITS
-        )
+        return set(self.options.source_splits) == set(market.SPLITS)
 
     @property
     def _reader(self) -> Callable[[Path], Listing]:
