@@ -336,10 +336,10 @@ def verdicts(run: Tested, entry: Published) -> dict[str, dict[str, Verdict]]:
     """What each of the :func:`differences` is worth."""
     return {
         mode: {
-            metric: verdict(own, widths(entry, run.row(entry.selection, mode), metric))
-            for metric, own in found.items()
+            metric: verdict(ours[metric]["mean"], widths(entry, ours, metric)) for metric in scores
         }
-        for mode, found in differences(run, entry).items()
+        for mode, scores in entry.scores.items()
+        if (ours := run.row(entry.selection, mode))
     }
 
 
@@ -355,7 +355,8 @@ def _short_of(run: Tested) -> str:
 def _difference_cells(run: Tested, entry: Published) -> list[str]:
     found, judged = differences(run, entry), verdicts(run, entry)
     return [
-        f"{found[mode][metric]:+.2f} {judged[mode][metric].mark}"
+        # No -0.00.
+        f"{round(found[mode][metric], 2) + 0.0:+.2f} {judged[mode][metric].mark}"
         if metric in found.get(mode, {})
         else ""
         for mode in PROTOCOLS[entry.dataset].modes

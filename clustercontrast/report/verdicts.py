@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clustercontrast.report.published import published
-from clustercontrast.report.references.rows import METRICS, Published
+from clustercontrast.report.references.rows import METRICS, QUOTATIONS, Published
 from clustercontrast.report.references.spreads import DOCUMENTED, TRAININGS, Spread
 
 NONE = "no documented spread"
@@ -17,17 +17,19 @@ class Width:
     """A spread of one figure.
 
     Attributes:
-        points: of percent, to either side.
+        low: lowest figure within it, in percent.
+        high: highest one.
         of: what varies.
         source: who says so.
     """
 
-    points: float
+    low: float
+    high: float
     of: str
     source: str
 
     def __str__(self) -> str:
-        return f"the spread of {self.of} (±{self.points:.2f}, {self.source})"
+        return f"the spread of {self.of} ({self.low:.2f} to {self.high:.2f}, {self.source})"
 
 
 @dataclass(frozen=True)
@@ -43,17 +45,17 @@ class Verdict:
     text: str
 
 
-def verdict(difference: float, widths: Sequence[Width]) -> Verdict:
-    """Judge a difference by the narrowest spread that holds it, or by the widest.
+def verdict(ours: float, widths: Sequence[Width]) -> Verdict:
+    """Judge a figure by the narrowest spread that holds it, or by the widest.
 
     Args:
-        difference: ours minus the published figure, in points of percent.
-        widths: all that is known of the figure's spread.
+        ours: in percent.
+        widths: all that is known of the spread around the published figure.
     """
     if not widths:
         return Verdict("?", NONE)
-    ordered = sorted(widths, key=lambda width: width.points)
-    holding = [width for width in ordered if abs(difference) <= width.points + 1e-9]
+    ordered = sorted(widths, key=lambda width: width.high - width.low)
+    holding = [width for width in ordered if width.low - 1e-9 <= ours <= width.high + 1e-9]
     if holding:
         return Verdict("≈", f"within {holding[0]}")
     known = any(width.of == TRAININGS for width in widths)
@@ -67,17 +69,19 @@ def widths(row: Published, result: Mapping[str, Any], metric: str) -> list[Width
     Args:
         row: the published figures.
         result: ours, in one mode: its deviation over draws or trials counts where there are some.
-        metric: a key of ``METRICS``.
+        metric: a key of ``METRICS``, published in this mode.
     """
+    mode, std = result["mode"], result[metric]["std"]
+    quoted = row.scores[mode][metric]
     trials, draws = len(result.get("trials", ())), result.get("searches", 1)
     number, of = (trials, "trials") if "trials" in result else (draws, "gallery draws")
-    own = [Width(result[metric]["std"], of, f"{number} {of} of this run")] if number > 1 else []
+    own = Width(quoted - std, quoted + std, of, f"{number} {of} of this run")
     documented = [
-        Width(spread.points[result["mode"]][metric], spread.of, spread.source)
+        Width(*spread.bounds(mode, metric, quoted), spread.of, spread.source)
         for spread in spreads(row)
-        if metric in spread.points.get(result["mode"], {})
+        if metric in spread.points.get(mode, {})
     ]
-    return [*own, *documented]
+    return [own, *documented] if number > 1 else documented
 
 
 def spreads(row: Published) -> list[Spread]:
@@ -88,23 +92,24 @@ def spreads(row: Published) -> list[Spread]:
 
 
 def _retrained(row: Published) -> Iterator[Spread]:
-    """The range of what several publications give for one configuration."""
+    """The range of several published trainings of one configuration."""
     for run in row.runs[:1]:
         alike = [
             other
             for other in published(row.dataset, run)
             if (other.selection, other.trials) == (row.selection, row.trials)
+            and other.kind not in QUOTATIONS
         ]
         points = {mode: dict(_ranges(alike, mode)) for mode in row.scores}
         if any(points.values()):
             yield Spread(run.method, row.dataset, TRAININGS, RANGE, points)
 
 
-def _ranges(rows: Sequence[Published], mode: str) -> Iterator[tuple[str, float]]:
+def _ranges(rows: Sequence[Published], mode: str) -> Iterator[tuple[str, tuple[float, float]]]:
     for metric in METRICS:
         values = [row.scores[mode][metric] for row in rows if metric in row.scores.get(mode, {})]
         if len(values) > 1:
-            yield metric, max(values) - min(values)
+            yield metric, (min(values), max(values))
 
 
 # --- words ---
@@ -133,8 +138,15 @@ def spread_notes_of(rows: Sequence[Published], modes: Mapping[str, str]) -> list
 
 def _listed(spread: Spread, modes: Mapping[str, str]) -> str:
     parts = [
-        f"{heading} " + ", ".join(f"{METRICS[name]} ±{own:.2f}" for name, own in points.items())
+        f"{heading} " + ", ".join(f"{METRICS[name]} {_span(own)}" for name, own in points.items())
         for mode, heading in modes.items()
         if (points := spread.points.get(mode))
     ]
     return f"{'; '.join(parts)} ({spread.source})"
+
+
+def _span(points: float | tuple[float, float]) -> str:
+    """Points to either side, or lowest and highest figure."""
+    if isinstance(points, tuple):
+        return f"{points[0]:.2f} to {points[1]:.2f}"
+    return f"±{points:.2f}"

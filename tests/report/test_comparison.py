@@ -207,8 +207,15 @@ def test_every_run_is_compared_with_the_rows_of_its_own_flags(tmp_path):
     found = [run["differences"] for run in table.json()["runs"]]
     assert [len(own) for own in found] == [1, 0, 1]
     assert found[0][0]["verdicts"]["all"]["rank1"] == (
-        "within the spread of gallery draws (±0.50, 10 gallery draws of this run)"
+        "within the spread of gallery draws (65.40 to 66.40, 10 gallery draws of this run)"
     )
+
+
+def test_a_difference_of_nothing_has_no_minus(tmp_path):
+    """PCLHD, Table 1: 64.4; ours 64.399 differs by -0.001, and by -0.01 with 64.39."""
+    runs = [write(tmp_path / str(rank1), "sysu", rank1) for rank1 in (54.399, 54.39)]
+    (table,) = comparison_tables(runs, ["test"])
+    assert [row[3] for row in rows_of(table, DIFFERENCE)] == ["+0.00 ≈", "-0.01 ≈"]
 
 
 def test_figures_of_a_last_epoch_are_compared_with_ours_of_the_last_epoch(tmp_path):

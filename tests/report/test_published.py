@@ -56,6 +56,14 @@ def test_a_configuration_is_what_its_flags_train(dataset, run):
     assert trained(dataset, run)["changes"][run.stage] == list(run.flags)
 
 
+def test_what_another_paper_quotes_differently_is_said():
+    """PGM on RegDB, visible to infrared: mAP 65.4 in PCLHD's Table 1, 65.5 in CMAM-UDA's II."""
+    own = row("regdb", "PGM", source="CVPR 2023")
+    assert own.scores["visible_to_infrared"]["mAP"] == 65.4
+    assert own.source.endswith("; mAP visible to infrared: 65.5 in CMAM-UDA, Table II")
+    assert "65.5" not in row("sysu", "PGM", source="CVPR 2023").source
+
+
 def test_the_methods_as_they_are_end_with_their_last_usual_stage():
     for name, recipe in all_recipes().items():
         if name != "supervised":

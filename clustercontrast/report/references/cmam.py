@@ -36,7 +36,8 @@ QUOTED = {  # method: cells of SYSU-MM01, RegDB and SYSU-MM02
         "61.0/-/57.0 64.2/-/69.5", "73.9/-/70.2 75.0/-/69.9", "42.2/81.7/32.5 44.0/84.4/32.9",
     ),
 }  # fmt: skip
-"""Competitors of Table II; ADCA and PGM stand with PCLHD's Table 1, which quotes the same."""
+"""Competitors of Table II.  ADCA and PGM stand with PCLHD's Table 1, which quotes the same but for
+one figure of PGM: its source there says so."""
 
 WHOLE = {
     "sysu": "62.0/93.4/97.8/58.2 67.6/95.9/98.4/72.7",

@@ -5,14 +5,13 @@ visible ones (LLCM-1).  Its README's figures of that block belong to that mode a
 """
 
 from clustercontrast.report.references.commands import ADCA, MMM, PGM, SDCL
-from clustercontrast.report.references.rows import Published, scores
+from clustercontrast.report.references.rows import TESTED, TESTED_AGAIN, Published, scores
 
 POSED = "as quoted in PoSeD's paper"
-TESTED = "tested by others"
 
 FIGURES = (  # method, what was published, where, what it belongs to, cells
     ("ADCA", TESTED, POSED, (ADCA,), "42.5/46.9 38.4/44.4"),
-    ("ADCA", "tested again", "as quoted in another paper", (ADCA,), "40.3/45.7 35.5/42.3"),
+    ("ADCA", TESTED_AGAIN, "as quoted in another paper", (ADCA,), "40.3/45.7 35.5/42.3"),
     ("PGM", TESTED, POSED, (PGM,), "44.9/49.0 39.4/45.3"),
     ("SDCL", TESTED, "as quoted in the literature", (SDCL,), "46.9/52.4 43.4/48.2"),
     (

@@ -12,6 +12,8 @@ from clustercontrast.report.references.rows import Configuration, Published, pap
 TABLE_1 = "PCLHD (NeurIPS 2024), Table 1"
 TABLE_2 = "PCLHD (NeurIPS 2024), Table 2"
 RANK_10 = "Rank-10: as quoted in CMAM-UDA (IEEE TCSVT 2024), Table II"
+OTHERWISE = {("PGM", "regdb"): "mAP visible to infrared: 65.5 in CMAM-UDA, Table II"}
+"""What another paper quotes differently."""
 EQUATIONS = PCLHD.but(variant="paper")
 AT_ONCE = EQUATIONS.but("--epochs progressive=100", "--start-from pretrained")
 """One stage with all its losses in place of two."""
@@ -96,8 +98,9 @@ def _quoted(
     """A competitor's rows: its method, its venue, and what Rank-10 is from where there is one."""
     method, _, venue = name.partition(", ")
     for dataset, text in zip(("sysu", "regdb"), cells, strict=True):
-        also = f"; {RANK_10}" if len(text.split()[0].split("/")) > 2 else ""
-        source = f"{venue}, as quoted in {TABLE_1}{also}"
+        rank_10 = RANK_10 if len(text.split()[0].split("/")) > 2 else None
+        also = filter(None, (rank_10, OTHERWISE.get((method, dataset))))
+        source = "; ".join([f"{venue}, as quoted in {TABLE_1}", *also])
         yield from paper(method, source, {dataset: text}, runs, labels=labels)
 
 

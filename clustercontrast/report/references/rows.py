@@ -30,6 +30,10 @@ COLUMNS = {  # by how many figures a cell gives
     6: tuple(METRICS),
 }
 
+TESTED, TESTED_AGAIN = "tested by others", "tested again"
+QUOTATIONS = (TESTED, TESTED_AGAIN)
+"""Kinds of figures that others give of a method: how they have trained it is not known."""
+
 
 @dataclass(frozen=True)
 class Configuration:
