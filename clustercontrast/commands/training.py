@@ -14,6 +14,7 @@ from clustercontrast.commands import results
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.target import TargetImages
+from clustercontrast.data.verification import MARKS
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
@@ -122,7 +123,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     """Train the stages that make the run's model, and report it."""
     options, last = data.options, stages[-1]
     about = _about(options, data) | last.about(options.at(last.name), data)
-    about["images"]["leak"] |= _leaks(about, options)
+    about["images"] |= _marks_of_weights(about, options)
     tested = last.tested_parts(data.parts, about)
     run = Run(
         folder,
@@ -180,24 +181,28 @@ def _about(options: Options, data: TargetImages) -> dict:
         "height": options.height,
         "width": options.width,
         **{name: images.json() for name, images in data.provenance().items()},
-        **configuration(options),
+        **configuration(options, data.prepared.provenance.digest),
     }
 
 
-def _leaks(about: dict, options: Options) -> bool:
-    """Whether initial weights have seen this trial's test identities.
+def _marks_of_weights(about: dict, options: Options) -> dict[str, bool]:
+    """Marks of a run's images, those of its initial weights' images included.
 
     Raises:
-        UserError: they have, and --allow-leak was not given.
+        UserError: weights have seen this trial's test identities, and --allow-leak was not given.
     """
-    found = False
+    marks = {name: about["images"][name] for name in MARKS}
     for source in (options.pretrained, options.values.get("start_from")):
-        if about["trial"] is not None and source and Path(source).is_file():
-            model, trial = weights.about(Path(source)), (about["dataset"], about["trial"])
-            if not options.allow_leak:
-                results.check_trial(model, *trial, source)
-            found |= results.is_of_another_trial(model, *trial)
-    return found
+        if not source or not Path(source).is_file():
+            continue
+        model, trial = weights.about(Path(source)), (about["dataset"], about["trial"])
+        if not options.values.get("allow_leak"):
+            results.check_trial(model, *trial, source)
+        seen = model.get("images", {})
+        marks["complete"] &= seen.get("complete", True)
+        marks["rendered"] |= seen.get("rendered", False)
+        marks["leak"] |= seen.get("leak", False) or results.is_of_another_trial(model, *trial)
+    return marks
 
 
 def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
