@@ -1,5 +1,7 @@
 """Any number of runs in the layout of papers' tables, with published figures and the difference."""
 
+import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ import numpy as np
 
 from clustercontrast.data.provenance import TITLES, Provenance
 from clustercontrast.evaluation.protocols import PROTOCOLS
-from clustercontrast.files import UserError, read_json
+from clustercontrast.files import UserError, fault, read_json
 from clustercontrast.report.published import References, configuration, references, typed
 from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
@@ -30,6 +32,36 @@ DIFFERENCE = "difference to"
 MARKS = "†‡§"
 """Before the runs on images that are not official: one for every kind of such images."""
 Results = list[dict[str, Any]]
+
+WITH_TRIALS = "regdb"
+"""The dataset whose figures are means over trials, each of which has a folder."""
+TRIAL = re.compile(r"trial[0-9]+")
+NUMBER = (int, float)
+REPORT = {
+    "about": {
+        "method": str,
+        "dataset": str,
+        "variant": str,
+        "name": str,
+        "trial": (int, type(None)),
+        "stage": str,
+        "epoch": int,
+        "changes": {...: [str]},
+        "ends": {...: int},
+        "images": {
+            "dataset": str,
+            "digest": str,
+            "complete": bool,
+            "rendered": bool,
+            "leak": bool,
+        },
+    },
+    "results": [
+        {"model": str, "selection": str, "mode": str, "searches": int}
+        | {metric: {"mean": NUMBER, "std": NUMBER} for metric in METRICS}
+    ],
+}
+"""What has to be in a report.json."""
 
 
 @dataclass(frozen=True)
@@ -155,24 +187,37 @@ def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
 
 def _trial_reports(folder: Path) -> list[dict]:
     """Reports of the tested trials in a run's folder, by trial."""
-    names = (path.parent.name for path in folder.glob("trial*/report.json"))
-    trials = sorted(int(name[5:]) for name in names if name[5:].isdecimal())
-    return [read_report(folder / f"trial{trial}") for trial in trials]
+    places = [path.parent for path in folder.glob("trial*/report.json")]
+    reports = [read_report(place) for place in places if TRIAL.fullmatch(place.name)]
+    tested = [own for own in reports if own["about"]["dataset"] == WITH_TRIALS]
+    return sorted(tested, key=lambda own: own["about"]["trial"])
 
 
 def read_report(folder: Path) -> dict:
     """The report.json of a run, or of one trial of it.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or that of another trial.
     """
     path = folder / "report.json"
     if not path.exists():
         raise _no_report(folder)
     report = read_json(path)
-    if not _is_whole(report):
-        raise UserError(f"{path} is of another version or damaged: test the run again")
+    found = _fault(report)
+    if found:
+        raise UserError(f"{path} is of another version or damaged: test the run again ({found})")
+    _check_place(folder, report["about"])
     return report
+
+
+def _check_place(folder: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a trial that was copied over another: it would count twice."""
+    is_trial = TRIAL.fullmatch(folder.name) and about["dataset"] == WITH_TRIALS
+    if is_trial and folder.name != f"trial{about['trial']}":
+        raise UserError(
+            f"{folder} holds the report of trial {about['trial']}: delete the folder, or move it "
+            "to where it belongs"
+        )
 
 
 def _no_report(folder: Path) -> UserError:
@@ -187,23 +232,42 @@ def _no_report(folder: Path) -> UserError:
     )
 
 
-def _is_whole(report: Any) -> bool:
-    """Whether a report has all that tables read."""
-    try:
-        about, results = report["about"], report["results"]
-        modes = PROTOCOLS[about["dataset"]].headings
-        needed = {"model", "selection", "mode", "searches", *METRICS}
-        if about["dataset"] == "regdb":
-            needed.add("trials")
-        return (
-            {"method", "name"} <= about.keys()
-            and Provenance.of(about).dataset == about["dataset"]
-            and bool(results)
-            and all(needed <= row.keys() and row["mode"] in modes for row in results)
-            and all({"mean", "std"} <= row[name].keys() for row in results for name in METRICS)
-        )
-    except (AttributeError, KeyError, TypeError):
-        return False
+def _fault(report: Mapping[str, Any]) -> str | None:
+    """What keeps a report from having all that tables read, with figures that can be; else None."""
+    found = fault(report, REPORT)
+    if found:
+        return found
+    about, results = report["about"], report["results"]
+    dataset, searched = about["dataset"], about["images"]["dataset"]
+    if dataset not in PROTOCOLS or dataset != searched:
+        return f"about.dataset is {dataset!r}, that of its images {searched!r}"
+    if not results:
+        return "it has no results"
+    return next(filter(None, (_row_fault(row, about) for row in results)), None)
+
+
+def _row_fault(row: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
+    """What a row of results lacks, or says that cannot be."""
+    if row["mode"] not in PROTOCOLS[about["dataset"]].headings:
+        return f"mode is {row['mode']!r}"
+    if row["searches"] < 1:
+        return f"searches is {row['searches']}"
+    found = _trials_fault(row, about["trial"]) if about["dataset"] == WITH_TRIALS else None
+    if found:
+        return found
+    for name, part in itertools.product(METRICS, ("mean", "std")):
+        # A mean of floats may lie beyond its ends by a rounding.
+        if not 0 <= round(row[name][part], 6) <= 100:
+            return f"{name}.{part} is {row[name][part]}, expected 0 to 100"
+    return None
+
+
+def _trials_fault(row: Mapping[str, Any], trial: int | None) -> str | None:
+    """Whether a row is of other trials than its report, which is of one or a mean."""
+    found = fault(row, {"trials": [int]})
+    trials = [] if found else row["trials"]
+    is_alike = trials == [trial] if trial is not None else len(trials) == len({*trials}) > 0
+    return found or (None if is_alike else f"trials is {trials}, about.trial {trial}")
 
 
 # --- tables ---
@@ -251,7 +315,7 @@ def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> T
         header=("method", "run", "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
         notes=(
-            *(f"{mark} {note}" for note, mark in marks.items()),
+            *_image_notes(runs, marks),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *spread_notes_of(compared, PROTOCOLS[dataset].modes),
@@ -278,9 +342,27 @@ def _marks(runs: Sequence[Tested]) -> dict[str, str]:
     return dict(zip(notes, MARKS, strict=False))
 
 
+def _marked(run: Tested, cells: Sequence[str], marks: Mapping[str, str]) -> tuple[str, ...]:
+    """Cells of a run's row, the first one behind the marks of its images."""
+    own = "".join(marks[note] for note in run.images.notes())
+    return (f"{own} {cells[0]}".strip(), *cells[1:])
+
+
 def _title(runs: Sequence[Tested]) -> str:
-    """The dataset; its rendered layout where no run is on the real one."""
-    return min((run.images for run in runs), key=lambda images: images.rendered).title
+    """The dataset, its rendered layout, or both: all that some run is on."""
+    images = sorted((run.images for run in runs), key=lambda own: own.rendered)
+    return " and ".join(dict.fromkeys(own.title for own in images))
+
+
+def _image_notes(runs: Sequence[Tested], marks: Mapping[str, str]) -> Iterator[str]:
+    """What the marks mean, and which runs are not on the same images."""
+    yield from (f"{mark} {note}" for note, mark in marks.items())
+    names: dict[str, list[str]] = {}
+    for run in runs:
+        names.setdefault(run.images.digest, []).append(f"{run.about['method']} {run.name}")
+    if len(names) > 1:
+        parts = (f"{', '.join(own)} (digest {digest[:6]})" for digest, own in names.items())
+        yield f"runs on different images: {'; '.join(parts)}"
 
 
 def _quoted_row(entry: Published, number: int) -> tuple[str, ...]:
@@ -297,8 +379,7 @@ def _run_rows(
     marks: Mapping[str, str],
 ) -> Iterator[tuple[str, ...]]:
     """Rows of a run's models, below each its differences to figures of models chosen alike."""
-    own = "".join(marks[note] for note in run.images.notes())
-    names = f"{own} {run.about['method']}".lstrip(), run.name
+    names = _marked(run, (run.about["method"], run.name), marks)
     for selection in selections:
         cells = run.model_row(selection)
         if cells:
@@ -412,21 +493,22 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     """
     flags = list(dict.fromkeys(flag for cell in cells.values() for flag in cell))
     runs = {folder: gather(folder) for folder in cells}
+    tested = list(runs.values())
+    marks = _marks(tested)
     chosen = ("last", PAPER_SELECTION)
     rows = [
-        (*(cells[folder].get(flag, "") for flag in flags), *row)
+        _marked(run, [*(cells[folder].get(flag, "") for flag in flags), *row], marks)
         for folder, run in runs.items()
         for selection in chosen
         if (row := run.model_row(selection))
     ]
-    shown = [r for run in runs.values() for r in run.results if r["selection"] in chosen]
-    notes = dict.fromkeys(note for run in runs.values() for note in run.images.notes())
+    shown = [r for run in tested for r in run.results if r["selection"] in chosen]
     return Table(
         title=title,
-        dataset=_title(list(runs.values())),
+        dataset=_title(tested),
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(*notes, *spread_notes(shown)),
+        notes=(*_image_notes(tested, marks), *spread_notes(shown)),
         content={
             "cells": [
                 {"run": folder.name, "flags": dict(cells[folder]), "results": run.results}

@@ -1,7 +1,9 @@
 """Runs side by side: means over trials, differences by hand, other images kept apart."""
 
 import json
+import math
 import re
+import shutil
 
 import pytest
 
@@ -116,10 +118,10 @@ def test_one_trial_is_taken_as_it_is(tmp_path):
 
 
 def test_all_ten_trials(tmp_path):
-    """Rank-1 of 10, 20, ..., 100: mean 55, population deviation sqrt(825) = 28.7228."""
-    folder = write_trials(tmp_path / "run", {trial: 10.0 * trial for trial in range(1, 11)})
+    """Rank-1 of 9, 18, ..., 90: mean 49.5, population deviation 9 sqrt(8.25) = 25.8505."""
+    folder = write_trials(tmp_path / "run", {trial: 9.0 * trial for trial in range(1, 11)})
     (table,) = comparison_tables([folder], ["last", "test"])
-    assert numbers(rows_of(table, "last epoch")[0])[1][0] == "55.00 ± 28.72"
+    assert numbers(rows_of(table, "last epoch")[0])[1][0] == "49.50 ± 25.85"
     assert len(rows_of(table, DIFFERENCE)) == 1
     assert "over the trials 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, each" in table.text()
     assert not any("without" in note or "papers average" in note for note in table.notes)
@@ -155,6 +157,33 @@ def test_trials_of_different_kinds_are_never_averaged(tmp_path, key, more):
             read(folder)
     stage = more.get("stage", AS_IT_IS[more.get("method", "pclhd")].stage)
     assert gather(folder / "trial3").name == f"seed1/trial3/{stage}"
+
+
+def copied(source, target):
+    shutil.copytree(source, target)
+    return target
+
+
+@pytest.mark.parametrize("name", ["trial3", "trial01", "trial10"])
+def test_a_trial_counts_once_however_it_was_copied(tmp_path, name):
+    folder = write_trials(tmp_path / "run", {1: 30.0, 2: 20.0})
+    place = copied(folder / "trial1", folder / name)
+    for read in (gather, average, lambda _: gather(place)):
+        with pytest.raises(UserError) as refusal:
+            read(folder)
+        assert str(refusal.value) == (
+            f"{place} holds the report of trial 1: delete the folder, or move it to where it "
+            "belongs"
+        )
+    assert gather(copied(folder / "trial1", tmp_path / "kept")).name == "seed1/trial1/progressive"
+
+
+def test_runs_that_are_called_as_trials_are_runs(tmp_path):
+    """Datasets without trials have no folders of trials."""
+    runs = [write(tmp_path / name, "sysu", 5.0, name=name) for name in ("trial1", "trial2")]
+    assert [gather(run).name for run in runs] == ["trial1/progressive", "trial2/progressive"]
+    with pytest.raises(UserError, match="is not a run's folder"):
+        gather(tmp_path)
 
 
 def test_a_row_says_its_trial_and_stage(tmp_path):
@@ -261,7 +290,7 @@ def test_each_kind_of_other_images_has_a_mark_of_its_own(tmp_path):
     (table,) = comparison_tables(runs, ["test"])
     assert [row[0] for row in table.rows] == ["† pclhd", "‡ pclhd", "‡† pclhd"]
     assert table.notes[:2] == (f"† {INCOMPLETE}", f"‡ {RENDERED}")
-    assert table.dataset == "SYSU-MM01"
+    assert table.dataset == "SYSU-MM01 and rendered SYSU-MM01 layout"
     assert table.latex().isascii()
     assert all(run["differences"] == [] for run in table.json()["runs"])
 
@@ -367,6 +396,39 @@ def test_a_grid_shows_its_values(tmp_path):
     ]
 
 
+def test_rows_of_a_grid_are_marked_by_their_images(tmp_path):
+    cells = {
+        write(tmp_path / "x", "sysu", 10.0): {"eps": "0.5", "dpcl": "on"},
+        write(tmp_path / "y", "sysu", 20.0, images={"rendered": True}): {"eps": "0.6"},
+        write(tmp_path / "z", "sysu", 30.0, images={"complete": False}): {"dpcl": "off"},
+    }
+    table = grid_table("sysu", "sweep", cells)
+    assert [row[0] for row in table.rows[::2]] == ["0.5", "† 0.6", "‡"]
+    assert [row[0] for row in table.rows[1::2]] == ["0.5", "† 0.6", "‡"]
+    assert table.notes[:2] == (f"† {RENDERED}", f"‡ {INCOMPLETE}")
+    assert table.heading == "sweep (SYSU-MM01 and rendered SYSU-MM01 layout)"
+    last = list(cells)[1:2]
+    drawn = grid_table("sysu", "sweep", {folder: cells[folder] for folder in last})
+    assert drawn.heading == "sweep (rendered SYSU-MM01 layout)"
+
+
+def test_runs_on_different_images_are_named(tmp_path):
+    runs = [
+        write(tmp_path / name, "sysu", 10.0, name=name, images={"digest": digest})
+        for name, digest in (("x", "1a2b3c4d"), ("y", "5e6f7a8b"), ("z", "1a2b3c4d"))
+    ]
+    note = (
+        "runs on different images: pclhd x/progressive, pclhd z/progressive (digest 1a2b3c); "
+        "pclhd y/progressive (digest 5e6f7a)"
+    )
+    (table,) = comparison_tables(runs, ["last"])
+    assert table.notes[0] == note
+    grid = grid_table("sysu", "sweep", {run: {"eps": "0.5"} for run in runs})
+    assert grid.notes[0] == note
+    (alike,) = comparison_tables(runs[::2], ["last"])
+    assert "different images" not in alike.text()
+
+
 # --- the command ---
 
 
@@ -437,6 +499,66 @@ def test_what_cannot_be_read_is_one_line(tmp_path, capsys, content, message):
 def test_a_report_of_another_version_is_one_line(tmp_path, capsys, edit):
     change(write(tmp_path, "sysu", 5.0), edit)
     assert "of another version or damaged: test the run" in refused(capsys, "tables", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("rank1", {"mean": math.nan, "std": 0.5}),
+        ("rank1", {"mean": 164.4, "std": 0.5}),
+        ("mAP", {"mean": -57.0, "std": 0.5}),
+        ("mAP", {"mean": "12", "std": 0.5}),
+        ("mAP", {"mean": True, "std": 0.5}),
+        ("mINP", {"mean": 5.0, "std": math.inf}),
+        ("rank20", {"mean": 5.0, "std": -0.5}),
+        ("rank5", {"mean": 5.0, "std": None}),
+        ("searches", "x"),
+        ("searches", 10.0),
+        ("searches", 0),
+        ("model", 3),
+        ("mode", ["all"]),
+        ("trials", "1"),
+        ("trials", [1.0]),
+        ("trials", ["1"]),
+        ("trials", []),
+        ("trials", [2]),
+        ("trials", None),
+    ],
+)
+def test_figures_that_cannot_be_are_one_line(tmp_path, capsys, key, value):
+    folder = write_trials(tmp_path, {1: 5.0, 2: 5.0})
+    change(folder / "trial1", lambda content: content["results"][2].update({key: value}))
+    line = refused(capsys, "tables", folder)
+    assert "trial1/report.json is of another version or damaged: test the run again (" in line
+    assert key in line
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("changes", []),
+        ("changes", {"progressive": "--eps"}),
+        ("ends", {"progressive": "49"}),
+        ("epoch", "49"),
+        ("stage", ["progressive"]),
+        ("variant", None),
+        ("trial", "1"),
+        ("name", 5),
+    ],
+)
+def test_what_a_report_cannot_say_of_its_run_is_one_line(tmp_path, capsys, key, value):
+    change(write(tmp_path, "sysu", 5.0), lambda content: content["about"].update({key: value}))
+    line = refused(capsys, "tables", tmp_path)
+    assert f"damaged: test the run again (about.{key}" in line
+
+
+def test_the_ends_of_the_range_are_figures(tmp_path):
+    """100 by a mean of floats may be 100.00000000000001."""
+    folder = write(tmp_path, "sysu", 5.0)
+    change(folder, lambda own: own["results"][0].update(mAP={"mean": 100 + 2e-14, "std": 0}))
+    change(folder, lambda own: own["results"][0].update(mINP={"mean": 0, "std": 100.0}))
+    row = gather(folder).row("last", "all")
+    assert (row["mAP"]["std"], row["mINP"]["mean"]) == (0, 0)
 
 
 def test_what_is_no_tested_run_is_one_line_with_the_remedy(tmp_path, capsys):
