@@ -29,17 +29,20 @@ def export(target: Path, selection: str | None, file: Path) -> None:
         )
     model = _of_file(target) if target.is_file() else _of_run(target, selection or "last")
     state = weights.network_for(model["weights"]).state_dict()  # with the counters of old files
-    checkpoint.save(file, official_checkpoint(state, model["companions"], model["epoch"]))
+    content = official_checkpoint(state, model["companions"], model["epoch"], model["about"])
+    checkpoint.save(file, content)
     say(f"wrote {file}: epoch {model['epoch']} of {target}, for the official programs")
 
 
 def _of_file(path: Path) -> dict:
-    """Weights, companions and epoch of a checkpoint."""
-    epoch = weights.read_checkpoint(path).get("epoch")
+    """Weights, companions and epoch of a checkpoint, and what it says of itself."""
+    content = weights.read_checkpoint(path)
+    epoch, about = content.get("epoch"), content.get("about")
     return {
         "weights": weights.read(path),
         "companions": weights.networks(path),
         "epoch": epoch if isinstance(epoch, int) else -1,
+        "about": about if isinstance(about, dict) else {},
     }
 
 

@@ -1,7 +1,6 @@
 """What every file of labels has in common: arrays, read and checked, and joined by path."""
 
-import zipfile
-import zlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,19 +17,21 @@ def read_arrays(path: Path, needed: tuple[str, ...]) -> dict[str, np.ndarray]:
         needed: arrays that it must have.
 
     Raises:
-        UserError: it is missing, is no such file, is damaged, holds objects, or lacks an array.
+        UserError: it is missing, is no such file, is damaged, encrypted or packed in a way that is
+            not known, holds objects, or lacks an array.
     """
     wanted = f"it must be an .npz file with the arrays {' and '.join(needed)}; make it again"
     try:
         content = np.load(path)
-        if not isinstance(content, np.lib.npyio.NpzFile):
-            raise UserError(f"cannot read the labels {path} (one array without a name): {wanted}")
-        with content:
-            found = {name: content[name] for name in content.files}
+        is_archive = isinstance(content, np.lib.npyio.NpzFile)
+        found = {name: content[name] for name in content.files} if is_archive else {}
     except FileNotFoundError as error:
         raise UserError(f"cannot read the labels {path}: there is no such file") from error
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise UserError(f"cannot read the labels {path} ({error}): {wanted}") from error
+    except Exception as error:  # NumPy's reader fails on foreign bytes with any exception
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"cannot read the labels {path} ({reason}): {wanted}") from error
+    if not is_archive:
+        raise UserError(f"cannot read the labels {path} (one array without a name): {wanted}")
     missing = [name for name in needed if not isinstance(found.get(name), np.ndarray)]
     if missing:
         raise UserError(f"cannot read the labels {path} (no {missing[0]}): {wanted}")
@@ -60,6 +61,22 @@ def joined(
         raise UserError(f"{path} names {len(names) - len(place)} images more than once: correct it")
     rows = np.array([place.get(name, -1) for name in images.paths], dtype=np.int64)
     return rows, np.append(labels.astype(np.int64), -1)[rows]
+
+
+def say_unknown(path: Path, rows: Mapping[str, np.ndarray], say: Callable[[str], None]) -> None:
+    """Say how many images a file of labels knows, if it does not know all.
+
+    Args:
+        path: of the file.
+        rows: kind of images -> (N,) rows of :func:`joined`.
+        say: what to tell a person with.
+    """
+    if all((own >= 0).all() for own in rows.values()):
+        return
+    known = " and ".join(
+        f"{np.count_nonzero(own >= 0):,} of {len(own):,} {kind}" for kind, own in rows.items()
+    )
+    say(f"{path} knows {known} images: the others are outliers")
 
 
 def compacted(labels: np.ndarray, smallest: int = 1) -> np.ndarray:

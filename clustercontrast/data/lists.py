@@ -7,6 +7,7 @@ backslashes in paths are read as what they mean.
 import codecs
 import csv
 import io
+import re
 from pathlib import Path
 
 from clustercontrast.data.tree import Tree
@@ -14,6 +15,8 @@ from clustercontrast.files import UserError
 
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 DELIMITERS = (",", ";", "\t")
+INTEGER = re.compile(r"[+-]?\d{1,18}", re.ASCII)  # int64 holds them all
+LABEL = re.compile(r"\d{1,18}", re.ASCII)
 LARGEST_IDENTITY = 9999
 """Datasets write identities with four digits."""
 
@@ -30,11 +33,33 @@ def text(file: Path, advice: str) -> str:
     """
     try:
         content = file.read_bytes()
-        return content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
+        found = content.decode("utf-16" if content.startswith(UTF16) else "utf-8-sig")
     except OSError as error:
         raise UserError(f"cannot read {file} ({error.strerror}), {advice}") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{file} is not text in UTF-8 ({error}), {advice}") from error
+    if "\0" in found:
+        raise UserError(
+            f"{file} is not text in UTF-8 (it has NUL bytes, as UTF-16 without a byte order mark "
+            f"has), {advice}"
+        )
+    return found
+
+
+def integer(place: str, column: str, text: str) -> int:
+    """A whole number as a field of a list or table has it: a sign and digits, nothing else.
+
+    Args:
+        place: file and line, for the message.
+        column: what the field is, for the message.
+        text: the field, without blanks around it.
+
+    Raises:
+        UserError: it is no whole number, or one of more than 18 digits.
+    """
+    if not INTEGER.fullmatch(text):
+        raise UserError(f"{place} has the {column} {text!r}, expected an integer: correct it")
+    return int(text)
 
 
 def posix(path: str) -> str:
@@ -50,10 +75,10 @@ def identities(file: Path, advice: str) -> list[int]:
             0 ... 9999.
     """
     first, *_ = text(file, advice).splitlines() or [""]
-    try:
-        found = [int(field) for field in first.split(",")]
-    except ValueError as error:
-        raise UserError(f"{file} is empty or malformed, {advice}") from error
+    fields = [field.strip() for field in first.split(",")]
+    if not all(map(INTEGER.fullmatch, fields)):
+        raise UserError(f"{file} is empty or malformed, {advice}")
+    found = [int(field) for field in fields]
     if len(set(found)) < len(found) or min(found) < 0 or max(found) > LARGEST_IDENTITY:
         raise UserError(
             f"{file} has repeated numbers or numbers outside 0 ... {LARGEST_IDENTITY}, {advice}"
@@ -78,7 +103,7 @@ def labels(file: Path, tree: Tree, advice: str) -> dict[str, int]:
             continue
         path, label = ["", *line.rsplit(maxsplit=1)][-2:]
         path = tree.find(posix(path)) or posix(path)
-        if not path or not label.isdecimal() or path in found:
+        if not path or not LABEL.fullmatch(label) or path in found:
             raise UserError(
                 f"{file}, line {number} is malformed or repeats a path, expected '<path> <label>': "
                 f"{advice}"

@@ -9,9 +9,10 @@
     <root>/idx/test_id.txt                                             one line: identities
 
 Images are named as 0351_c06_s200656_f4830_nir.jpg: identity, camera, sequence, frame, modality.
-Nine cameras see visible light by day and near infrared by night.  Training images are those of the
-index files; test images are the copies, whose folders say identity and camera.  The labels of the
-index files are not used: identities are those of the paths, comparable between the two parts.
+Nine cameras see visible light by day and, but for camera 3, near infrared by night.  Training
+images are those of the index files; test images are the copies, whose folders say identity and
+camera; no name may contradict its folders.  The labels of the index files are not used: identities
+are those of the paths, comparable between the two parts.
 """
 
 import re
@@ -26,7 +27,7 @@ from clustercontrast.files import UserError
 
 TITLE = "LLCM"
 FOLDERS = {"visible": "vis", "infrared": "nir"}
-CAMERAS = range(1, 10)
+CAMERAS = {"visible": range(1, 10), "infrared": (1, 2, *range(4, 10))}
 COUNTS = {
     "train_identities": 713,
     "test_identities": 351,
@@ -50,6 +51,10 @@ SOURCE = (
     "clustercontrast.rendering --layout llcm --out FOLDER' draws rendered identities in its layout"
 )
 AGAIN = "copy the idx folder again"
+NAME = re.compile(
+    r"(?P<identity>\d+)_c(?P<camera>\d+)(?=_)(?:.*_(?P<modality>vis|nir)\.\w+|.*)", re.ASCII
+)
+"""What the name of an image says of it; the modality may be left out."""
 
 
 def read(root: Path) -> Listing:
@@ -114,7 +119,9 @@ def _training(tree: Tree, modality: str) -> ImageList:
                 f"{file} lists {path}, expected paths like {folder}/0001/0001_c01_s0_f0.jpg with "
                 f"identity and camera; test images are for testing alone: {AGAIN}"
             )
-        rows.append((path, int(parsed[1]), int(parsed[2])))
+        identity, camera = int(parsed[1]), int(parsed[2])
+        _check_image(tree.root / path, modality, identity, camera)
+        rows.append((path, identity, camera))
     missing = [path for path, _, _ in rows if tree.find(path) is None]
     if missing:
         raise UserError(
@@ -126,14 +133,57 @@ def _training(tree: Tree, modality: str) -> ImageList:
 
 def _test(tree: Tree, modality: str, people: list[int]) -> ImageList:
     """The copies of the test images; a missing folder means: not seen there."""
+    above, known = f"test_{FOLDERS[modality]}", {f"{person:04d}": person for person in people}
     rows = [
-        (f"{place}/{name}", identity, camera)
-        for identity in people
-        for camera in CAMERAS
-        for place in [f"test_{FOLDERS[modality]}/cam{camera}/{identity:04d}"]
-        for name in tree.images(place, ".jpg")
+        (f"{above}/cam{camera}/{person}/{name}", known[person], camera)
+        for camera in _cameras(tree, modality, above)
+        for person in tree.folders(f"{above}/cam{camera}", known)
+        for name in tree.images(f"{above}/cam{camera}/{person}", ".jpg")
     ]
-    return _image_list(modality, rows)
+    for path, identity, camera in rows:
+        _check_image(tree.root / path, modality, identity, camera)
+    return _image_list(modality, sorted(rows, key=lambda row: (row[1], row[2], row[0])))
+
+
+def _cameras(tree: Tree, modality: str, above: str) -> list[int]:
+    """Cameras that have a folder."""
+    numbers = {f"cam{camera}": camera for camera in CAMERAS[modality]}
+    for name in tree.names(above):
+        if name not in numbers and re.fullmatch(r"cam\d+", name):
+            raise UserError(
+                f"{tree.root / above / name}: LLCM has no such {modality} camera, it has "
+                f"{', '.join(numbers)}: remove the folder or copy LLCM again"
+            )
+    return [numbers[name] for name in tree.folders(above, numbers)]
+
+
+def _check_image(path: Path, modality: str, identity: int, camera: int) -> None:
+    """Stop where the name of an image contradicts its place, or its camera does not exist.
+
+    Args:
+        path: of the image.
+        modality: of its folder.
+        identity: of its folder.
+        camera: of its folder; of its name for training images.
+    """
+    again = "correct the name or copy LLCM again"
+    if camera not in CAMERAS[modality]:
+        numbers = ", ".join(map(str, CAMERAS[modality]))
+        raise UserError(
+            f"{path} is of camera {camera}, but {modality} cameras of LLCM are {numbers}: {again}"
+        )
+    said, folder = NAME.fullmatch(path.name), FOLDERS[modality]
+    if said is None:
+        return
+    place = {"identity": identity, "camera": camera, "modality": folder}
+    name = said.groupdict(default=folder)
+    name |= {"identity": int(name["identity"]), "camera": int(name["camera"])}
+    wrong = [key for key in place if place[key] != name[key]]
+    if wrong:
+        raise UserError(
+            f"{path} contradicts itself: its name says {wrong[0]} {name[wrong[0]]}, its folder "
+            f"{place[wrong[0]]}: {again}"
+        )
 
 
 def _image_list(modality: str, rows: list[tuple[str, int, int]]) -> ImageList:

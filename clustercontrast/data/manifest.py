@@ -100,8 +100,8 @@ def _entry(place: str, row: list[str]) -> Entry:
     entry = Entry(
         path,
         f"{split}_{modality}",
-        _integer(place, "camera", camera),
-        _integer(place, "identity", identity),
+        lists.integer(place, "camera", camera),
+        lists.integer(place, "identity", identity),
     )
     if entry.identity < (-1 if split == "train" else 0):
         raise UserError(
@@ -119,15 +119,6 @@ def _check_path(place: str, path: str) -> None:
             f"{place} has the relpath {path!r}, expected a plain path below the table's folder: "
             "correct it"
         )
-
-
-def _integer(place: str, column: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError as error:
-        raise UserError(
-            f"{place} has the {column} {text!r}, expected an integer: correct it"
-        ) from error
 
 
 def _check_files(tree: Tree, entries: list[Entry]) -> None:

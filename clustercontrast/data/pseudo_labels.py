@@ -11,14 +11,15 @@ Rows are joined by path, never by position (MMM-5): the order of the file does n
 and images that it does not know are outliers.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from clustercontrast.data.label_files import compacted, joined, read_arrays
+from clustercontrast.data.label_files import compacted, joined, read_arrays, say_unknown
 from clustercontrast.data.samples import MODALITIES, ImageList
-from clustercontrast.files import UserError, atomic
+from clustercontrast.files import UserError, atomic, say
 
 FILE = "pseudo_labels.npz"
 NEEDED = tuple(f"{name}_{what}" for name in MODALITIES for what in ("paths", "labels"))
@@ -48,10 +49,17 @@ def save(
         np.savez_compressed(file, **content)
 
 
-def load(path: Path, lists: Lists) -> tuple[Labels, Features | None]:
+def load(
+    path: Path, lists: Lists, say: Callable[[str], None] = say
+) -> tuple[Labels, Features | None]:
     """Labels and, if the file has them, features in the order of ``lists``.
 
-    Images that the file does not know get label -1 and a feature of zeros.
+    Images that the file does not know get label -1 and a feature of zeros; their number is said.
+
+    Args:
+        path: the file.
+        lists: images of both modalities, visible first.
+        say: what to tell a person with.
 
     Returns:
         Labels (N_v,), (N_r,) int64 without gaps, each modality's from 0 on; features (N_v, d),
@@ -59,10 +67,11 @@ def load(path: Path, lists: Lists) -> tuple[Labels, Features | None]:
 
     Raises:
         UserError: the file is missing or damaged, holds other than whole numbers from -1 as labels
-            or other than finite numbers as features, or knows none of a modality's images.
+            or other than finite numbers as features, knows none of a modality's images, or knows
+            fewer than two clusters of them.
     """
     content = read_arrays(path, NEEDED)
-    labels, features = [], []
+    labels, features, found = [], [], {}
     for modality, images in zip(MODALITIES, lists, strict=True):
         names = content[f"{modality}_paths"]
         rows, y = joined(path, names, content[f"{modality}_labels"], images)
@@ -71,20 +80,34 @@ def load(path: Path, lists: Lists) -> tuple[Labels, Features | None]:
                 f"{path} has none of the {len(images)} {images.modality} images: it belongs to "
                 "another dataset or trial"
             )
-        labels.append(compacted(y))
+        found[modality] = rows
+        labels.append(_clusters(path, compacted(y), rows, modality))
         if f"{modality}_features" in content:
             features.append(_features(path, modality, content, len(names))[rows])
     _check_widths(path, features)
+    say_unknown(path, found, say)
     return tuple(labels), tuple(map(torch.from_numpy, features)) or None
+
+
+def _clusters(path: Path, y: np.ndarray, rows: np.ndarray, modality: str) -> np.ndarray:
+    """Labels (N,) of a modality's images, if they are of two clusters or more."""
+    clusters = y.max(initial=-1) + 1
+    if clusters < 2:
+        raise UserError(
+            f"{path} has {clusters} cluster(s) among the {np.count_nonzero(rows >= 0):,} of "
+            f"{len(y):,} {modality} images that it knows, but at least two are needed: give a file "
+            "of labels of these images"
+        )
+    return y
 
 
 def _features(path: Path, modality: str, content: dict[str, np.ndarray], size: int) -> np.ndarray:
     """A modality's features (N + 1, d) float32, the last row, of unknown images, zeros."""
     known = content[f"{modality}_features"]
-    if known.dtype.kind != "f" or known.ndim != 2 or len(known) != size:
+    if known.dtype.kind != "f" or known.ndim != 2 or len(known) != size or not known.size:
         raise UserError(
             f"{path} is damaged: its {modality}_features are {known.dtype} of shape {known.shape}, "
-            f"expected {size} rows of floating-point numbers; make it again"
+            f"expected {size} rows of one floating-point number or more; make it again"
         )
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite
         known = known.astype(np.float32)

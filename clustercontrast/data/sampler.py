@@ -51,7 +51,7 @@ def draw_pass(
     if len(rows) == 0:
         raise UserError(
             f"all {len(labels):,} images are outliers, so there is no cluster to draw from: "
-            "a larger eps joins more images"
+            "other labels are needed; change the flags that make them"
         )
     _, cluster, sizes = labels[rows].unique(return_inverse=True, return_counts=True)
     camera = torch.zeros_like(rows) if cameras is None else torch.as_tensor(cameras)[rows]

@@ -11,16 +11,17 @@ A ``.npz`` with, for N images::
 Rows are joined by path, never by position.
 """
 
-import csv
 import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from clustercontrast.data.label_files import compacted, joined, read_arrays
+from clustercontrast.data import lists
+from clustercontrast.data.label_files import compacted, joined, read_arrays, say_unknown
 from clustercontrast.data.samples import ImageList
-from clustercontrast.files import UserError, atomic
+from clustercontrast.files import UserError, atomic, say
 
 FILE = "labels.npz"
 
@@ -71,12 +72,13 @@ def load_labels(path: Path, images: ImageList) -> np.ndarray:
     return compacted(labels)
 
 
-def import_labels(path: Path, images: ImageList) -> np.ndarray:
+def import_labels(path: Path, images: ImageList, say: Callable[[str], None] = say) -> np.ndarray:
     """Labels of ``images`` made elsewhere (``--label-method import``).
 
     Args:
         path: ``.npz`` with arrays ``relpath`` and ``label``, or ``.csv`` with these columns.
         images: N images.
+        say: what to tell a person with, as how many images the file knows if not all.
 
     Returns:
         (N,) int64 classes 0 ... C-1 without gaps; -1 for images that the file does not know or
@@ -96,6 +98,7 @@ def import_labels(path: Path, images: ImageList) -> np.ndarray:
             f"{path} has none of the {len(images):,} source images: its relpath must be relative "
             f"to the folder of the images, such as {images.paths[0]}"
         )
+    say_unknown(path, {"source": rows}, say)
     return compacted(labels, smallest=2)
 
 
@@ -117,18 +120,16 @@ def _read_npz(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read_csv(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Paths and labels of a table, as Windows writes it or not."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            table = csv.DictReader(file)
-            missing = {"relpath", "label"} - set(table.fieldnames or ())
-            if missing:
-                raise KeyError(f"no {min(missing)}")
-            pairs = [(row["relpath"], int(row["label"])) for row in table]
-        labels = np.array([y for _, y in pairs], dtype=np.int64)
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, csv.Error) as error:
-        raise UserError(
-            f"cannot read the labels {path} ({error}): it needs a first line 'relpath,label' and "
-            "whole numbers as labels"
-        ) from error
-    return np.array([name for name, _ in pairs], dtype=str), labels
+    """Paths and labels of a table, whose other columns are not looked at."""
+    advice = "expected a table with the columns relpath and label: correct it"
+    (_, header), *rows = lists.table(path, advice) or [(1, [])]
+    if header.count("relpath") != 1 or header.count("label") != 1:
+        raise UserError(f"{path}, line 1 is {','.join(header)!r}, {advice}")
+    names, labels = [], []
+    for number, row in rows:
+        place = f"{path}, line {number}"
+        if len(row) != len(header):
+            raise UserError(f"{place} has {len(row)} fields, expected {len(header)}: correct it")
+        names.append(row[header.index("relpath")])
+        labels.append(lists.integer(place, "label", row[header.index("label")]))
+    return np.array(names, dtype=str), np.array(labels, dtype=np.int64)

@@ -136,7 +136,9 @@ def _check_disjoint(train: list[int], val: list[int]) -> None:
 
 
 def _check_known(tree: Tree, parts: dict[str, list[int]]) -> None:
-    known = {name for camera in CAMERAS for name in tree.names(f"cam{camera}")}
+    """Every listed identity has a folder; what else the cameras' folders hold is passed over."""
+    listed = {f"{identity:04d}" for identities in parts.values() for identity in identities}
+    known = {name for camera in CAMERAS for name in tree.folders(f"cam{camera}", listed)}
     for part, identities in parts.items():
         unknown = [identity for identity in sorted(identities) if f"{identity:04d}" not in known]
         if unknown:

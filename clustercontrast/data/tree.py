@@ -1,7 +1,7 @@
 """The files below a dataset's folder: what is an image, what is passed over, what a path means."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from functools import cache
 from pathlib import Path, PurePath
 
@@ -65,6 +65,27 @@ class Tree:
                 path = self.root / place / name
                 raise UserError(f"{path} is not a {ending} image: remove it from the dataset")
         return names
+
+    def folders(self, place: str, wanted: Container[str]) -> list[str]:
+        """Sorted names of the folders in a place that are wanted; all else in it is passed over.
+
+        Empty folders hold nothing that could be passed over.
+
+        Args:
+            place: the folder, relative to the root.
+            wanted: names of folders.
+
+        Raises:
+            UserError: a folder cannot be read.
+        """
+        found = []
+        for name in self.names(place):
+            path, is_folder = _below(place, name), self._entries(place)[name]
+            if is_folder and name in wanted:
+                found.append(name)
+            elif not is_folder or self._entries(path):
+                self.skip(path)
+        return found
 
     def every(self, place: str = "", above: tuple[str, ...] = ()) -> Iterator[str]:
         """Paths of all files in a folder and in those below it, relative to the root.

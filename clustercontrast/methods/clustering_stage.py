@@ -6,6 +6,7 @@ shows its own ``refresh`` and ``iteration``, in the order of its paper.
 
 import warnings
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -153,11 +154,21 @@ class ClusteringStage(Stage):
         """
         a, labels = self.args, []
         if a.pseudo_labels:
-            return pseudo_labels.load(Path(a.pseudo_labels), self.image_lists())[0]
+            return self.imported[0]
         settings = (("visible", a.k1_visible, a.eps_visible), ("infrared", a.k1, a.eps_infrared))
         for f, (name, k1, eps) in zip(features, settings, strict=True):
             labels.append(cluster(name, f, k1, eps, self))
         return tuple(labels)
+
+    @property
+    def labels_file(self) -> Path:
+        """The file of ``--pseudo-labels``."""
+        return Path(self.args.pseudo_labels)
+
+    @cached_property
+    def imported(self) -> tuple[Labels, Pair | None]:
+        """Labels and, if there are any, features of ``labels_file``, which is read once."""
+        return pseudo_labels.load(self.labels_file, self.image_lists(), self.run.log.say)
 
     def centroids(self, features: Pair, labels: Labels) -> Pair:
         """Cluster means of both modalities: (C_v, d), (C_r, d), not normalised."""

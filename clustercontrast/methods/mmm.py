@@ -140,12 +140,16 @@ class Final(ClusteringStage):
 
     # --- labels: multi-memory matching ---
 
+    @property
+    def labels_file(self) -> Path:
+        """The file of ``--pseudo-labels``, or that of the stage before."""
+        return Path(self.args.pseudo_labels or self.run.folder / Joint.name / pseudo_labels.FILE)
+
     def matched_labels(self) -> tuple[np.ndarray, np.ndarray, int]:
         """Visible labels in the space of the infrared ones, infrared labels, number of classes."""
-        path = Path(self.args.pseudo_labels or self.run.folder / Joint.name / pseudo_labels.FILE)
-        (y_v, y_r), features = pseudo_labels.load(path, self.image_lists())
+        (y_v, y_r), features = self.imported
         if features is None:
-            raise UserError(f"{path} has no features, and clusters are matched by them")
+            raise UserError(f"{self.labels_file} has no features, and clusters are matched by them")
         means = tuple(centroids(f, y) for f, y in zip(features, (y_v, y_r), strict=True))
         maps = self.associate(Clusters(features, (y_v, y_r), means))
         y_v = relabel(y_v, maps[0])

@@ -10,6 +10,12 @@ WRAPPERS = (
 """Keys under which files keep their tensors; the first one that a file has counts."""
 
 
+def innermost(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The innermost dictionary of a file's content, in which ``WRAPPERS`` may be nested."""
+    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+    return content if inner is None else innermost(inner)
+
+
 def unwrapped(content: Mapping[str, Any]) -> dict[str, Any]:
     """The innermost dictionary of a file's content, its names without those of wrapped networks.
 
@@ -19,10 +25,8 @@ def unwrapped(content: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         Values by name, without ``module.`` before it, once or more often.
     """
-    inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
-    if inner is not None:
-        return unwrapped(inner)
-    return {re.sub(r"^(module\.)+", "", name): value for name, value in content.items()}
+    named = innermost(content).items()
+    return {re.sub(r"^(module\.)+", "", name): value for name, value in named}
 
 
 def translated(name: str, table: tuple[tuple[str, str], ...]) -> str | None:

@@ -6,6 +6,7 @@ runs is filled with this one; the others are zero.
 
 import re
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 
@@ -58,30 +59,36 @@ TRANSFORMER_PARTS = {
 }
 
 
-def official_checkpoint(state: State, companions: Mapping[str, State], epoch: int) -> dict:
+def official_checkpoint(
+    state: State,
+    companions: Mapping[str, State],
+    epoch: int,
+    about: Mapping[str, Any] | None = None,
+) -> dict:
     """The content of an official file: names as data parallelism gives them.
 
     Args:
         state: all tensors of the network that is searched with, under our names.
         companions: further networks that were saved with it; PCA's modality classifier is written.
         epoch: that it was saved after, from 0.
+        about: what the model says of itself; the official programs do not look at it.
 
     Returns:
-        ``state_dict``, ``epoch`` (the next one), ``best_mAP`` (0: it is not known), and
-        ``state_dict_modal`` where there is such a classifier.
+        ``state_dict``, ``epoch`` (the next one), ``best_mAP`` (0: it is not known), ``about`` where
+        it is given, and ``state_dict_modal`` where there is such a classifier.
 
     Raises:
         UserError: the official programs have no such network.
     """
-    content = {"state_dict": to_official(state), "epoch": epoch + 1, "best_mAP": 0.0}
+    networks = {"state_dict": to_official(state)}
     if "modality_classifier" in companions:
-        content["state_dict_modal"] = _spread(companions["modality_classifier"], PCA_CLASSIFIER)
-    return {
-        key: {f"module.{name}": t for name, t in value.items()}
-        if isinstance(value, dict)
-        else value
-        for key, value in content.items()
+        networks["state_dict_modal"] = _spread(companions["modality_classifier"], PCA_CLASSIFIER)
+    parallel = {
+        key: {f"module.{name}": t for name, t in tensors.items()}
+        for key, tensors in networks.items()
     }
+    rest = {"epoch": epoch + 1, "best_mAP": 0.0} | ({"about": dict(about)} if about else {})
+    return parallel | rest
 
 
 def to_official(state: State) -> State:

@@ -19,8 +19,8 @@ from clustercontrast.files import UserError
 # Module -> classes, beside those that torch loads of its own accord.
 INERT = {
     "argparse": ("Namespace",),
-    "builtins": ("bool", "bytes", "dict", "float", "frozenset", "int", "list", "slice", "str",
-                 "tuple"),
+    "builtins": ("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int",
+                 "list", "range", "set", "slice", "str", "tuple"),
     "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
     "decimal": ("Decimal",),
     "fractions": ("Fraction",),

@@ -14,7 +14,7 @@ from torchvision.models import get_model_weights
 
 from clustercontrast.files import UserError
 from clustercontrast.models import vit_weights
-from clustercontrast.models.naming import translated, unwrapped
+from clustercontrast.models.naming import innermost, translated, unwrapped
 from clustercontrast.models.part_resnet import PartResNet
 from clustercontrast.models.saved import read_saved
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
@@ -126,7 +126,7 @@ def about(path: Path) -> dict:
     """What a checkpoint of this project says of itself, stage and epoch too; empty for others."""
     content = read_checkpoint(path)
     found = content.get("about")
-    if not isinstance(found, dict):
+    if not isinstance(found, dict) or not found:
         return {}
     return found | {key: content[key] for key in ("stage", "epoch") if key in content}
 
@@ -135,11 +135,17 @@ def read_checkpoint(path: Path) -> dict:
     """The content of a checkpoint: tensors, plain values and what else is inert.
 
     Raises:
-        UserError: the file is missing, damaged or holds anything else.
+        UserError: the file is missing, damaged or holds anything else, or names that are no text.
     """
     content = read_saved(path, "fetch or copy it again, or give another")
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
+    foreign = next((name for name in innermost(content) if not isinstance(name, str)), None)
+    if foreign is not None:
+        raise UserError(
+            f"{path} is not a checkpoint: it has {foreign!r} as the name of a tensor, expected "
+            "text; save the weights again: torch.save(network.state_dict(), PATH)"
+        )
     return content
 
 
@@ -155,7 +161,7 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
 
     Raises:
         UserError: a tensor is missing or has another shape – a checkpoint of another architecture –
-            or is not finite.
+            or is not finite, or not of floating-point numbers where the network's is.
     """
     own = network.state_dict()
     tracked = [n for n in own if n.endswith("num_batches_tracked")]  # absent from old files
@@ -164,7 +170,17 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     if missing or misshapen:
         raise UserError(_mismatch(source, own, state, missing, misshapen))
     taken = {name: state[name] for name in own if name in state}
-    broken = [name for name, tensor in taken.items() if not tensor.isfinite().all()]
+    others = [
+        f"{name} ({tensor.dtype})"
+        for name, tensor in taken.items()
+        if own[name].is_floating_point() and not tensor.is_floating_point()
+    ]
+    if others:
+        raise UserError(
+            f"{source} holds other than floating-point numbers in {len(others)} tensors, such as "
+            f"{others[0]}: give a checkpoint whose weights were not converted"
+        )
+    broken = [name for name, t in taken.items() if not t.to(own[name].dtype).isfinite().all()]
     if broken:
         raise UserError(
             f"{source} holds NaN or infinity in {len(broken)} tensors, such as {broken[0]}: its "

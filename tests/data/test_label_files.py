@@ -1,5 +1,7 @@
 """Files of labels, of the target's images and of the source's: one validation for both."""
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -60,7 +62,7 @@ def test_gaps_are_renumbered_in_order(reader):
 
 def test_integers_of_every_kind_are_labels(reader):
     for kind in (np.int8, np.int16, np.int32, np.int64):
-        assert reader(labels=np.array([4, 4, -1, -1], kind)).tolist() == [0, 0, -1, -1]
+        assert reader(labels=np.array([4, 4, -1, 9], kind)).tolist()[:3] == [0, 0, -1]
 
 
 def test_paths_of_windows_are_paths(reader):
@@ -128,6 +130,62 @@ def test_other_files_are_one_line(reading, tmp_path):
     refused()
 
 
+def in_zip_headers(places, change):
+    """A byte changed in the header of every member: by mark of the header, its place."""
+
+    def spoil(path):
+        content = bytearray(path.read_bytes())
+        for mark, place in places.items():
+            start = content.find(mark)
+            while start >= 0:
+                content[start + place] = change(content[start + place])
+                start = content.find(mark, start + 4)
+        path.write_bytes(content)
+
+    return spoil
+
+
+encrypt = in_zip_headers({b"PK\x03\x04": 6, b"PK\x01\x02": 8}, lambda flags: flags | 1)
+pack_unknown = in_zip_headers({b"PK\x03\x04": 8, b"PK\x01\x02": 10}, lambda method: 97)
+
+
+def with_header(old, new):
+    """Every array's header changed; the archive's checksums fit."""
+
+    def spoil(path):
+        with zipfile.ZipFile(path) as file:
+            members = {name: file.read(name) for name in file.namelist()}
+        with zipfile.ZipFile(path, "w") as file:
+            for name, data in members.items():
+                assert old in data
+                file.writestr(name, data.replace(old, new))
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        encrypt,
+        pack_unknown,
+        with_header(b"(4,), }            ", b"(9000000000000,), }"),
+        with_header(b"(4,), }", b"(4,   }"),
+        with_header(b"{'descr'", b"{'descX'"),
+    ],
+    ids=["encrypted", "packed", "huge", "cut", "foreign"],
+)
+@pytest.mark.parametrize("read", [READERS["source labels"][0], READERS["labels of stage 0"][0]])
+def test_archives_that_cannot_be_unpacked_are_one_line(tmp_path, read, spoil):
+    path = tmp_path / "labels.npz"
+    save_source(path, NAMES, LABELS)
+    spoil(path)
+    with pytest.raises(
+        UserError, match=r"cannot read the labels .*labels\.npz \(.+\): it"
+    ) as error:
+        read(path)
+    assert "\n" not in str(error.value)
+
+
 def test_one_modality_alone_is_named(tmp_path):
     path = tmp_path / "labels.npz"
     np.savez(path, visible_paths=NAMES, visible_labels=LABELS)
@@ -148,6 +206,9 @@ TABLE = "relpath,label\nv/a.jpg,5\nv/b.jpg,5\nv/c.jpg,-1\n"
         TABLE.replace("/", "\\").replace("\n", "\r\n").encode(),
         (TABLE + "\r\n\r\n").encode(),
         b"label,relpath,note\n5,v/a.jpg,x\n 5 ,v/b.jpg,y\n",
+        TABLE.encode("utf-16"),
+        TABLE.replace(",", ";").encode(),
+        TABLE.replace(",", " \t ").replace("v/", " v/").encode(),
     ],
 )
 def test_tables_as_programs_write_them(tmp_path, content):
@@ -159,12 +220,16 @@ def test_tables_as_programs_write_them(tmp_path, content):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "relpath,label"),
-        (TABLE.replace(",", ";").encode(), "relpath,label"),
-        (TABLE.encode("utf-16"), "relpath,label"),
-        (TABLE.replace("5", "5.0").encode(), "whole numbers"),
-        (TABLE.replace("5", "nan").encode(), "whole numbers"),
-        (TABLE.replace("5", "1" + "0" * 30).encode(), "whole numbers"),
+        (b"", "columns relpath and label"),
+        (TABLE.encode("utf-16-le"), "NUL bytes"),
+        (b"relpath,label,label\nv/a.jpg,5,6\n", "line 1 is 'relpath,label,label', expected"),
+        (b"relpath,class\nv/a.jpg,5\n", "line 1 is 'relpath,class', expected"),
+        (TABLE.replace("-1", "-1,2").encode(), "line 4 has 3 fields, expected 2"),
+        (TABLE.replace(",-1", "").encode(), "line 4 has 1 fields, expected 2"),
+        (TABLE.replace("5", "1_0").encode(), "line 2 has the label '1_0'"),
+        (TABLE.replace("5", "5.0").encode(), "line 2 has the label '5.0'"),
+        (TABLE.replace("5", "nan").encode(), "line 2 has the label 'nan'"),
+        (TABLE.replace("5", "1" + "0" * 30).encode(), "expected an integer"),
         (TABLE.replace("-1", "-7").encode(), "it has the label -7"),
         (TABLE.replace("v/b", "v/a").encode(), "names 1 images more than once"),
         (b"relpath,label\n", "has none of the 4 source images"),
@@ -176,3 +241,37 @@ def test_other_tables_are_one_line(tmp_path, content, message):
     with pytest.raises(UserError, match=message) as error:
         import_labels(path, VISIBLE)
     assert "\n" not in str(error.value)
+
+
+# --- what a file does not know ---
+
+
+def test_how_many_images_are_known_is_said_if_not_all_are(tmp_path):
+    path, said = tmp_path / "labels.npz", []
+    save_source(path, NAMES[:3], LABELS[:3])
+    assert import_labels(path, VISIBLE, said.append).tolist() == [0, 0, -1, -1]
+    assert said == [f"{path} knows 3 of 4 source images: the others are outliers"]
+    save_target(path, NAMES[[0, 3]], LABELS[[0, 3]])
+    pseudo_labels.load(path, (VISIBLE, INFRARED), said.append)
+    assert said[1:] == [
+        f"{path} knows 2 of 4 visible and 2 of 2 infrared images: the others are outliers"
+    ]
+    save_target(path, NAMES, LABELS)
+    pseudo_labels.load(path, (VISIBLE, INFRARED), said.append)
+    assert len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "labels", "message"),
+    [
+        (NAMES, [-1, -1, -1, -1], "has 0 cluster.s. among the 4 of 4 visible images"),
+        (NAMES, [7, 7, -1, 7], "has 1 cluster.s. among the 4 of 4 visible images"),
+        (NAMES[:2], [0, 0], "has 1 cluster.s. among the 2 of 4 visible images"),
+    ],
+)
+def test_fewer_than_two_clusters_are_refused(tmp_path, names, labels, message):
+    path = tmp_path / "labels.npz"
+    save_target(path, names, np.array(labels))
+    with pytest.raises(UserError, match=message) as error:
+        read_target(path)
+    assert "--eps" not in str(error.value)

@@ -111,3 +111,33 @@ def test_an_open_quote_is_no_table(file):
     file.write_text('a,b\n"1,2\n')
     with pytest.raises(UserError, match=r"list\.txt is not a table"):
         lists.table(file, "again")
+
+
+@pytest.mark.parametrize("content", ["3,1\n".encode("utf-16-le"), b"a,b\n1,\0\n", b"a\0.bmp 1\n"])
+@pytest.mark.parametrize("read", [lists.text, labels, lists.identities, lists.table])
+def test_nul_bytes_are_no_text(file, read, content):
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"list\.txt is not text .* NUL bytes.*, again") as error:
+        read(file, "again")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"), [("0", 0), ("-7", -7), ("+007", 7), ("9" * 18, 10**18 - 1)]
+)
+def test_whole_numbers_are_a_sign_and_digits(text, number):
+    assert lists.integer("list, line 3", "camera", text) == number
+
+
+@pytest.mark.parametrize(
+    "text", ["", "1_0", "1.0", "1e3", "--1", " 1", "٣", "²", "9" * 19, "9" * 5000]
+)
+def test_other_numbers_are_refused(file, text):
+    with pytest.raises(UserError, match=r"^list, line 3 has the camera '.*', expected an integer"):
+        lists.integer("list, line 3", "camera", text)
+    file.write_text(f"a.bmp {text}" if text.strip() == text else "a.bmp")
+    with pytest.raises(UserError, match="line 1 is malformed"):
+        labels(file, "again")
+    file.write_text(f"5,{text.strip() or 'x'}x")
+    with pytest.raises(UserError, match="malformed"):
+        lists.identities(file, "again")

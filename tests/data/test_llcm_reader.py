@@ -82,7 +82,7 @@ def test_test_images_are_the_copies_in_order_of_identity_and_camera(root):
 def test_identity_and_camera_of_test_images_are_those_of_the_folders(root):
     place = root / "test_vis" / "cam5" / "0012"
     place.mkdir(parents=True)
-    write_noise(place / name_of("vis", 99, 1, 0), 0)
+    write_noise(place / "frame.jpg", 0)
     images = llcm.read(root).lists["test_visible"]
     row = [path.split("/")[1] for path in images.paths].index("cam5")
     assert (images.identities[row], images.cameras[row]) == (12, 5)
@@ -111,8 +111,8 @@ def test_published_counts():
 
 def test_a_training_identity_among_the_tested_is_a_leak(root):
     (root / "idx" / "test_id.txt").write_text("351,12,7\n")
-    for place in ("test_vis/cam1", "test_nir/cam1"):
-        path = root / place / "0007" / "0007_c01_s1_f1_vis.jpg"
+    for place in ("vis", "nir"):
+        path = root / f"test_{place}" / "cam1" / "0007" / f"0007_c01_s1_f1_{place}.jpg"
         write_noise(path, 1)
     with pytest.raises(UserError, match="identity 7 is in the training and in the test part"):
         verify.verify_split(llcm.read(root), allow_leak=False)
@@ -129,7 +129,9 @@ def test_lists_as_windows_writes_them(root):
 
 def test_links_to_folders_are_followed_and_left_behind_files_named(root):
     shutil.rmtree(root / "test_vis" / "cam3" / "0351")
-    (root / "test_vis" / "cam3" / "0351").symlink_to(root / "vis" / "0040")
+    outside = root.parent / "elsewhere"
+    write_noise(outside / name_of("vis", 351, 3, 7), 0)
+    (root / "test_vis" / "cam3" / "0351").symlink_to(outside)
     (root / "test_vis" / "cam1" / "0012" / "Thumbs.db").touch()
     listing = llcm.read(root)
     assert listing.lists["test_visible"].identities.tolist() == [12, 351, 351, 351]
@@ -146,6 +148,67 @@ def test_a_manifest_is_possible(root):
     lists = llcm.read(root).lists
     assert [len(images) for images in lists.values()] == [1, 1, 1, 1]
     np.testing.assert_array_equal(lists["test_visible"].cameras, [4])
+
+
+def test_what_lies_beside_the_test_images_is_named(root):
+    for path in ("cam1/0007/0007_c01_s1_f1_vis.jpg", "cam1/notes.txt", "list.txt", "more/a.jpg"):
+        (root / "test_vis" / path).parent.mkdir(exist_ok=True)
+        (root / "test_vis" / path).touch()
+    (root / "test_vis" / "cam1" / "0099").mkdir()  # empty: nothing is passed over
+    listing = llcm.read(root)
+    assert len(listing.lists["test_visible"]) == 4
+    assert set(listing.skipped) == {
+        "test_vis/cam1/0007",
+        "test_vis/cam1/notes.txt",
+        "test_vis/list.txt",
+        "test_vis/more",
+    }
+
+
+def rename(old, new):
+    """Give a training or test image another name, in its index file, too."""
+
+    def spoil(root):
+        (root / old).rename(root / new)
+        for file in (root / "idx").glob("train_*.txt"):
+            file.write_text(file.read_text().replace(old, new))
+
+    return spoil
+
+
+VIS, NIR = "0007_c01_s200656_f4830_vis.jpg", "0007_c06_s200656_f4830_nir.jpg"
+
+
+@pytest.mark.parametrize(
+    ("folder", "old", "new", "message"),
+    [
+        ("vis/0007", VIS, VIS.replace("0007", "9999"), "says identity 9999, its folder 7"),
+        ("vis/0007", VIS, VIS.replace("vis", "nir"), "says modality nir, its folder vis"),
+        ("nir/0007", NIR, NIR.replace("nir", "vis"), "says modality vis, its folder nir"),
+        ("vis/0007", VIS, VIS.replace("c01", "c00"), "of camera 0, but visible cameras"),
+        ("vis/0007", VIS, VIS.replace("c01", "c10"), "of camera 10, but visible cameras"),
+        ("nir/0007", NIR, NIR.replace("c06", "c03"), "camera 3, but infrared cameras .* 1, 2, 4,"),
+        ("test_vis/cam1/0012", name_of("vis", 12, 1, 0), name_of("vis", 13, 1, 0), "identity 13"),
+        ("test_vis/cam1/0012", name_of("vis", 12, 1, 0), name_of("vis", 12, 2, 0), "camera 2, its"),
+        ("test_nir/cam1/0012", name_of("nir", 12, 1, 0), name_of("vis", 12, 1, 0), "modality vis"),
+    ],
+)
+def test_a_name_that_contradicts_its_place_is_refused(root, folder, old, new, message):
+    rename(f"{folder}/{old}", f"{folder}/{new}")(root)
+    with pytest.raises(UserError, match=message) as caught:
+        llcm.read(root)
+    assert str(root / folder / new) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("place", "modality"),
+    [("test_nir/cam3", "infrared"), ("test_vis/cam10", "visible"), ("test_vis/cam0", "visible")],
+)
+def test_folders_of_cameras_that_do_not_exist_are_refused(root, place, modality):
+    write_noise(root / place / "0012" / "frame.jpg", 0)
+    with pytest.raises(UserError, match=f"{place}: LLCM has no such {modality} camera"):
+        llcm.read(root)
 
 
 def lose_copies(root):

@@ -70,6 +70,7 @@ NAN[1, 1] = float("nan")
         (FEATURES[0][:, 0], FEATURES[1], r"of shape \(3,\)"),
         (FEATURES[0], FEATURES[1][:, :1], "both modalities, equally long"),
         (FEATURES[0], None, "both modalities, equally long"),
+        (FEATURES[0][:, :0], FEATURES[1][:, :0], r"float32 of shape \(3, 0\)"),
     ],
 )
 def test_features_that_cannot_be_used_are_named(tmp_path, visible, infrared, message):

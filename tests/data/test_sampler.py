@@ -177,7 +177,9 @@ def test_a_new_pass_begins_where_the_last_whole_batch_ended():
 
 
 def test_only_outliers_is_an_error_with_a_remedy():
-    with pytest.raises(UserError, match=r"all 3 images are outliers.*eps"):
+    with pytest.raises(
+        UserError, match=r"all 3 images are outliers.*change the flags that make them"
+    ):
         draw_pass(np.full(3, -1), None, 4, seeded())
     with pytest.raises(UserError):
         next(batches_of_rows(np.full(3, -1), None, 4, 8, seeded()))

@@ -57,7 +57,9 @@ def test_system_files_are_passed_over(sysu_root):
     listing = sysu.read(sysu_root)
     assert listing.lists["train_visible"].paths == before
     assert set(listing.skipped) == {
-        f"cam1/0001/{name}" for name in ("Thumbs.db", ".DS_Store", "._0001.jpg")
+        "cam1/0099",  # an identity in no list
+        "cam3/0099",
+        *(f"cam1/0001/{name}" for name in ("Thumbs.db", ".DS_Store", "._0001.jpg")),
     }
 
 

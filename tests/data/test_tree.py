@@ -58,3 +58,11 @@ def test_the_exact_name_is_preferred(root):
     (root / "a" / "1.JPG").touch()
     tree = Tree(root)
     assert (tree.find("a/1.JPG"), tree.find("a/1.jpg")) == ("a/1.JPG", "a/1.jpg")
+
+
+def test_folders_that_are_not_wanted_are_remembered_unless_they_are_empty(root):
+    (root / "empty").mkdir()
+    (root / "c").touch()
+    tree = Tree(root)
+    assert tree.folders("", {"a", "c", "d"}) == ["a"]
+    assert set(tree.skipped) == {"b", "c"}

@@ -87,6 +87,16 @@ def test_what_is_written_is_read_again_with_the_same_features(kind, tmp_path):
             assert torch.equal(again.embed(images, modality), network.embed(images, modality))
 
 
+def test_what_a_model_says_of_itself_goes_along(tmp_path):
+    state = TwoStreamResNet(50, non_local=False).state_dict()
+    about = {"method": "pgm", "images": {"dataset": "sysu", "rendered": True}}
+    path = tmp_path / "model.pth.tar"
+    torch.save(official_checkpoint(state, {}, 4, about), path)
+    assert weights.about(path) == about | {"epoch": 5}
+    torch.save(official_checkpoint(state, {}, 4), path)
+    assert weights.about(path) == {}
+
+
 def test_copies_that_never_run_hold_what_runs():
     state = on_no_device(TwoStreamResNet, depth=50, non_local=False).state_dict()
     written = to_official(state)

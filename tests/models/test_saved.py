@@ -41,6 +41,7 @@ INERT = [
     3 + 4j,
     b"bytes",
     bytearray(b"bytes"),
+    range(1, 9, 2),
     2**100,
     TODAY,
     TODAY.date(),

@@ -218,6 +218,40 @@ def test_misshapen_tensors_are_named_with_both_shapes():
         weights.load(small(), state, "it")
 
 
+@pytest.mark.parametrize("dtype", [torch.int32, torch.bool, torch.complex64])
+def test_tensors_of_other_numbers_are_named(dtype):
+    network = small()
+    before = network.neck.weight.detach().clone()
+    state = network.state_dict()
+    name = "trunk.layers.layer1.0.conv1.weight"
+    state |= {name: state[name].to(dtype), "neck.weight": torch.zeros(512)}
+    with pytest.raises(UserError, match=rf"in 1 tensors, such as {name} \({dtype}\)"):
+        weights.load(network, state, "it")
+    assert torch.equal(network.neck.weight, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e4m3fn])
+def test_floating_point_numbers_of_another_width_are_taken(dtype):
+    network, state = small(), small().state_dict()
+    state["neck.weight"] = torch.full((512,), 0.5, dtype=dtype)
+    weights.load(network, state, "it")
+    assert (network.neck.weight == 0.5).all()
+
+
+def test_numbers_beyond_the_range_of_the_network_are_named():
+    state = small().state_dict()
+    state["neck.weight"] = torch.full((512,), 1e300, dtype=torch.float64)
+    with pytest.raises(UserError, match=r"NaN or infinity in 1 tensors, such as neck\.weight"):
+        weights.load(small(), state, "it")
+
+
+@pytest.mark.parametrize("wrap", [lambda state: state, lambda state: {"state_dict": state}])
+def test_names_that_are_no_text_are_named(tmp_path, wrap):
+    path = save(tmp_path / "odd.pth", wrap(small().state_dict() | {7: torch.ones(1)}))
+    with pytest.raises(UserError, match=r"odd\.pth .* it has 7 as the name of a tensor"):
+        weights.read(path)
+
+
 def test_a_failed_load_changes_nothing():
     network = small()
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

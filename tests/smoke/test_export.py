@@ -10,6 +10,8 @@ from clustercontrast.models import weights
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
+IMAGES = {"dataset": "sysu", "digest": "", "complete": False, "rendered": True, "leak": True}
+
 
 def network(seed):
     torch.manual_seed(seed)
@@ -19,9 +21,9 @@ def network(seed):
 def run_of(folder, trained, best):
     """A run whose last epoch is 3 and whose best model on the test is that of epoch 1."""
     about = {"method": "sdcl", "dataset": "sysu", "variant": "upstream", "name": "run"}
-    about |= {"trial": None, "images": {"digest": ""}}
+    about |= {"trial": None, "images": IMAGES}
     write_json(folder / "config.json", {"about": about, "numbers": {}, "values": {}})
-    shared = {"stage": "agreed", "retrieval": "encoder", "about": {}}
+    shared = {"stage": "agreed", "retrieval": "encoder", "about": about}
     state = shared | {"epoch": 3, "networks": {"encoder": trained.state_dict()}, "optimisers": {}}
     state |= {"best": {"test": {"score": 1.0, "epoch": 1}}, "numbers": {}}
     state |= {"generator": torch.Generator().get_state()}
@@ -47,6 +49,7 @@ def test_a_model_of_a_run(run, tmp_path, words, seed, epoch, capsys):
     file = tmp_path / "out" / "model_best.pth.tar"
     content = exported(file, run, *words)
     assert content["epoch"] == epoch
+    assert content["about"]["images"] == IMAGES
     assert all(name.startswith("module.") for name in content["state_dict"])
     again, own = weights.read(file), network(seed).state_dict()
     assert again.keys() == own.keys()
@@ -60,6 +63,8 @@ def test_one_checkpoint(run, tmp_path):
     neck = network(2).state_dict()["neck.weight"]
     assert torch.equal(content["state_dict"]["module.bottleneck.weight"], neck)
     once_more = exported(tmp_path / "b.pth.tar", tmp_path / "a.pth.tar")
+    assert once_more["about"] == content["about"]
+    assert content["about"]["images"] == IMAGES
     assert once_more["state_dict"].keys() == content["state_dict"].keys()
 
 

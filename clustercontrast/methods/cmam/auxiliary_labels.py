@@ -227,7 +227,7 @@ class AuxiliaryLabels(Stage):
         """Labels (N,) int64 of the finished stage, -1 for images without a cluster."""
         a, images = self.args, self.data.source.index
         if a.label_method == "import":
-            return import_labels(Path(a.source_labels), images)
+            return import_labels(Path(a.source_labels), images, self.run.log.say)
         if a.label_method == "kmeans":
             features = self.extract()[0].to(self.run.device)
             found = kmeans(features, a.source_clusters, self.run.generator).labels
