@@ -36,13 +36,13 @@ def export(target: Path, selection: str | None, file: Path) -> None:
 
 def _of_file(path: Path) -> dict:
     """Weights, companions and epoch of a checkpoint, and what it says of itself."""
-    content = weights.read_checkpoint(path)
-    epoch, about = content.get("epoch"), content.get("about")
+    about = weights.about(path)
+    epoch = about.get("epoch", weights.read_checkpoint(path).get("epoch"))
     return {
         "weights": weights.read(path),
         "companions": weights.networks(path),
         "epoch": epoch if isinstance(epoch, int) else -1,
-        "about": about if isinstance(about, dict) else {},
+        "about": about,
     }
 
 
@@ -58,4 +58,5 @@ def _of_run(folder: Path, selection: str) -> dict:
     model = results.model_of(folder, stage, selection)
     if model is None:
         raise UserError(f"{folder / stage} has no model '{selection}': give another --model")
-    return model
+    said = {key: model[key] for key in ("stage", "epoch")}
+    return model | {"about": model["about"] | said}

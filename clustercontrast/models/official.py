@@ -71,7 +71,8 @@ def official_checkpoint(
         state: all tensors of the network that is searched with, under our names.
         companions: further networks that were saved with it; PCA's modality classifier is written.
         epoch: that it was saved after, from 0.
-        about: what the model says of itself; the official programs do not look at it.
+        about: what the model says of itself, its stage and epoch too; the official programs do not
+            look at it.
 
     Returns:
         ``state_dict``, ``epoch`` (the next one), ``best_mAP`` (0: it is not known), ``about`` where

@@ -123,12 +123,15 @@ def networks(path: Path) -> dict[str, State]:
 
 
 def about(path: Path) -> dict:
-    """What a checkpoint of this project says of itself, stage and epoch too; empty for others."""
+    """What a checkpoint of this project says of itself, stage and epoch too; empty for others.
+
+    An official file that this project wrote says the same of itself.
+    """
     content = read_checkpoint(path)
     found = content.get("about")
     if not isinstance(found, dict) or not found:
         return {}
-    return found | {key: content[key] for key in ("stage", "epoch") if key in content}
+    return {key: content[key] for key in ("stage", "epoch") if key in content} | found
 
 
 def read_checkpoint(path: Path) -> dict:

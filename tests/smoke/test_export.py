@@ -49,7 +49,8 @@ def test_a_model_of_a_run(run, tmp_path, words, seed, epoch, capsys):
     file = tmp_path / "out" / "model_best.pth.tar"
     content = exported(file, run, *words)
     assert content["epoch"] == epoch
-    assert content["about"]["images"] == IMAGES
+    said = weights.about(file)
+    assert (said["images"], said["stage"], said["epoch"]) == (IMAGES, "agreed", epoch - 1)
     assert all(name.startswith("module.") for name in content["state_dict"])
     again, own = weights.read(file), network(seed).state_dict()
     assert again.keys() == own.keys()
@@ -64,6 +65,7 @@ def test_one_checkpoint(run, tmp_path):
     assert torch.equal(content["state_dict"]["module.bottleneck.weight"], neck)
     once_more = exported(tmp_path / "b.pth.tar", tmp_path / "a.pth.tar")
     assert once_more["about"] == content["about"]
+    assert once_more["epoch"] == content["epoch"]
     assert content["about"]["images"] == IMAGES
     assert once_more["state_dict"].keys() == content["state_dict"].keys()
 
