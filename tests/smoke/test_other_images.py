@@ -362,6 +362,7 @@ def test_one_model_is_tested_on_one_trial(begun, refused):
 
 def test_images_of_another_dataset_are_replaced_on_request_alone(tmp_path, refused):
     place = shutil.copytree(cache(), tmp_path / "cache")
+    open_prepared(place, "sysu")  # leaves a stamp
     before = content(place)
     others = ["--data-dir", str(tiny_runs.dataset("sysu", OTHERS)), "--cache-dir", str(place)]
     line = refused(cli.prepare, "sysu", [*others, *tiny_runs.SIZE, "-j", "1"])
