@@ -380,9 +380,9 @@ def imported(make, path):
     ("text", "message"),
     [
         ("relpath,label\nelsewhere/1.jpg,0\n", "has none of the 60 source images"),
-        ("path,label\ntrain/000.jpg,0\n", "relpath,label"),
-        ("relpath,label\ntrain/000.jpg,cat\n", "whole numbers"),
-        ("relpath,label\ntrain/000.jpg\n", "whole numbers"),
+        ("path,label\ntrain/000.jpg,0\n", "columns relpath and label"),
+        ("relpath,label\ntrain/000.jpg,cat\n", "line 2 has the label 'cat'"),
+        ("relpath,label\ntrain/000.jpg\n", "line 2 has 1 fields, expected 2"),
         ("relpath,label\ntrain/000.jpg,0\ntrain/000.jpg,1\n", "more than once"),
         ("relpath,label\ntrain/000.jpg,3\ntrain/001.jpg,3\n", "1 cluster"),
     ],
