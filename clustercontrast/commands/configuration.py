@@ -15,12 +15,12 @@ MODELS = {"best_test": "test", "best_cycle": "cycle", "last": "last"}
 """Files of a run's models, and what --start-from calls them."""
 
 
-def configuration(options: Options, digest: str) -> dict[str, dict[str, Any]]:
+def configuration(options: Options, digest: str = "") -> dict[str, dict[str, Any]]:
     """What a run says of its stages, for :mod:`clustercontrast.report.published`.
 
     Args:
         options: of the run.
-        digest: of its images.
+        digest: of its images; without one, no file of weights counts as a model of its own.
 
     Returns:
         "changes": stage -> flags, as typed, that make its model another one than that of the

@@ -38,6 +38,11 @@ FILES = ("pretrained", "start_from", "pseudo_labels", "source_labels")
 NO_FILES = ("imagenet", "random", "pretrained", "test", "cycle", "last")
 """Flags that name files, and their values that do not."""
 
+NO_WEIGHTS = (
+    "give imagenet, random or the PATH of a checkpoint (a vision transformer starts from "
+    "vit_base_ics_cfs_lup.pth, released with TransReID-SSL)"
+)
+
 RESNETS = (10, 18, 34, 50)
 """Depths of a ResNet."""
 
@@ -91,7 +96,8 @@ def _check_file(options: Options, name: str) -> None:
     for trial in options.trials():
         path = value.replace("{trial}", str(trial))
         if not Path(path).is_file():
-            raise UserError(f"{all_flags()[name].spelled} {path}: there is no such file")
+            advice = NO_WEIGHTS if name == "pretrained" else "correct the path"
+            raise UserError(f"{all_flags()[name].spelled} {path}: there is no such file; {advice}")
 
 
 class CommandLine:
