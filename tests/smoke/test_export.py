@@ -22,7 +22,8 @@ def run_of(folder, trained, best):
     """A run whose last epoch is 3 and whose best model on the test is that of epoch 1."""
     about = {"method": "sdcl", "dataset": "sysu", "variant": "upstream", "name": "run"}
     about |= {"trial": None, "images": IMAGES}
-    write_json(folder / "config.json", {"about": about, "numbers": {}, "values": {}})
+    values = {"data_dir": "data/SYSU-MM01", "height": 288, "width": 144}
+    write_json(folder / "config.json", {"about": about, "numbers": {}, "values": values})
     shared = {"stage": "agreed", "retrieval": "encoder", "about": about}
     state = shared | {"epoch": 3, "networks": {"encoder": trained.state_dict()}, "optimisers": {}}
     state |= {"best": {"test": {"score": 1.0, "epoch": 1}}, "numbers": {}}
