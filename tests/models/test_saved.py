@@ -9,11 +9,11 @@ import io
 import pathlib
 import pickle
 import types
-import zipfile
 
 import numpy as np
 import pytest
 import torch
+from pickles import Opened, run, with_pickle
 
 from clustercontrast.files import UserError
 from clustercontrast.models.saved import read_saved
@@ -96,19 +96,6 @@ def test_a_path_of_windows_is_read_anywhere(tmp_path):
     assert read(path)["path"] == pathlib.PureWindowsPath("C:/a")
 
 
-def with_pickle(path, old, new):
-    """The same file with other bytes in its pickle."""
-    other = path.with_name("other.pth")
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
-        for item in source.infolist():
-            data = source.read(item)
-            if item.filename.endswith("data.pkl"):
-                assert old in data
-                data = data.replace(old, new)
-            target.writestr(item.filename, data)
-    return other
-
-
 DTYPES = [
     *(np.dtype(code) for code in "?bhilqpBHILQPefdgFDG"),
     *map(np.dtype, ("U3", "S3", "V4", "M8[s]", "m8[ms]", ">f4", "<i2", [("a", "f4"), ("b", "i8")])),
@@ -133,19 +120,6 @@ def test_numpy_scalars_and_arrays_of_every_dtype(tmp_path, dtype, old):
 # --- what may run code ---
 
 
-class Opened:
-    """Tells whether a pickle has run it."""
-
-    ran = False
-
-    def __reduce__(self):
-        return run, ()
-
-
-def run():
-    Opened.ran = True
-
-
 class Network(torch.nn.Linear):
     """A network saved whole, as many scripts do."""
 
@@ -154,10 +128,10 @@ class Network(torch.nn.Linear):
 @pytest.mark.parametrize(
     ("value", "name"),
     [
-        (Opened(), "test_saved.run"),
-        ({"deep": [(Opened(),)]}, "test_saved.run"),
-        (np.array([Opened()], dtype=object), "test_saved.run"),
-        (collections.defaultdict(run), "test_saved.run"),
+        (Opened(), "pickles.run"),
+        ({"deep": [(Opened(),)]}, "pickles.run"),
+        (np.array([Opened()], dtype=object), "pickles.run"),
+        (collections.defaultdict(run), "pickles.run"),
         (Network(1, 1), "test_saved.Network"),
         (print, "print"),
         (eval, "eval"),

@@ -1,12 +1,12 @@
 """Weights from official checkpoints, torchvision and runs of our own, strictly and safely."""
 
-import zipfile
 from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from official import official_shapes
+from pickles import Opened, with_pickle
 from torchvision.models import resnet
 
 from clustercontrast.files import UserError
@@ -105,48 +105,24 @@ def test_numpy_scalars_are_let_through_under_both_names(tmp_path, old_module, ki
     content = {"weights": small().state_dict(), "best_mAP": kind(0.5), "curve": np.arange(3.0)}
     path = save(tmp_path / "model.pth", content)
     if old_module:
-        path = rewritten(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
+        path = with_pickle(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
     read = weights.read_checkpoint(path)
     assert read["best_mAP"] == pytest.approx(0.5)
     assert read["curve"].tolist() == [0, 1, 2]
 
 
-def rewritten(path, old, new):
-    """The same checkpoint with other bytes in its pickle."""
-    other = path.with_name("other.pth")
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(other, "w") as target:
-        for item in source.infolist():
-            data = source.read(item)
-            if item.filename.endswith("data.pkl"):
-                assert old in data
-                data = data.replace(old, new)
-            target.writestr(item, data)
-    return other
-
-
-class Exploit:
-    ran = False
-
-    def __reduce__(self):
-        return explode, ()
-
-
-def explode():
-    Exploit.ran = True
-
-
 def test_pickled_code_is_not_run(tmp_path):
-    path = save(tmp_path / "evil.pth", {"weights": small().state_dict(), "x": Exploit()})
+    path = save(tmp_path / "evil.pth", {"weights": small().state_dict(), "x": Opened()})
     with pytest.raises(UserError, match=r"evil\.pth .*holds more than weights"):
         weights.read(path)
-    assert not Exploit.ran
+    assert not Opened.ran
 
 
 def test_numpy_objects_do_not_open_a_door(tmp_path):
-    path = save(tmp_path / "evil.pth", {"x": np.array([Exploit()], dtype=object)})
+    path = save(tmp_path / "evil.pth", {"x": np.array([Opened()], dtype=object)})
     with pytest.raises(UserError, match=r"evil\.pth"):
         weights.read_checkpoint(path)
-    assert not Exploit.ran
+    assert not Opened.ran
 
 
 # --- files that are none ---
