@@ -22,11 +22,13 @@ import numpy as np
 
 from clustercontrast.data import lists, manifest
 from clustercontrast.data.samples import ImageList, Listing, number_of_people
-from clustercontrast.data.tree import Tree
+from clustercontrast.data.tree import Tree, check_layout
 from clustercontrast.files import UserError
 
 TITLE = "LLCM"
 FOLDERS = {"visible": "vis", "infrared": "nir"}
+WANTED = ("vis", "nir", "test_vis", "test_nir", "idx")
+EXPECTED = f"{', '.join(WANTED)}, or a table {manifest.FILE}"
 CAMERAS = {"visible": range(1, 10), "infrared": (1, 2, *range(4, 10))}
 COUNTS = {
     "train_identities": 713,
@@ -72,7 +74,7 @@ def read(root: Path) -> Listing:
     root = Path(root)
     if (root / manifest.FILE).is_file():
         return manifest.read(root, SOURCE)
-    _check_layout(root)
+    check_layout(root, TITLE, WANTED, "idx", EXPECTED, SOURCE)
     tree = Tree(root)
     people = sorted(lists.identities(root / "idx" / "test_id.txt", f"expected one line: {AGAIN}"))
     training = {f"train_{modality}": _training(tree, modality) for modality in FOLDERS}
@@ -88,22 +90,6 @@ def count(listing: Listing) -> dict[str, int]:
         "test_identities": number_of_people(found["test_visible"], found["test_infrared"]),
         **{name: len(images) for name, images in found.items()},
     }
-
-
-def _check_layout(root: Path) -> None:
-    """Stop unless all folders are there, pointing at them when they are one folder deeper."""
-    if not root.is_dir():
-        raise UserError(f"no folder {root}, expected LLCM there (--data-dir): {SOURCE}")
-    wanted = ("vis", "nir", "test_vis", "test_nir", "idx")
-    missing = [name for name in wanted if not (root / name).is_dir()]
-    deeper = sorted(folder.parent for folder in root.glob("*/idx") if folder.is_dir())
-    if missing and deeper:
-        raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
-    if missing:
-        raise UserError(
-            f"{root} has no {', '.join(missing)}, expected {', '.join(wanted)}, or a table "
-            f"{manifest.FILE}: copy LLCM again or correct --data-dir. {SOURCE}"
-        )
 
 
 def _training(tree: Tree, modality: str) -> ImageList:

@@ -18,11 +18,12 @@ import numpy as np
 
 from clustercontrast.data import lists
 from clustercontrast.data.samples import ImageList, Listing, number_of_people
-from clustercontrast.data.tree import Tree
+from clustercontrast.data.tree import Tree, check_layout
 from clustercontrast.files import UserError
 
 TITLE = "RegDB"
 FOLDERS = {"visible": "Visible", "infrared": "Thermal"}
+WANTED = (*FOLDERS.values(), "idx")
 WORDS = {"visible": "visible", "infrared": "thermal"}  # in the names of the index files
 CAMERAS = {"visible": 1, "infrared": 2}
 COUNTS = {
@@ -77,7 +78,7 @@ def read(root: Path) -> Listing:
         UserError: the folder is not in the layout above, or index files and folders contradict.
     """
     root = Path(root)
-    _check_layout(root)
+    check_layout(root, TITLE, WANTED, "Visible", "Visible, Thermal and idx", SOURCE)
     tree = Tree(root)
     images = {modality: _images(tree, modality) for modality in FOLDERS}
     trials = {trial: _trial(tree, trial, images) for trial in _trials(root)}
@@ -98,22 +99,6 @@ def count(listing: Listing) -> dict[str, int]:
         "test_identities": number_of_people(parts["test_visible"], parts["test_infrared"]),
         **{part: len(images) for part, images in parts.items()},
     }
-
-
-def _check_layout(root: Path) -> None:
-    """Stop unless Visible, Thermal and idx are there, pointing at them when one folder deeper."""
-    if not root.is_dir():
-        raise UserError(f"no folder {root}, expected RegDB there (--data-dir): {SOURCE}")
-    wanted = (*FOLDERS.values(), "idx")
-    missing = [name for name in wanted if not (root / name).is_dir()]
-    deeper = sorted(folder.parent for folder in root.glob("*/Visible") if folder.is_dir())
-    if missing and deeper:
-        raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
-    if missing:
-        raise UserError(
-            f"{root} has no {', '.join(missing)}, expected Visible, Thermal and idx: copy RegDB "
-            f"again or correct --data-dir. {SOURCE}"
-        )
 
 
 def _images(tree: Tree, modality: str) -> ImageList:

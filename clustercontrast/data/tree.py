@@ -1,7 +1,7 @@
 """The files below a dataset's folder: what is an image, what is passed over, what a path means."""
 
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterator, Sequence
 from functools import cache
 from pathlib import Path, PurePath
 
@@ -9,6 +9,35 @@ from clustercontrast.files import UserError
 
 LEFT_BEHIND = ("thumbs.db", "desktop.ini", "__macosx")
 """Names that systems leave behind in folders, besides those that start with a dot."""
+
+
+def check_layout(
+    root: Path, title: str, wanted: Sequence[str], landmark: str, expected: str, source: str
+) -> None:
+    """Stop unless a dataset's folders are there, pointing at them when they are one folder deeper.
+
+    Args:
+        root: the dataset's folder.
+        title: name of the dataset.
+        wanted: names of the folders in it.
+        landmark: the one of them that tells where the dataset is.
+        expected: what there should be, for the message.
+        source: where the dataset comes from, for the message.
+
+    Raises:
+        UserError: a folder is missing.
+    """
+    if not root.is_dir():
+        raise UserError(f"no folder {root}, expected {title} there (--data-dir): {source}")
+    missing = [name for name in wanted if not (root / name).is_dir()]
+    deeper = sorted(path.parent for path in root.glob(f"*/{landmark}") if path.is_dir())
+    if missing and deeper:
+        raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
+    if missing:
+        raise UserError(
+            f"{root} has no {', '.join(missing)}, expected {expected}: copy {title} again or "
+            f"correct --data-dir. {source}"
+        )
 
 
 class Tree:
