@@ -121,10 +121,19 @@ def read_json(path: Path, shape: Any = dict, remedy: str = "delete it and make i
         raise UserError(f"cannot read {path} ({error.strerror or error}): {remedy}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is damaged ({error}): {remedy}") from error
+    check_shape(path, content, shape, remedy)
+    return content
+
+
+def check_shape(path: Path, content: Any, shape: Any, remedy: str) -> None:
+    """Refuse content of a file without a shape.
+
+    Raises:
+        UserError: it says where.
+    """
     found = fault(content, shape)
     if found:
         raise UserError(f"{path} is damaged ({found}): {remedy}")
-    return content
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:

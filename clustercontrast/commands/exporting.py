@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from clustercontrast.commands import results
+from clustercontrast.commands import results, runs
 from clustercontrast.engine import checkpoint
 from clustercontrast.files import UserError, say
 from clustercontrast.models import weights
@@ -48,13 +48,13 @@ def _of_file(path: Path) -> dict:
 
 def _of_run(folder: Path, selection: str) -> dict:
     """The same of a model of a run."""
-    trials = results.trials_of(folder)
+    trials = runs.trials_of(folder)
     if trials:
         raise UserError(
             f"{folder} has a model for each of its trials: give one of their folders, such as "
-            f"{results.trial_folder(folder, trials[0])}"
+            f"{runs.trial_folder(folder, trials[0])}"
         )
-    stage = results.last_stage(folder)
+    stage = runs.last_stage(folder)
     model = results.model_of(folder, stage, selection)
     if model is None:
         raise UserError(f"{folder / stage} has no model '{selection}': give another --model")

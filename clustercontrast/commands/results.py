@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from clustercontrast.commands import runs
 from clustercontrast.data.images import ImageArray, Prepared
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
@@ -16,13 +17,13 @@ from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, retrieve
-from clustercontrast.files import UserError, atomic, read_json, say, write_json
+from clustercontrast.files import UserError, atomic, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
-from clustercontrast.report.comparison import average, gather, read_report
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table
+from clustercontrast.report.tested import average, gather, read_report
 
 MODELS = {  # the three results of a run, and what they are measured against
     "chance": "chance (random features)",
@@ -141,14 +142,14 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
     Raises:
         UserError: the stage is not trained, or a model belongs to another trial.
     """
-    last = saved_model(folder / stage, "last")["weights"]
+    last = model_of(folder, stage, "last")
     found = {
         "chance": chance(evaluation.images, evaluation.searches),
-        "untrained": retrieve_with(weights.untrained(last), evaluation),
+        "untrained": retrieve_with(weights.untrained(last["weights"]), evaluation),
     }
     tested: dict[tuple, Found] = {}
     for selection in ("start", "last", "test", "cycle"):
-        model = model_of(folder, stage, selection)
+        model = last if selection == "last" else model_of(folder, stage, selection)
         if model is None:
             continue
         check_model(model["about"], evaluation, folder)
@@ -176,7 +177,7 @@ def model_of(folder: Path, stage: str, selection: str) -> dict | None:
     if place is None or (selection == "cycle" and not has_cycle):
         return None
     model = saved_model(place, selection)
-    said, own = (_identity(found) for found in (model["about"], about(folder)))
+    said, own = (_identity(found) for found in (model["about"], runs.about(folder)))
     if model["stage"] != place.name or said != own:
         raise UserError(
             f"{place} holds a model ({MODELS[selection]}) of another run or stage: put the run's "
@@ -248,75 +249,12 @@ def is_of_another_trial(about: Mapping[str, Any], dataset: str, trial: int | Non
     return about.get("dataset") == dataset and about.get("trial") not in (None, trial)
 
 
-# --- runs, their trials and reports ---
-
-
-CONFIG = {
-    "about": {
-        "method": str,
-        "dataset": frozenset(PROTOCOLS),
-        "variant": str,
-        "name": str,
-        "trial": (int, type(None)),
-        "images": {
-            "dataset": frozenset(PROTOCOLS),
-            "digest": str,
-            "complete": bool,
-            "rendered": bool,
-            "leak": bool,
-        },
-    },
-    "numbers": dict,
-    "values": {"data_dir": str, "height": int, "width": int},
-}
-"""What has to be in the config.json of a run."""
-
-
-def config(folder: Path) -> dict:
-    """The config.json of a run, or of one trial of it.
-
-    Raises:
-        UserError: it is missing or damaged.
-    """
-    remedy = "put a copy of it back, or train the run anew with --overwrite"
-    found = read_json(folder / "config.json", CONFIG, remedy)
-    if found["about"]["method"] not in METHODS:
-        raise UserError(f"{folder / 'config.json'} names no method of this version: {remedy}")
-    return found
-
-
-def about(folder: Path) -> dict:
-    """What a run's config.json says about it: method, dataset, variant, trial, images."""
-    return config(folder)["about"]
-
-
-def trial_folder(folder: Path, trial: int) -> Path:
-    """Folder of one trial of a run."""
-    return folder / f"trial{trial}"
-
-
-def trials_of(folder: Path) -> list[int]:
-    """Trials that lie in a run's folder, ascending."""
-    numbers = (path.parent.name.removeprefix("trial") for path in folder.glob("trial*/config.json"))
-    return sorted(int(number) for number in numbers if number.isdecimal())
-
-
-def last_stage(folder: Path) -> str:
-    """The last stage of a run that has a finished epoch.
-
-    Raises:
-        UserError: there is none.
-    """
-    stages = METHODS[about(folder)["method"]]
-    trained = [s.name for s in stages if (folder / s.name / checkpoint.LAST).exists()]
-    if not trained:
-        raise UserError(f"{folder} holds no trained stage: run the training command again")
-    return trained[-1]
+# --- reports ---
 
 
 def report_folder(folder: Path, stage: str) -> Path:
     """Where a stage's report goes: that of the last trained stage is the run's."""
-    return folder if stage == last_stage(folder) else folder / stage
+    return folder if stage == runs.last_stage(folder) else folder / stage
 
 
 def is_own(run: Mapping[str, Any], evaluation: Evaluation) -> bool:
@@ -330,11 +268,11 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
 
     On other images than the run's own the table has files of its own, which name the images.
     """
-    run = about(folder)
+    run = runs.about(folder)
     found = run_results(folder, stage, evaluation)
     trial = "" if run["trial"] is None else f", trial {run['trial']}"
     title = f"{run['method']} {run['name']}{trial}, stage {stage}"
-    said = run | {"stage": stage, "epoch": checkpoint.last(folder / stage)["epoch"]}
+    said = run | {"stage": stage, "epoch": checkpoint.record(folder / stage)["epoch"]}
     place = report_folder(folder, stage)
     if not is_own(run, evaluation):
         _report_elsewhere(found, place, said, title, evaluation)
@@ -372,9 +310,8 @@ def _report_elsewhere(
 
 def searched(run: Mapping[str, Any], evaluation: Evaluation) -> Provenance:
     """What must be known of the images searched, given what a model says of itself."""
-    images = evaluation.provenance
     leak = is_of_another_trial(run, evaluation.dataset, evaluation.trial)
-    return replace(images, leak=images.leak or leak)
+    return evaluation.provenance.marked(leak=leak)
 
 
 def report_trials(folder: Path, dataset: str) -> None:
@@ -405,7 +342,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
     Raises:
         UserError: the run has not been trained and tested to its end.
     """
-    tested, stage = read_report(folder), last_stage(folder)
+    tested, stage = read_report(folder), runs.last_stage(folder)
     run = tested["about"]
     if not is_own(run, evaluation):
         raise UserError(
@@ -420,7 +357,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
         table=table,
         warnings=evaluation.provenance.notes(),
         epochs=read_epochs(folder / "metrics.jsonl"),
-        config=read_json(folder / "config.json"),
+        config=runs.config(folder),
         images=evaluation.images,
         headings={mode: protocol.headings[mode] for mode in evaluation.searches},
         searches={mode: own[0] for mode, own in evaluation.searches.items()},

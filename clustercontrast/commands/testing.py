@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clustercontrast.commands import results
+from clustercontrast.commands import results, runs
 from clustercontrast.commands.results import Evaluation
 from clustercontrast.data.images import open_sized
 from clustercontrast.engine.run import choose_device
@@ -29,11 +29,11 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
     if target.is_file():
         _test_file(target, dataset, args)
         return
-    trials, are_own = results.trials_of(target), []
+    trials, are_own = runs.trials_of(target), []
     for folder in _folders(target, trials, args):
         evaluation = open_evaluation(dataset, args, folder)
-        results.report(folder, args.stage or results.last_stage(folder), evaluation)
-        are_own.append(results.is_own(results.about(folder), evaluation))
+        results.report(folder, args.stage or runs.last_stage(folder), evaluation)
+        are_own.append(results.is_own(runs.about(folder), evaluation))
     if trials and all(are_own):
         results.report_trials(target, dataset)
 
@@ -46,9 +46,9 @@ def write_pages(run: Path, selection: str, args: Namespace) -> None:
         selection: model "after" training: "last", "test" or "cycle".
         args: flags of the evaluation.
     """
-    trials = results.trials_of(run)
-    for folder in [results.trial_folder(run, trial) for trial in trials] or [run]:
-        evaluation = open_evaluation(results.about(folder)["dataset"], args, folder)
+    trials = runs.trials_of(run)
+    for folder in [runs.trial_folder(run, trial) for trial in trials] or [run]:
+        evaluation = open_evaluation(runs.about(folder)["dataset"], args, folder)
         say(f"wrote {results.html(folder, selection, evaluation)}")
 
 
@@ -60,7 +60,7 @@ def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:
     missing = sorted(set(asked) - set(trials))
     if trials and missing:
         raise UserError(f"{run} has no model of trial {missing[0]}: train it with --trial first")
-    return [results.trial_folder(run, trial) for trial in asked or trials] if trials else [run]
+    return [runs.trial_folder(run, trial) for trial in asked or trials] if trials else [run]
 
 
 def open_evaluation(
@@ -77,7 +77,7 @@ def open_evaluation(
         folder: of the run, or of one trial of it; None for a bare checkpoint.
         about: what a bare checkpoint says of itself.
     """
-    config = results.config(folder) if folder else {"values": about or {}, "about": about or {}}
+    config = runs.config(folder) if folder else {"values": about or {}, "about": about or {}}
     said, usual, own = config["values"], shared_defaults(dataset), Namespace(**vars(args))
     values = said if config["about"].get("dataset") == dataset else {}  # places of its own images
     for name, known in (

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 import clustercontrast
-from clustercontrast.commands import results
+from clustercontrast.commands import results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.data.images import ImageArray
+from clustercontrast.data.provenance import MARKS, Provenance
 from clustercontrast.data.target import TargetImages
-from clustercontrast.data.verification import MARKS
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
@@ -46,9 +46,9 @@ def train_runs(options: Options, words: str) -> Path:
     """
     folder = run_folder(options)
     for trial in options.trials():
-        place = folder if trial is None else results.trial_folder(folder, trial)
+        place = folder if trial is None else runs.trial_folder(folder, trial)
         _train_run(options.of_trial(trial), place, words)
-    if options.trials() != [None] and results.trials_of(folder):  # none: shared stages alone
+    if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
         results.report_trials(folder, options.dataset)
     return folder
 
@@ -77,8 +77,8 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
         data = _images(options, every)
         if own and options.overwrite:
             _clear(folder, own)
+            _check_flags(options, folder)  # of the stages that are left
         if own:
-            _check_flags(options, folder)
             _check_images(data, folder)
         _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
@@ -123,7 +123,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     """Train the stages that make the run's model, and report it."""
     options, last = data.options, stages[-1]
     about = _about(options, data) | last.about(options.at(last.name), data)
-    about["images"] |= _marks_of_weights(about, options)
+    about["images"] = _with_marks_of_weights(about, options).json()
     tested = last.tested_parts(data.parts, about)
     run = Run(
         folder,
@@ -180,29 +180,28 @@ def _about(options: Options, data: TargetImages) -> dict:
         "trial": options.trial_number,
         "height": options.height,
         "width": options.width,
-        **{name: images.json() for name, images in data.provenance().items()},
+        **{name: images.json() for name, images in data.provenance.items()},
         **configuration(options, data.prepared.provenance.digest),
     }
 
 
-def _marks_of_weights(about: dict, options: Options) -> dict[str, bool]:
-    """Marks of a run's images, those of its initial weights' images included.
+def _with_marks_of_weights(about: dict, options: Options) -> Provenance:
+    """A run's images, with the marks of those that its initial weights were trained on.
 
     Raises:
         UserError: weights have seen this trial's test identities, and --allow-leak was not given.
     """
-    marks = {name: about["images"][name] for name in MARKS}
+    images = Provenance.of(about)
     for source in (options.pretrained, options.values.get("start_from")):
         if not source or not Path(source).is_file():
             continue
         model, trial = weights.about(Path(source)), (about["dataset"], about["trial"])
         if not options.values.get("allow_leak"):
             results.check_trial(model, *trial, source)
-        seen = model.get("images", {})
-        marks["complete"] &= seen.get("complete", True)
-        marks["rendered"] |= seen.get("rendered", False)
-        marks["leak"] |= seen.get("leak", False) or results.is_of_another_trial(model, *trial)
-    return marks
+        seen = {name: own for name, own in model.get("images", {}).items() if name in MARKS}
+        images = images.marked(**seen)
+        images = images.marked(leak=results.is_of_another_trial(model, *trial))
+    return images
 
 
 def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
@@ -247,7 +246,7 @@ def _records(folder: Path) -> dict[Path, dict]:
         UserError: there are states, and config.json or a state is missing or damaged.
     """
     states = {path: checkpoint.record(path.parent) for path in folder.glob(f"*/{checkpoint.LAST}")}
-    return {folder / "config.json": results.config(folder), **states} if states else {}
+    return {folder / "config.json": runs.config(folder), **states} if states else {}
 
 
 def _check_flags(options: Options, folder: Path) -> None:
@@ -276,7 +275,7 @@ def _check_images(data: TargetImages, folder: Path) -> None:
     """
     flags = {"images": "--data-dir", "source_images": "--source"}
     for place, found in _records(folder).items():
-        for name, images in data.provenance().items():
+        for name, images in data.provenance.items():
             before = found["about"].get(name, {}).get("digest")
             if before != images.digest:
                 raise UserError(

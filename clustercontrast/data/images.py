@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from clustercontrast.data.places import command_of, prepared_folder
-from clustercontrast.data.provenance import Provenance
+from clustercontrast.data.provenance import MARKS, Provenance
 from clustercontrast.data.samples import MODALITIES, PARTS, ImageList
-from clustercontrast.data.verification import MARKS, verify
-from clustercontrast.files import UserError, read_json
+from clustercontrast.data.verification import verify
+from clustercontrast.files import UserError, check_shape, read_json
 
 VERSION = 3
 INDEX = "index.json"
@@ -28,7 +28,7 @@ SHAPE = {
     "begun": int,
     "height": int,
     "width": int,
-    "facts": {"rendered": bool, "complete": bool, "leak": bool},
+    "facts": dict.fromkeys(MARKS, bool),
     "trials": {...: {...: list}},
     "lists": {...: LIST},
     "digest": str,
@@ -151,7 +151,7 @@ class Prepared(Mapping[str, ImageArray]):
         try:
             verify(self.folder, index, pixels)
         except UserError as error:
-            raise UserError(f"{error}: {self._again()}") from error
+            raise UserError(f"{error}: {_again(self.dataset)}") from error
 
     def parts(self, trial: int | None = None) -> dict[str, ImageArray]:
         """Image arrays of ``PARTS``, of one trial where the dataset has trials.
@@ -187,7 +187,7 @@ class Prepared(Mapping[str, ImageArray]):
         return len(self._arrays)
 
     def _open(self, name: str, entry: dict) -> ImageArray:
-        path = self.folder / f"{name}.npy"
+        path, again = self.folder / f"{name}.npy", _again(self.dataset)
         identities, cameras = (np.array(entry[key], np.int64) for key in ("identities", "cameras"))
         images = ImageList(entry["modality"], tuple(entry["paths"]), identities, cameras)
         expected = (len(images), self.height, self.width, 3)
@@ -195,16 +195,13 @@ class Prepared(Mapping[str, ImageArray]):
             # Copy on write: torch refuses to share memory that cannot be written.
             pixels = np.load(path, mmap_mode="c")
         except (OSError, ValueError) as error:
-            raise UserError(f"{path} is missing or damaged ({error}): {self._again()}") from error
+            raise UserError(f"{path} is missing or damaged ({error}): {again}") from error
         if pixels.shape != expected or pixels.dtype != np.uint8:
             raise UserError(
                 f"{path} holds {pixels.dtype} {pixels.shape}, but its index says uint8 {expected}: "
-                f"{self._again()}"
+                f"{again}"
             )
         return ImageArray(images, pixels)
-
-    def _again(self) -> str:
-        return _again(self.dataset)
 
 
 def _again(dataset: str) -> str:
@@ -246,7 +243,7 @@ def open_prepared(folder: Path, dataset: str) -> Prepared:
             f"{folder} has format version {index.get('version')}, expected {VERSION}: "
             f"{_again(dataset)}"
         )
-    index = read_json(folder / INDEX, SHAPE, _again(dataset))
+    check_shape(folder / INDEX, index, SHAPE, _again(dataset))
     if index["dataset"] != dataset:
         raise UserError(
             f"{folder} holds images of {index['dataset']}, not of {dataset}: correct --data-dir"

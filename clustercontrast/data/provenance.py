@@ -5,11 +5,17 @@ form of every report.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": "LLCM"}
 """Datasets that methods are trained and tested on, as the literature writes them."""
+
+MARKS = ("complete", "rendered", "leak")
+"""What is known of all images of a dataset, and stands below every figure on them."""
+
+RECORD = {"dataset": str, "digest": str} | dict.fromkeys(MARKS, bool)
+"""What has to be in a record that is read from a file (:func:`clustercontrast.files.fault`)."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,17 @@ class Provenance:
             KeyError: it has none, as what earlier versions wrote.
         """
         return cls(**{field.name: about["images"][field.name] for field in fields(cls)})
+
+    def marked(
+        self, complete: bool = True, rendered: bool = False, leak: bool = False
+    ) -> "Provenance":
+        """The same images, with the marks of others that a figure depends on as well."""
+        return replace(
+            self,
+            complete=self.complete and complete,
+            rendered=self.rendered or rendered,
+            leak=self.leak or leak,
+        )
 
     def json(self) -> dict[str, Any]:
         """The record as JSON keeps it."""

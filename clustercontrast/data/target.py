@@ -36,6 +36,7 @@ class TargetImages:
         """
         return open_sized(self.options, self.dataset)
 
+    @cached_property
     def provenance(self) -> dict[str, Provenance]:
         """What must be known of the images of a run, by its name in the run's record."""
         return {"images": self.prepared.provenance}

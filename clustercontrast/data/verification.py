@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from clustercontrast.data.provenance import MARKS
 from clustercontrast.files import UserError, read_json, write_json
 
 STAMP = "verified.json"
@@ -19,9 +20,6 @@ STAMP = "verified.json"
 
 COVERED = ("modality", "paths", "identities", "cameras", "checksums")
 """What the digest of images covers of every list."""
-
-MARKS = ("complete", "rendered", "leak")
-"""What is known of all images of a dataset, and stands below every figure on them."""
 
 
 def digest_of(index: Mapping[str, Any]) -> str:

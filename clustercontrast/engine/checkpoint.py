@@ -93,11 +93,9 @@ def last(folder: Path) -> dict | None:
     Raises:
         UserError: the file is damaged, or it is not a stage's state.
     """
-    path = folder / LAST
-    if not path.exists():
-        return None
-    state = whole(path, load(path), STATE)
-    settle(folder, state)
+    state = _state(folder)
+    if state:
+        settle(folder, state)
     return state
 
 
@@ -131,11 +129,13 @@ def record(folder: Path) -> dict | None:
     Raises:
         UserError: the file is damaged, or it is not a stage's state.
     """
+    state = _state(folder, checked=False)
+    return state and {name: state[name] for name in ("stage", "epoch", "about", "numbers")}
+
+
+def _state(folder: Path, checked: bool = True) -> dict | None:
     path = folder / LAST
-    if not path.exists():
-        return None
-    state = whole(path, load(path, checked=False), STATE)
-    return {name: state[name] for name in ("stage", "epoch", "about", "numbers")}
+    return whole(path, load(path, checked), STATE) if path.exists() else None
 
 
 def capture(stage: Stage, epoch: int, generator: torch.Generator) -> dict[str, Any]:

@@ -10,16 +10,11 @@ import pytest
 from clustercontrast.commands.report import main
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
-from clustercontrast.report.comparison import (
-    DIFFERENCE,
-    average,
-    comparison_tables,
-    gather,
-    grid_table,
-)
+from clustercontrast.report.comparison import DIFFERENCE, comparison_tables, grid_table
 from clustercontrast.report.published import published
 from clustercontrast.report.references.commands import AS_IT_IS, PGM
 from clustercontrast.report.references.rows import METRICS
+from clustercontrast.report.tested import average, gather
 
 RENDERED = "rendered identities: not a SYSU-MM01 result"
 INCOMPLETE = (

@@ -13,8 +13,8 @@ from clustercontrast.data.provenance import TITLES
 from clustercontrast.evaluation.protocols import DIRECTIONS, SWAPPED
 from clustercontrast.rendering.llcm import LLCM_SIZES, render_llcm
 from clustercontrast.rendering.manifests import SYSU02_SIZES, render_sysu02
-from clustercontrast.report.comparison import gather
 from clustercontrast.report.tables import METRICS
+from clustercontrast.report.tested import gather
 
 RENDER = {
     "sysu02": lambda root: render_sysu02(root, SYSU02_SIZES["tiny"], seed=3),

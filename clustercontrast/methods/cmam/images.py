@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -35,18 +34,15 @@ class TransferImages(TargetImages):
         """The source's images at the networks' size."""
         return self.placed({"source": self.prepared_source["source"]})["source"]
 
+    @cached_property
     def provenance(self) -> dict[str, Provenance]:
         """Of the target and of the source; what marks the source's images marks the run's."""
-        found = super().provenance()
+        target = self.prepared.provenance
         if not self.options.source:
-            return found
-        target, source = found["images"], self.prepared_source.provenance
-        marks = {
-            "complete": target.complete and source.complete,
-            "rendered": target.rendered or source.rendered,
-            "leak": target.leak or self._tests_source(),
-        }
-        return {"images": replace(target, **marks), "source_images": source}
+            return {"images": target}
+        source = self.prepared_source.provenance
+        images = target.marked(source.complete, source.rendered, self._tests_source())
+        return {"images": images, "source_images": source}
 
     def _tests_source(self) -> bool:
         """Whether images of the source are among the target's test images.

@@ -1,0 +1,65 @@
+"""Folders of runs: what their config.json says, their trials, the stages that are trained."""
+
+from pathlib import Path
+
+from clustercontrast.data.provenance import RECORD
+from clustercontrast.engine import checkpoint
+from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.files import UserError, read_json
+from clustercontrast.methods import METHODS
+
+CONFIG = {
+    "about": {
+        "method": str,
+        "dataset": frozenset(PROTOCOLS),
+        "variant": str,
+        "name": str,
+        "trial": (int, type(None)),
+        "images": RECORD | {"dataset": frozenset(PROTOCOLS)},
+    },
+    "numbers": dict,
+    "values": {"data_dir": str, "height": int, "width": int},
+}
+"""What has to be in the config.json of a run."""
+
+
+def config(folder: Path) -> dict:
+    """The config.json of a run, or of one trial of it.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    remedy = "put a copy of it back, or train the run anew with --overwrite"
+    found = read_json(folder / "config.json", CONFIG, remedy)
+    if found["about"]["method"] not in METHODS:
+        raise UserError(f"{folder / 'config.json'} names no method of this version: {remedy}")
+    return found
+
+
+def about(folder: Path) -> dict:
+    """What a run's config.json says about it: method, dataset, variant, trial, images."""
+    return config(folder)["about"]
+
+
+def trial_folder(folder: Path, trial: int) -> Path:
+    """Folder of one trial of a run."""
+    return folder / f"trial{trial}"
+
+
+def trials_of(folder: Path) -> list[int]:
+    """Trials that lie in a run's folder, ascending."""
+    numbers = (path.parent.name.removeprefix("trial") for path in folder.glob("trial*/config.json"))
+    return sorted(int(number) for number in numbers if number.isdecimal())
+
+
+def last_stage(folder: Path) -> str:
+    """The last stage of a run that has a finished epoch.
+
+    Raises:
+        UserError: there is none.
+    """
+    stages = METHODS[about(folder)["method"]]
+    trained = [s.name for s in stages if (folder / s.name / checkpoint.LAST).exists()]
+    if not trained:
+        raise UserError(f"{folder} holds no trained stage: run the training command again")
+    return trained[-1]

@@ -1,0 +1,249 @@
+"""What the tests of runs have found, read back from their folders; trials are averaged."""
+
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from clustercontrast.data.provenance import RECORD, Provenance
+from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.files import UserError, fault, read_json
+from clustercontrast.report.published import References, configuration, references, typed
+from clustercontrast.report.references.rows import METRICS
+from clustercontrast.report.tables import measured_cells
+
+Results = list[dict[str, Any]]
+
+WITH_TRIALS = "regdb"
+"""The dataset whose figures are means over trials, each of which has a folder."""
+TRIAL = re.compile(r"trial[0-9]+")
+NUMBER = (int, float)
+REPORT = {
+    "about": {
+        "method": str,
+        "dataset": str,
+        "variant": str,
+        "name": str,
+        "trial": (int, type(None)),
+        "stage": str,
+        "epoch": int,
+        "changes": {...: [str]},
+        "ends": {...: int},
+        "images": RECORD,
+    },
+    "results": [
+        {"model": str, "selection": str, "mode": str, "searches": int}
+        | {metric: {"mean": NUMBER, "std": NUMBER} for metric in METRICS}
+    ],
+}
+"""What has to be in a report.json."""
+
+
+@dataclass(frozen=True)
+class Tested:
+    """A run that has been tested.
+
+    Attributes:
+        about: method, dataset, name, images, and what else its report says of it; the trial is
+            None for a mean over trials.
+        results: rows of :func:`clustercontrast.commands.results.run_results`, averaged over
+            the trials where there are trials.
+    """
+
+    about: Mapping[str, Any]
+    results: Results
+
+    @property
+    def name(self) -> str:
+        """What was tested: name of the run, its trial if it is one alone, and the stage."""
+        trial = self.about.get("trial")
+        parts = (self.about["name"], trial and f"trial{trial}", self.about.get("stage"))
+        return "/".join(filter(None, parts))
+
+    @property
+    def images(self) -> Provenance:
+        """Where its images come from."""
+        return Provenance.of(self.about)
+
+    @property
+    def beside(self) -> References:
+        """Published figures that stand beside it."""
+        return references(self.about, self.about["dataset"])
+
+    @property
+    def trials(self) -> list[int]:
+        """Trials averaged over; none where a dataset has no trials."""
+        return self.results[0].get("trials", [])
+
+    def row(self, selection: str, mode: str) -> dict[str, Any] | None:
+        """The result of one model in one mode."""
+        wanted = {"selection": selection, "mode": mode}
+        return next((r for r in self.results if wanted.items() <= r.items()), None)
+
+    def model_row(self, selection: str) -> tuple[str, ...] | None:
+        """Name and cells of a model in every mode; None for a model that the run has not."""
+        found = [self.row(selection, mode) for mode in PROTOCOLS[self.about["dataset"]].modes]
+        models = [result["model"] for result in found if result]
+        cells = [cell for result in found for cell in measured_cells(result or {})]
+        return (models[0], *cells) if models else None
+
+
+def gather(folder: Path) -> Tested:
+    """Read what the test of a run found.
+
+    Args:
+        folder: of a run, or of one of its trials; trials in it are averaged.
+
+    Raises:
+        UserError: no run, not tested, or its trials are not to be averaged.
+    """
+    folder = Path(folder)
+    reports = _trial_reports(folder)
+    if len(reports) < 2:
+        only = reports[0] if reports else read_report(folder)
+        return Tested(only["about"], only["results"])
+    return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports))
+
+
+def average(folder: Path) -> Results:
+    """Results of a run's trials, averaged: mean and population deviation over the trials.
+
+    Raises:
+        UserError: no trial has been tested, or the trials are not to be averaged.
+    """
+    reports = _trial_reports(folder)
+    if not reports:
+        raise UserError(f"{folder} has no tested trial: run python test_regdb.py {folder}")
+    return _mean(folder, reports)
+
+
+def _mean(folder: Path, reports: Sequence[Mapping[str, Any]]) -> Results:
+    """Mean and deviation over trials of every row that all of them have."""
+    _check_alike(folder, reports)
+    rows = [{(r["selection"], r["mode"]): r for r in report["results"]} for report in reports]
+    shared = [key for key in rows[0] if all(key in own for own in rows)]
+    return [_over_trials([own[key] for own in rows]) for key in shared]
+
+
+def _over_trials(results: Results) -> dict[str, Any]:
+    row = {key: results[0][key] for key in ("model", "selection", "mode", "searches")}
+    row["trials"] = [trial for result in results for trial in result["trials"]]
+    for metric in METRICS:
+        values = [result[metric]["mean"] for result in results]
+        row[metric] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+    return row
+
+
+def _check_alike(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a mean over trials of different stages, epochs, methods, flags or images."""
+    facts = [_facts(report["about"]) for report in reports]
+    for key in facts[0]:
+        found = {str(own[key]) for own in facts}
+        if len(found) > 1:
+            raise UserError(
+                f"the trials in {folder} differ in their {key} ({'; '.join(sorted(found))}): train "
+                "and test them alike before they are averaged, or give folders of single trials"
+            )
+
+
+def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
+    """What trials must have in common to be averaged."""
+    images, run = Provenance.of(about), configuration(about)
+    said = (images.title, images.digest and f"digest {images.digest}", *images.notes())
+    return {
+        **{key: about.get(key) for key in ("stage", "epoch", "method", "variant")},
+        "flags": " ".join(typed(run.flags)) if run else "",
+        "images": ", ".join(filter(None, said)),
+    }
+
+
+# --- reading reports ---
+
+
+def _trial_reports(folder: Path) -> list[dict]:
+    """Reports of the tested trials in a run's folder, by trial."""
+    places = [path.parent for path in folder.glob("trial*/report.json")]
+    reports = [read_report(place) for place in places if TRIAL.fullmatch(place.name)]
+    tested = [own for own in reports if own["about"]["dataset"] == WITH_TRIALS]
+    return sorted(tested, key=lambda own: own["about"]["trial"])
+
+
+def read_report(folder: Path) -> dict:
+    """The report.json of a run, or of one trial of it.
+
+    Raises:
+        UserError: it is missing or damaged, or that of another trial.
+    """
+    path = folder / "report.json"
+    if not path.exists():
+        raise _no_report(folder)
+    report = read_json(path)
+    found = _fault(report)
+    if found:
+        raise UserError(f"{path} is of another version or damaged: test the run again ({found})")
+    _check_place(folder, report["about"])
+    return report
+
+
+def _check_place(folder: Path, about: Mapping[str, Any]) -> None:
+    """Refuse a trial that was copied over another: it would count twice."""
+    is_trial = TRIAL.fullmatch(folder.name) and about["dataset"] == WITH_TRIALS
+    if is_trial and folder.name != f"trial{about['trial']}":
+        raise UserError(
+            f"{folder} holds the report of trial {about['trial']}: delete the folder, or move it "
+            "to where it belongs"
+        )
+
+
+def _no_report(folder: Path) -> UserError:
+    if not folder.is_dir():
+        found = "is a file" if folder.exists() else "does not exist"
+        return UserError(f"{folder} {found}: give folders of runs, such as logs/sysu/*/*/")
+    if not [*folder.glob("config.json"), *folder.glob("trial*/config.json")]:
+        return UserError(f"{folder} is not a run's folder: give logs/<dataset>/<method>/<name>/")
+    return UserError(
+        f"{folder} has no report.json: run python test_sysu.py (or test_regdb.py), or python -m "
+        f"clustercontrast test --dataset DATASET, with {folder} first"
+    )
+
+
+def _fault(report: Mapping[str, Any]) -> str | None:
+    """What keeps a report from having all that tables read, with figures that can be; else None."""
+    found = fault(report, REPORT)
+    if found:
+        return found
+    about, results = report["about"], report["results"]
+    dataset, searched = about["dataset"], about["images"]["dataset"]
+    if dataset not in PROTOCOLS or dataset != searched:
+        return f"about.dataset is {dataset!r}, that of its images {searched!r}"
+    if not results:
+        return "it has no results"
+    return next(filter(None, (_row_fault(row, about) for row in results)), None)
+
+
+def _row_fault(row: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
+    """What a row of results lacks, or says that cannot be."""
+    if row["mode"] not in PROTOCOLS[about["dataset"]].headings:
+        return f"mode is {row['mode']!r}"
+    if row["searches"] < 1:
+        return f"searches is {row['searches']}"
+    found = _trials_fault(row, about["trial"]) if about["dataset"] == WITH_TRIALS else None
+    if found:
+        return found
+    for name, part in itertools.product(METRICS, ("mean", "std")):
+        # A mean of floats may lie beyond its ends by a rounding.
+        if not 0 <= round(row[name][part], 6) <= 100:
+            return f"{name}.{part} is {row[name][part]}, expected 0 to 100"
+    return None
+
+
+def _trials_fault(row: Mapping[str, Any], trial: int | None) -> str | None:
+    """Whether a row is of other trials than its report, which is of one or a mean."""
+    found = fault(row, {"trials": [int]})
+    trials = [] if found else row["trials"]
+    is_alike = trials == [trial] if trial is not None else len(trials) == len({*trials}) > 0
+    return found or (None if is_alike else f"trials is {trials}, about.trial {trial}")
