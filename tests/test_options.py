@@ -307,15 +307,36 @@ def test_pgm_v2024_differs_from_v2023_in_two_stages():
     }
 
 
-def test_pclhd_paper_is_the_equations():
-    """PCLHD Eq. 3-5, 6-7, 19-23; λ and 1 - λ weigh hard and dynamic prototypes."""
+def test_pclhd_paper_follows_the_equations():
+    """PCLHD Eq. 1-7, 14-15, 19-23; λ and 1 - λ weigh hard and dynamic prototypes."""
     intra, progressive = (read("--variant", "paper").at(s) for s in STAGES["pclhd"])
     assert (intra.memory, progressive.memory) == ("sequential", "hybrid")
     assert progressive.centroid_weight == 0
-    assert progressive.hard_init == "farthest"
-    assert progressive.dynamic_query == "online"
+    assert (progressive.hard_init, progressive.hard_update) == ("farthest", "every")
+    assert (progressive.memory_gradient, progressive.unit_prototypes) == ("clean", False)
+    assert progressive.dynamic_query == "both"
+    assert progressive.cross_hard_weight == 1  # whatever λ is
     assert progressive.joint_branch is False
+    assert progressive.start_from == "last"
     assert (progressive.dynamic_weight, progressive.hard_weight) == (None, 0.5)  # 1 - λ
+
+
+@pytest.mark.parametrize(
+    ("method", "dataset", "variant", "always", "rounds"),
+    [
+        ("pclhd", "sysu", "upstream", True, "upstream"),  # its code ends in an error otherwise
+        ("pclhd", "regdb", "upstream", False, "total"),
+        ("pclhd", "regdb", "paper", True, "total"),
+        ("pclhd", "sysu", "paper", True, "total"),
+        ("pgm", "sysu", "v2023", False, "total"),
+        ("pgm", "sysu", "v2024", False, "total"),
+        ("pgm", "regdb", "v2023", True, "total"),
+    ],
+)
+def test_clusters_are_matched_as_in_the_official_runs(method, dataset, variant, always, rounds):
+    """PGM-4."""
+    values = read("--variant", variant, method=method, dataset=dataset).values
+    assert (values["match_always"], values["matching_rounds"]) == (always, rounds)
 
 
 # --- values ---

@@ -41,6 +41,7 @@ def associate(
     vote_threshold: float = 0.5,
     regularisation: float = 5.0,
     forget_last: bool = False,
+    matching_rounds: str = "total",
 ) -> Maps:
     """Match clusters.
 
@@ -60,6 +61,7 @@ def associate(
         vote_threshold: similarity from which two images vote (cma).
         regularisation: of the transport plan (ot).
         forget_last: MMM's released code, which forgets the last cluster of either side (mmm).
+        matching_rounds: "total" or "upstream", see ``graph_matching`` (pgm).
 
     Returns:
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 on the CPU, -1 without a partner.
@@ -70,7 +72,9 @@ def associate(
         return _by_votes(clusters, vote_threshold)
     if name == "ot":
         return optimal_transport(*clusters.means, regularisation)
-    return {"pgm": graph_matching, "hungarian": hungarian}[name](*clusters.means)
+    if name == "pgm":
+        return graph_matching(*clusters.means, matching_rounds)
+    return hungarian(*clusters.means)
 
 
 def _by_votes(clusters: Clusters, threshold: float) -> Maps:

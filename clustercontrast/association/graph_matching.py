@@ -8,23 +8,26 @@ from scipy.spatial.distance import cdist
 
 
 def graph_matching(
-    visible: torch.Tensor, infrared: torch.Tensor
+    visible: torch.Tensor, infrared: torch.Tensor, rounds: str = "total"
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Match the clusters of two modalities until every cluster has a partner.
 
     The cost of a pair is exp(-cos).  Round 1 assigns every cluster of the smaller side a partner of
     its own, one to one.  Each further round assigns the clusters of the larger side that are still
-    single to the smaller side, one to one within the round, until none is left; these rounds do not
-    change the partners of the smaller side.
+    single to the smaller side, one to one within the round, until none is left.
 
-    Every cluster gets a partner for any pair of cluster counts.  The official code stops
-    after one further round, pairs wrong rows beyond a ratio of two, and on SYSU-MM01 matches
-    nothing when infrared clusters outnumber visible ones (PGM-4).  Up to
-    a ratio of two the maps are equal to the official ones.
+    Every cluster gets a partner for any pair of cluster counts.  The official codes stop after one
+    further round (PCLHD's on SYSU-MM01: two), pair wrong rows beyond, and on SYSU-MM01 match
+    nothing when infrared clusters outnumber visible ones (PGM-4).  Below a ratio of two the maps
+    are equal to the official ones.
 
     Args:
         visible: (C_v, d) centroids, any length.
         infrared: (C_r, d) centroids.
+        rounds: whether the smaller side keeps its partners of round 1, "total", or infrared
+            clusters take those of the last round that they are in, "upstream": the rewriting of
+            PCLHD's code on SYSU-MM01, with twice to three times as many visible clusters.  That
+            code ends in an error with more, where "upstream" is "total".
 
     Returns:
         ``to_infrared`` (C_v,) and ``to_visible`` (C_r,), int64 cluster numbers on the CPU; -1
@@ -32,7 +35,8 @@ def graph_matching(
     """
     cost = centroid_cost(visible, infrared)
     if cost.shape[0] >= cost.shape[1]:
-        to_infrared, to_visible = _match(cost)
+        rewrites = rounds == "upstream" and 2 * cost.shape[1] <= cost.shape[0] <= 3 * cost.shape[1]
+        to_infrared, to_visible = _match(cost, rewrites)
     else:
         to_visible, to_infrared = _match(cost.T)
     return torch.from_numpy(to_infrared), torch.from_numpy(to_visible)
@@ -109,8 +113,11 @@ def centroid_cost(visible: torch.Tensor, infrared: torch.Tensor) -> np.ndarray:
     return torch.exp(-cosine).double().cpu().numpy()
 
 
-def _match(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Partners of the larger side (rows) and of the smaller side (columns)."""
+def _match(cost: np.ndarray, rewrites: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Partners of the larger side (rows) and of the smaller side (columns).
+
+    ``rewrites``: rounds after the first give columns another partner.
+    """
     partner_of_row = np.full(cost.shape[0], -1, dtype=np.int64)
     partner_of_column = np.full(cost.shape[1], -1, dtype=np.int64)
     rows, columns = linear_sum_assignment(cost)
@@ -119,5 +126,7 @@ def _match(cost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     while len(single) and cost.shape[1]:
         rows, columns = linear_sum_assignment(cost[single])
         partner_of_row[single[rows]] = columns
+        if rewrites:
+            partner_of_column[columns] = single[rows]
         single = np.flatnonzero(partner_of_row < 0)
     return partner_of_row, partner_of_column

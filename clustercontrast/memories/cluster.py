@@ -3,23 +3,32 @@
 ``gradient`` and the order of calls: see :mod:`clustercontrast.memories.rows`.
 """
 
+from functools import partial
+
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.memories.rows import UPDATES, Momentum, RowBank, hybrid_update
+from clustercontrast.memories.rows import (
+    UPDATES,
+    Momentum,
+    RowBank,
+    every_query_update,
+    hybrid_update,
+)
 
 
 class ClusterMemory:
     """One row per cluster: ClusterContrast's memory (PGM, ADCA; PCLHD Eq. 1-5).
 
     Args:
-        centroids: (C, d) cluster means; stored as unit rows.
+        centroids: (C, d) cluster means; stored as unit rows, unless ``unit`` is off.
         temperature: τ.
         momentum: μ, weight of the old row.
         update: "sequential" – every sample in batch order, renormalised each time – or "hard" –
             once per cluster, with its sample least similar to the row.
         gradient: "upstream" or "clean", see the module's docstring.
         smoothing: label smoothing ε (0: plain cross-entropy).
+        unit: rows are stored, and stay, at unit length (PCLHD-11).
 
     Calling the memory with features (B, d), not normalised, and labels (B,) int64 gives the loss.
     """
@@ -32,14 +41,16 @@ class ClusterMemory:
         update: str = "sequential",
         gradient: str = "upstream",
         smoothing: float = 0.0,
+        unit: bool = True,
     ) -> None:
         self.temperature = temperature
         self.smoothing = smoothing
-        self.bank = RowBank(F.normalize(centroids), UPDATES[update], Momentum(momentum), gradient)
+        blend = Momentum(momentum, unit=unit)
+        self.bank = RowBank(blend.begin(centroids), UPDATES[update], blend, gradient)
 
     @property
     def rows(self) -> torch.Tensor:
-        """(C, d) unit rows as they stand."""
+        """(C, d) rows as they stand."""
         return self.bank.rows
 
     @rows.setter
@@ -57,7 +68,8 @@ class HybridMemory:
     """Two rows per cluster: its centroid cm and its hard prototype hm (PCLHD Eq. 11-15).
 
     Per cluster in the batch, with the rows as they stand: cm moves to the mean of the cluster's
-    queries, hm to the query least similar to cm as it was before.  The loss is
+    queries, hm to the query least similar to cm as it was before (released code), or to every query
+    (Eq. 14-15).  The loss is
 
         λ CE(hard) + (1 - λ) max(CE(centroid) - hinge, 0)
 
@@ -74,6 +86,9 @@ class HybridMemory:
         hinge: centroid losses below it give no gradient.
         gradient: "upstream" or "clean".
         smoothing: label smoothing ε of both halves.
+        unit: rows are stored, and stay, at unit length.
+        hard_update: what moves hm, "hardest" or "every" query.
+        update_k: hardest queries that are averaged.
     """
 
     def __init__(
@@ -87,23 +102,31 @@ class HybridMemory:
         hinge: float = 0.2,
         gradient: str = "upstream",
         smoothing: float = 0.0,
+        unit: bool = True,
+        hard_update: str = "hardest",
+        update_k: int = 1,
     ) -> None:
         self.temperature = temperature
         self.hard_weight, self.centroid_weight, self.hinge = hard_weight, centroid_weight, hinge
         self.smoothing = smoothing
-        rows = F.normalize(torch.cat([centroids, hard]))
-        self.bank = RowBank(rows, hybrid_update, Momentum(momentum), gradient)
+        blend = Momentum(momentum, unit=unit)
+        every = hard_update == "every"
+        update = every_query_update if every else partial(hybrid_update, k=update_k)
+        self.bank = RowBank(blend.begin(torch.cat([centroids, hard])), update, blend, gradient)
 
     @property
     def rows(self) -> torch.Tensor:
-        """(2C, d) unit rows: centroids, then hard prototypes."""
+        """(2C, d) rows: centroids, then hard prototypes."""
         return self.bank.rows
 
-    def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The hybrid loss; see the class."""
+    def __call__(
+        self, features: torch.Tensor, labels: torch.Tensor, hard_weight: float | None = None
+    ) -> torch.Tensor:
+        """The hybrid loss, see the class; ``hard_weight`` replaces λ in this call."""
+        weight = self.hard_weight if hard_weight is None else hard_weight
         logits = self.bank.similarity(features, labels) / self.temperature
         centroid, hard = (cross_entropy(x, labels, self.smoothing) for x in logits.chunk(2, dim=1))
-        return self.hard_weight * hard + self.centroid_weight * (centroid - self.hinge).clamp(min=0)
+        return weight * hard + self.centroid_weight * (centroid - self.hinge).clamp(min=0)
 
 
 def cross_entropy(

@@ -12,7 +12,8 @@ class DynamicMemory:
     Row k + j C is draw j of cluster k.  For a query, the prototype of its own cluster is the draw
     farthest from it, that of every other cluster the nearest draw (Eq. 19); the loss is the
     cross-entropy over the C prototypes (Eq. 20-21).  In the released code queries come from the
-    momentum encoder without a graph, so the loss is a constant (PCLHD-1).
+    momentum encoder without a graph, so the loss is a constant (PCLHD-1).  Prototypes may be
+    selected by other features of the same images than those that are contrasted with them.
 
     Args:
         instances: (M C, d) features of the drawn members in the order above.
@@ -25,14 +26,31 @@ class DynamicMemory:
         self.clusters = clusters
         self.temperature = temperature
 
-    def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """L_DPCL of features (B, d) with labels (B,)."""
-        with full_precision(features):
-            logits = F.normalize(wide(features)) @ self.rows.T / self.temperature
-        draws = logits.view(len(logits), -1, self.clusters)  # (B, M, C)
+    def __call__(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        selecting: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """L_DPCL of features (B, d) with labels (B,).
+
+        Args:
+            features: the queries of Eq. 20-21.
+            labels: (B,) int64.
+            selecting: (B, d) the queries of Eq. 19; None: the same.
+        """
+        draws = self._similarities(features)
+        others = draws if selecting is None else self._similarities(selecting.detach())
         own = F.one_hot(labels, self.clusters).bool()
-        prototypes = torch.where(own, draws.amin(1), draws.amax(1))  # Eq. 19
-        return F.cross_entropy(prototypes, labels)
+        chosen = torch.where(own, others.argmin(1), others.argmax(1))  # Eq. 19
+        logits = draws.gather(1, chosen[:, None])[:, 0] / self.temperature
+        return F.cross_entropy(logits, labels)
+
+    def _similarities(self, features: torch.Tensor) -> torch.Tensor:
+        """Cosines (B, M, C) of features (B, d) and all draws."""
+        with full_precision(features):
+            cosines = F.normalize(wide(features)) @ self.rows.T
+        return cosines.view(len(features), -1, self.clusters)
 
     @torch.no_grad()
     def refresh(self, features: torch.Tensor, labels: torch.Tensor, draws: torch.Tensor) -> None:

@@ -21,16 +21,23 @@ Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Momentum"], torch.
 
 
 class Momentum:
-    """μ and 1 - μ as upstream rounds them: a tensor of the default dtype, or a Python float."""
+    """μ and 1 - μ as upstream rounds them: a tensor of the default dtype, or a Python float.
 
-    def __init__(self, momentum: float, is_tensor: bool = True) -> None:
+    ``unit``: rows stay at unit length, as in every official code; else as papers print updates.
+    """
+
+    def __init__(self, momentum: float, is_tensor: bool = True, unit: bool = True) -> None:
         old = torch.tensor(momentum, dtype=None if is_tensor else torch.float64)
-        self.old, self.new = old.item(), (1 - old).item()
+        self.old, self.new, self.unit = old.item(), (1 - old).item(), unit
+
+    def begin(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows as a memory stores them first."""
+        return F.normalize(rows) if self.unit else rows
 
     def blend(self, rows: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
-        """norm(μ rows + (1 - μ) queries), row by row."""
+        """norm(μ rows + (1 - μ) queries), row by row; not normalised where rows need not be."""
         mixed = self.old * rows + self.new * queries
-        return mixed / mixed.norm(dim=1, keepdim=True)
+        return mixed / mixed.norm(dim=1, keepdim=True) if self.unit else mixed
 
 
 class RowBank:
@@ -116,39 +123,74 @@ def hard_update(
     """Once per cluster, with its query least similar to the old row (CM_Hard of PGM, ADCA)."""
     rows = rows.clone()
     clusters, hardest = _hardest(rows, queries, labels)
-    rows[clusters] = momentum.blend(rows[clusters], queries[hardest])
+    rows[clusters] = momentum.blend(rows[clusters], hardest)
     return rows
 
 
 def hybrid_update(
+    rows: torch.Tensor,
+    queries: torch.Tensor,
+    labels: torch.Tensor,
+    momentum: Momentum,
+    k: int = 1,
+) -> torch.Tensor:
+    """Centroid rows move to the cluster's batch mean, hard rows to the mean of its k hardest.
+
+    The hardest queries are judged against the centroid row before its own update; k is 1 in
+    PCLHD's released code (PCLHD-11).
+    """
+    half = len(rows) // 2
+    clusters, hardest = _hardest(rows, queries, labels, k)
+    new = _with_batch_means(rows, queries, labels, momentum)
+    new[half + clusters] = momentum.blend(rows[half + clusters], hardest)
+    return new
+
+
+def every_query_update(
     rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
 ) -> torch.Tensor:
-    """Centroid rows move to the cluster's batch mean, hard rows to its hardest query (Eq. 14-15).
-
-    The hardest query is judged against the centroid row before its own update.
-    """
-    rows = rows.clone()
+    """Hard rows move to every query of the cluster in batch order (PCLHD Eq. 14-15)."""
     half = len(rows) // 2
-    clusters, hardest = _hardest(rows, queries, labels)
-    members = (labels == clusters[:, None]).to(queries.dtype)  # (U, B)
-    means = members @ queries / members.sum(1, keepdim=True)
-    rows[clusters] = momentum.blend(rows[clusters], means)
-    rows[half + clusters] = momentum.blend(rows[half + clusters], queries[hardest])
-    return rows
+    new = _with_batch_means(rows, queries, labels, momentum)
+    new[half:] = sequential_update(rows[half:], queries, labels, momentum)
+    return new
 
 
 UPDATES: dict[str, Update] = {"sequential": sequential_update, "hard": hard_update}
 
 
+def _with_batch_means(
+    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
+) -> torch.Tensor:
+    """A copy of the rows in which those of a batch's clusters have moved to its means."""
+    new, clusters = rows.clone(), labels.unique()
+    new[clusters] = momentum.blend(rows[clusters], _means(queries, labels, clusters))
+    return new
+
+
 def _hardest(
-    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor
+    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, k: int = 1
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distinct labels (U,) and, for each, its query least similar to the row; the first on ties."""
+    """Distinct labels (U,), ascending, and the mean of the k queries least similar to the row.
+
+    Of equally similar queries the first ones count; a cluster with fewer than k gives all.
+    """
     similarity = (queries * rows[labels]).sum(1)
     order = similarity.argsort(stable=True)
     order = order[labels[order].argsort(stable=True)]
     clusters, counts = labels[order].unique_consecutive(return_counts=True)
-    return clusters, order[counts.cumsum(0) - counts]
+    first = counts.cumsum(0) - counts
+    if k == 1:
+        return clusters, queries[order[first]]
+    rank = torch.arange(len(order), device=order.device) - first.repeat_interleave(counts)
+    chosen = order[rank < k]
+    return clusters, _means(queries[chosen], labels[chosen], clusters)
+
+
+def _means(queries: torch.Tensor, labels: torch.Tensor, clusters: torch.Tensor) -> torch.Tensor:
+    """Mean query (U, d) of each of the clusters (U,)."""
+    members = (labels == clusters[:, None]).to(queries.dtype)  # (U, B)
+    return members @ queries / members.sum(1, keepdim=True)
 
 
 def wide(features: torch.Tensor) -> torch.Tensor:

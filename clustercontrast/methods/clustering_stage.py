@@ -5,7 +5,7 @@ shows its own ``refresh`` and ``iteration``, in the order of its paper.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -210,7 +210,13 @@ class ClusteringStage(Stage):
         a, device, kind = self.args, self.run.device, self.memory_kind
         if kind != "hybrid":
             return ClusterMemory(
-                c.to(device), a.temp, a.momentum, kind, a.memory_gradient, a.smooth
+                c.to(device),
+                a.temp,
+                a.momentum,
+                kind,
+                a.memory_gradient,
+                a.smooth,
+                a.unit_prototypes,
             )
         return HybridMemory(
             c.to(device),
@@ -222,6 +228,9 @@ class ClusteringStage(Stage):
             hinge=a.hinge,
             gradient=a.memory_gradient,
             smoothing=a.smooth,
+            unit=a.unit_prototypes,
+            hard_update=a.hard_update,
+            update_k=a.hard_update_k,
         )
 
     def hard_prototypes(
@@ -250,7 +259,7 @@ class ClusteringStage(Stage):
         What the matching warns of is said in the log.
         """
         a = self.args
-        options = a.vote_threshold, a.ot_regularisation, a.forget_last
+        options = a.vote_threshold, a.ot_regularisation, a.forget_last, a.matching_rounds
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
             maps = associate(a.association, clusters, *options)
@@ -261,7 +270,7 @@ class ClusteringStage(Stage):
     def match_clusters(self, features: Pair, labels: Labels, means: Pair) -> None:
         """Match the clusters of both modalities, or leave ``maps`` at None."""
         a, self.maps = self.args, None
-        if a.association == "none" or (not a.match_always and len(means[0]) < len(means[1])):
+        if a.association == "none" or not self.is_matched(*map(len, means)):
             return
         clusters = Clusters(tuple(f.cpu() for f in features), labels, means)
         with self.run.timed("association"):
@@ -272,6 +281,21 @@ class ClusteringStage(Stage):
             for m, other in zip(maps, means[::-1], strict=True)
         )
 
+    def is_matched(self, visible: int, infrared: int) -> bool:
+        """Whether so many clusters are matched; the log says where official codes part ways."""
+        counts = f"{self.run.position}: {visible} visible and {infrared} infrared clusters"
+        if not self.args.match_always and visible < infrared:
+            self.run.log.say(
+                f"{counts}: not matched, no cross-modality contrast in this epoch (--match-always)"
+            )
+            return False
+        if self.args.association == "pgm" and max(visible, infrared) >= 2 * min(visible, infrared):
+            self.run.log.say(
+                f"{counts}, a ratio of two or more: matched in further rounds "
+                f"(--matching-rounds {self.args.matching_rounds})"
+            )
+        return True
+
     def partners(self, labels: Pair) -> Pair:
         """The other modality's cluster of every image of a batch, -1 without a partner."""
         return tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
@@ -280,9 +304,13 @@ class ClusteringStage(Stage):
         """L_cross: each cluster against the other modality's memory, sides changing by epoch."""
         if self.maps is None:
             return {}
-        memories = self.visible_memory, self.infrared_memory
+        memories = tuple(map(self.across, (self.visible_memory, self.infrared_memory)))
         cross = alternate_contrast(epoch, memories, features, self.partners(labels))
         return {"cross": (self.args.cross_weight, cross)}
+
+    def across(self, memory: Memory) -> Memory | Callable:
+        """A memory as the other modality's features are contrasted with it; here as it is."""
+        return memory
 
     # --- both modalities clustered together ---
 

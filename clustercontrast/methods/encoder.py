@@ -25,7 +25,7 @@ def build_encoder(args: Namespace, shallow: bool = False) -> Encoder:
 def _resnet(a: Namespace, shallow: bool) -> TwoStreamResNet:
     if shallow:
         raise UserError("a ResNet has no shallow feature, which this method needs: say --arch vit")
-    return TwoStreamResNet(a.depth, a.non_local, a.bn_groups, a.checkpoint_groups)
+    return TwoStreamResNet(a.depth, a.non_local, a.bn_groups, a.checkpoint_groups, a.pooling)
 
 
 def _vit(a: Namespace, shallow: bool) -> TwoStreamViT:

@@ -7,29 +7,38 @@ Stage "intra" learns commonality: centroid prototypes, Eq. 1-5.  Stage "progress
 divergence – hard prototypes, Eq. 6-15 – and variety – dynamic prototypes from a momentum encoder,
 Eq. 16-22 – with clusters tied across modalities by graph matching (PGM).
 
-Paper and released code differ; ``--variant upstream`` (default) is the code, ``--variant paper``
-the equations, and every difference is a flag of its own (docs/divergences.md):
+Paper and released code differ.  ``--variant upstream`` (default) is the code, ``--variant paper``
+follows the equations as far as flags go, one for every difference; docs/methods/pclhd.md lists
+what still differs.
 
 =========================  =====================================  ===============================
 difference                 upstream                               paper
 =========================  =====================================  ===============================
 stage-1 memory             hybrid                                 centroids (Eq. 3-5)
 hard prototypes begin as   centroids                              farthest members (Eq. 6-7)
+hard prototypes move to    the hardest query, once per call       every query (Eq. 14-15)
+prototypes                 unit length                            as printed (Eq. 1, 6, 14)
+gradient of a memory       rows that other calls have rewritten   rows of the iteration before
 centroid loss in stage 2   kept, 0.5 max(CE - 0.2, 0)             none (Eq. 23)
-query of the dynamic loss  momentum encoder, hence no gradient    online encoder
+λ in the cross contrast    part of it                             0.25 CE, whatever λ is
+dynamic loss               momentum encoder, hence no gradient    selects by it (Eq. 19), contrasts
+                                                                  the online encoder
 joint branch               a third clustering and optimiser step  none
+stage 2 starts from        the best model on the test set         the last epoch
 =========================  =====================================  ===============================
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import ClassVar
 
 import torch
 
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
+from clustercontrast.memories.cluster import HybridMemory
 from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
-from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Pair
+from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Memory, Pair
 from clustercontrast.models.momentum import MomentumEncoder
 
 
@@ -82,7 +91,8 @@ class Progressive(Prototypes):
         means = self.centroids(features, labels)  # Eq. 1-2
         memories = self.build_memories(features, labels, means)  # Eq. 6-7
         self.visible_memory, self.infrared_memory = memories
-        self.match_clusters(features, labels, means)
+        if epoch >= self.args.match_from:
+            self.match_clusters(features, labels, means)
         self.use_labels(labels)
         self.grade_labels(labels, self.maps)
         if self.args.dpcl:
@@ -101,12 +111,16 @@ class Progressive(Prototypes):
         terms |= self.cross_term(features, labels, epoch)
         momentum_features = self.momentum_encoder(*images)  # moves its BatchNorm statistics
         if self.args.dpcl:
-            online = self.args.dynamic_query == "online"
-            terms |= self.dynamic_terms(features if online else momentum_features, labels)
+            terms |= self.dynamic_terms(features, momentum_features, labels)
         yield "encoder", terms
         if self.joint_memory is not None:
             yield "encoder", self.joint_terms(batch)
         self.momentum_encoder.update(self.encoder)  # Eq. 16
+
+    def across(self, memory: Memory) -> Memory | Callable:
+        """A hybrid memory with the cross-modality contrast's own weight of hard prototypes."""
+        is_hybrid = isinstance(memory, HybridMemory)
+        return partial(memory, hard_weight=self.args.cross_hard_weight) if is_hybrid else memory
 
     # Variety: dynamic prototypes
 
@@ -119,13 +133,19 @@ class Progressive(Prototypes):
             memories.append(DynamicMemory(rows, len(members), a.temp))
         self.visible_dynamic, self.infrared_dynamic = memories
 
-    def dynamic_terms(self, queries: Pair, labels: Pair) -> Terms:
-        """L_DPCL of both modalities (Eq. 19-22); constants when the queries carry no gradient."""
-        a, (q_v, q_r), (y_v, y_r) = self.args, queries, labels
+    def dynamic_terms(self, features: Pair, momentum_features: Pair, labels: Pair) -> Terms:
+        """L_DPCL of both modalities (Eq. 19-22).
+
+        "both": prototypes are selected by φ_m(v) (Eq. 19) and φ_o(v) is contrasted with them.
+        Queries φ_m(v), as Eq. 20-21 print them, carry no gradient: the loss is a constant.
+        """
+        a, (y_v, y_r) = self.args, labels
+        q_v, q_r = momentum_features if a.dynamic_query == "momentum" else features
+        s_v, s_r = momentum_features if a.dynamic_query == "both" else (None, None)
         weight = 1 - a.hard_weight if a.dynamic_weight is None else a.dynamic_weight  # Eq. 23
         return {
-            "dynamic_infrared": (weight, self.infrared_dynamic(q_r, y_r)),
-            "dynamic_visible": (weight, self.visible_dynamic(q_v, y_v)),
+            "dynamic_infrared": (weight, self.infrared_dynamic(q_r, y_r, s_r)),
+            "dynamic_visible": (weight, self.visible_dynamic(q_v, y_v, s_v)),
         }
 
 

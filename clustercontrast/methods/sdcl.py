@@ -126,7 +126,9 @@ class Collaborative(ClusteringStage):
     ) -> ClusterMemory:
         """A memory over the means of clusters."""
         a, means = self.args, centroids(features, y).to(self.run.device)
-        return ClusterMemory(means, a.temp, momentum, a.memory, a.memory_gradient, a.smooth)
+        return ClusterMemory(
+            means, a.temp, momentum, a.memory, a.memory_gradient, a.smooth, a.unit_prototypes
+        )
 
     def update_instances(self, features: dict[str, Halves], batch: Batch) -> None:
         """Rows of the batch's images move towards their features."""

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from clustercontrast.files import UserError
+from clustercontrast.models.two_stream_resnet import AVERAGED
 
 State = dict[str, torch.Tensor]
 
@@ -65,7 +66,7 @@ def official_checkpoint(
     epoch: int,
     about: Mapping[str, Any] | None = None,
 ) -> dict:
-    """The content of an official file: names as data parallelism gives them.
+    """The content of an official file: names of the network as data parallelism gives them.
 
     Args:
         state: all tensors of the network that is searched with, under our names.
@@ -81,15 +82,11 @@ def official_checkpoint(
     Raises:
         UserError: the official programs have no such network.
     """
-    networks = {"state_dict": to_official(state)}
-    if "modality_classifier" in companions:
-        networks["state_dict_modal"] = _spread(companions["modality_classifier"], PCA_CLASSIFIER)
-    parallel = {
-        key: {f"module.{name}": t for name, t in tensors.items()}
-        for key, tensors in networks.items()
-    }
+    content = {"state_dict": {f"module.{name}": t for name, t in to_official(state).items()}}
+    if "modality_classifier" in companions:  # which the official program does not parallelise
+        content["state_dict_modal"] = _spread(companions["modality_classifier"], PCA_CLASSIFIER)
     rest = {"epoch": epoch + 1, "best_mAP": 0.0} | ({"about": dict(about)} if about else {})
-    return parallel | rest
+    return content | rest
 
 
 def to_official(state: State) -> State:
@@ -100,13 +97,11 @@ def to_official(state: State) -> State:
     """
     if "shallow_neck.weight" in state:
         return _transformer(state)
-    if (
-        "trunk.layers.layer3.5.conv3.weight" not in state
-        or "infrared_stem.conv1.weight" not in state
-    ):
+    parts = {"trunk.layers.layer3.5.conv3.weight", "infrared_stem.conv1.weight"}
+    if parts - state.keys() or AVERAGED in state:
         raise UserError(
-            "the official programs have a two-stream ResNet-50, or SDCL's vision transformer with "
-            "its shallow feature: this network cannot be written for them"
+            "the official programs have a two-stream ResNet-50 with GeM pooling, or SDCL's vision "
+            "transformer with its shallow feature: this network cannot be written for them"
         )
     found = _spread(state, AGW)
     return found | {"classifier.weight": torch.zeros(1000, len(state["neck.weight"]))}

@@ -21,6 +21,8 @@ BODIES = {  # depth -> residual block, blocks per layer
     34: (resnet.BasicBlock, [3, 4, 6, 3]),
     50: (resnet.Bottleneck, [3, 4, 6, 3]),
 }
+AVERAGED = "average_pooling"
+"""Buffer of a network that averages where others take the generalised mean."""
 NON_LOCAL_BLOCKS = {"layer2": 2, "layer3": 3}  # after the last two, the last three blocks
 
 
@@ -74,6 +76,8 @@ class TwoStreamResNet(nn.Module):
         non_local: insert the non-local blocks (PGM, PCLHD, RPNR, MMM: yes; ADCA, PCA: no).
         bn_groups: BatchNorm groups of a training forward (see ``bn_groups.py``).
         checkpoint_groups: recompute each group's activations in the backward pass.
+        pooling: "gem", as in every official code, or "average" (PCLHD-12), which its state dict
+            says of itself, since pooling has no weights.
     """
 
     def __init__(
@@ -82,6 +86,7 @@ class TwoStreamResNet(nn.Module):
         non_local: bool = True,
         bn_groups: int = 1,
         checkpoint_groups: bool = False,
+        pooling: str = "gem",
     ) -> None:
         super().__init__()
         self.bn_groups = bn_groups
@@ -92,6 +97,10 @@ class TwoStreamResNet(nn.Module):
         self.neck = nn.BatchNorm1d(self.trunk.width)
         nn.init.normal_(self.neck.weight, 1.0, 0.01)
         self.neck.bias.requires_grad_(False)
+        self.exponent = 3.0
+        if pooling == "average":
+            self.exponent = 1.0
+            self.register_buffer(AVERAGED, torch.tensor(True))
 
     @property
     def width(self) -> int:
@@ -134,7 +143,7 @@ class TwoStreamResNet(nn.Module):
         return features[: len(visible)], features[len(visible) :]
 
     def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
-        return generalised_mean(self.trunk(maps))
+        return generalised_mean(self.trunk(maps), self.exponent)
 
 
 def _width(layer: nn.Sequential) -> int:

@@ -18,11 +18,11 @@ from clustercontrast.models.naming import innermost, translated, unwrapped
 from clustercontrast.models.part_resnet import PartResNet
 from clustercontrast.models.saved import read_saved
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
-from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.models.two_stream_resnet import AVERAGED, TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
 State = dict[str, torch.Tensor]
-FRESH = ("neck", "trunk.non_local", "exponent", "part_necks")
+FRESH = ("neck", "trunk.non_local", "exponent", "part_necks", AVERAGED)
 """Parts of a ResNet for re-identification that ImageNet weights do not have."""
 
 # Official name -> ours; what matches no row never runs in the official forward (COMMON-15).
@@ -34,6 +34,12 @@ OFFICIAL_NAMES = (
     (r"NL_(\d)\.(\d)\.g\.0\.", r"trunk.non_local.layer\1.\2.g."),
     (r"NL_(\d)\.(\d)\.W\.", r"trunk.non_local.layer\1.\2.out."),
     (r"bottleneck\.", r"neck."),
+)
+
+CLASSIFIER_NAMES = (  # of PCA's modality classifier
+    (r"first_layer\.", "blocks.0."),
+    *((rf"layers\.{number}\.", f"blocks.{number + 1}.") for number in range(7)),
+    (r"Liner\.", "head."),
 )
 
 
@@ -113,10 +119,17 @@ def _tensors(content: dict) -> State:
 
 
 def networks(path: Path) -> dict[str, State]:
-    """Networks that a checkpoint of this project holds, by name; none in any other file."""
+    """Networks that a checkpoint of this project holds, by name.
+
+    Of an official file PCA's modality classifier; none of any other.
+    """
     content = read_checkpoint(path)
     if "networks" in content:  # last.pth of a stage
         return content["networks"]
+    if isinstance(content.get("state_dict_modal"), dict):
+        state = unwrapped({"state_dict": content["state_dict_modal"]})
+        named = {translated(name, CLASSIFIER_NAMES) or name: t for name, t in state.items()}
+        return {"modality_classifier": named}
     if "companions" not in content:
         return {}
     return {content["retrieval"]: content["weights"]} | content["companions"]  # a best model
@@ -169,6 +182,8 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     own = network.state_dict()
     tracked = [n for n in own if n.endswith("num_batches_tracked")]  # absent from old files
     missing = [n for n in own if n not in state and n not in tracked and not n.startswith(fresh)]
+    if AVERAGED in state and isinstance(network, TwoStreamResNet) and AVERAGED not in own:
+        raise UserError(f"{source} was trained with --pooling average: say so, or give another")
     misshapen = [n for n in own if n in state and own[n].shape != state[n].shape]
     if missing or misshapen:
         raise UserError(_mismatch(source, own, state, missing, misshapen))
@@ -203,7 +218,8 @@ def build_for(state: State) -> nn.Module:
         neck = "bnneck" if "neck.weight" in state else "none"
         return SingleStreamResNet(architecture(state)[0], neck)
     if "class_token" not in state:
-        return TwoStreamResNet(*architecture(state))
+        pooling = "average" if AVERAGED in state else "gem"
+        return TwoStreamResNet(*architecture(state), pooling=pooling)
     blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
     tokens, width = state["positions"].shape[1] - 1, state["positions"].shape[2]
     shallow = "shallow_neck.weight" in state
@@ -327,6 +343,6 @@ def _mismatch(source: str, own: State, state: State, missing: list, misshapen: l
         here, there = tuple(own[name].shape), tuple(state[name].shape)
         parts.append(f"{len(misshapen)} of another shape, such as {name} ({there}, not {here})")
     return (
-        f"{source} holds another architecture ({'; '.join(parts)}): use the --depth and "
-        "--non-local/--no-non-local it was trained with"
+        f"{source} holds another architecture ({'; '.join(parts)}): use the --depth, "
+        "--non-local/--no-non-local and --pooling it was trained with"
     )

@@ -238,6 +238,30 @@ def test_a_foreign_first_stage_brings_its_classifier_if_it_has_one(make, tmp_pat
     assert f"random weights: there are none in {bare}" in (tmp_path / "log.txt").read_text()
 
 
+def test_an_official_first_stage_brings_its_classifier(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(clustering_stage.weights, "read", lambda path: torch.load(path)["weights"])
+    folder = train(tmp_path, "--stages", "intra")
+    best = torch.load(folder / "intra" / "best_test.pth")
+    official = tmp_path / "model_best.pth.tar"
+    spread = official_classifier(best["companions"][CLASSIFIER])
+    torch.save({"weights": best["weights"], "state_dict_modal": spread}, official)
+    stage = make(Invariant, "--stages", "invariant", "--start-from", str(official))
+    got = stage.modality_classifier.state_dict()
+    assert tiny_runs.differences(dict(got), dict(best["companions"][CLASSIFIER])) == []
+    assert f"invariant.modality_classifier: from {official}" in (tmp_path / "log.txt").read_text()
+
+
+def official_classifier(state):
+    """A classifier's tensors under the official names."""
+    names = {"blocks.0.": "first_layer.", "head.": "Liner."}
+    names |= {f"blocks.{i + 1}.": f"layers.{i}." for i in range(7)}
+    found = {}
+    for name, tensor in state.items():
+        (own,) = (prefix for prefix in names if name.startswith(prefix))
+        found[names[own] + name.removeprefix(own)] = tensor
+    return found
+
+
 def test_on_regdb_the_first_stage_may_win(make, tmp_path, monkeypatch):
     """PCA-4: candidate 0 of stage 2 is the model it starts from; not so on SYSU-MM01."""
     scores = iter([50.0, 60.0, 90.0, 40.0, 30.0])  # stage 1, then its best model and stage 2

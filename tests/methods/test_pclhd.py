@@ -32,15 +32,15 @@ def one_iteration(stage, batch, epoch=0, step=True):
     return all_terms
 
 
-def dynamic_loss(queries, labels, rows, clusters, temperature):
+def dynamic_loss(queries, judges, labels, rows, clusters, temperature):
     """Eq. 19-21 query by query: own farthest draw, nearest draw of every other cluster."""
     losses = []
-    for query, label in zip(F.normalize(queries), labels.tolist(), strict=True):
+    for query, judge, label in zip(F.normalize(queries), judges, labels.tolist(), strict=True):
         logits = []
         for cluster in range(clusters):
-            similarities = rows[cluster::clusters] @ query
-            chosen = similarities.min() if cluster == label else similarities.max()
-            logits.append(chosen / temperature)
+            similarities = rows[cluster::clusters] @ judge
+            chosen = similarities.argmin() if cluster == label else similarities.argmax()
+            logits.append(rows[cluster::clusters][chosen] @ query / temperature)
         losses.append(torch.logsumexp(torch.stack(logits), 0) - logits[label])
     return torch.stack(losses).mean()
 
@@ -55,26 +55,27 @@ def test_an_iteration_of_the_paper_term_by_term(make):
     stage = make(*PAPER)
     batch = next(tiny_runs.open_epoch(stage))
     y_v, y_r = batch.visible.labels, batch.infrared.labels
-    encoder = copy.deepcopy(stage.encoder)
-    features = encoder(batch.visible.images, batch.infrared.images)
+    images = batch.visible.images, batch.infrared.images
+    features = copy.deepcopy(stage.encoder)(*images)
+    m_v, m_r = copy.deepcopy(stage.momentum_encoder)(*images)
     memories = stage.visible_memory, stage.infrared_memory
     hard_v, hard_r = (m.rows.chunk(2)[1].clone() for m in memories)
     maps, temp, lam = stage.maps, stage.args.temp, stage.args.hard_weight
 
     def hard_loss(f, rows, y):
-        return lam * F.cross_entropy(F.normalize(f) @ rows.T / temp, y)
+        return F.cross_entropy(F.normalize(f) @ rows.T / temp, y)
 
     f_v, f_r = features
     expected = {  # Eq. 23, with the cross-modality contrast of PGM in an even epoch
-        "infrared": (1.0, hard_loss(f_r, hard_r, y_r)),
-        "visible": (1.0, hard_loss(f_v, hard_v, y_v)),
+        "infrared": (1.0, lam * hard_loss(f_r, hard_r, y_r)),
+        "visible": (1.0, lam * hard_loss(f_v, hard_v, y_v)),
         "cross": (0.25, hard_loss(f_v, hard_r, maps[0][y_v])),
     }
-    for name, f, y, memory in (
-        ("dynamic_infrared", f_r, y_r, stage.infrared_dynamic),
-        ("dynamic_visible", f_v, y_v, stage.visible_dynamic),
+    for name, f, m, y, memory in (
+        ("dynamic_infrared", f_r, m_r, y_r, stage.infrared_dynamic),
+        ("dynamic_visible", f_v, m_v, y_v, stage.visible_dynamic),
     ):
-        loss = dynamic_loss(f, y, memory.rows, memory.clusters, temp)
+        loss = dynamic_loss(f, m, y, memory.rows, memory.clusters, temp)
         expected[name] = (1 - lam, loss)
 
     (terms,) = one_iteration(stage, batch, step=False)
@@ -257,9 +258,17 @@ def test_the_paper_begins_hard_prototypes_with_the_farthest_members(make):
     for cluster in range(y.max() + 1):
         members = features[y == cluster]
         distances = (members - members.mean(0)).norm(dim=1)
-        farthest = F.normalize(members[distances.argmax()], dim=0)
+        farthest = members[distances.argmax()]
         nearly = distances.max() - distances.sort().values[-2] < 1e-5  # a tie: either will do
         assert nearly or torch.allclose(hard[cluster], farthest, atol=1e-5)
+
+
+def test_clusters_are_matched_from_the_epoch_on_that_is_asked_for(make):
+    stage = make("--no-joint-branch", "--match-from", "3")
+    (terms,) = one_iteration(stage, next(tiny_runs.open_epoch(stage, 2)), epoch=2)
+    assert "cross" not in terms
+    (terms,) = one_iteration(stage, next(tiny_runs.open_epoch(stage, 3)), epoch=3)
+    assert "cross" in terms
 
 
 def test_the_network_that_is_evaluated_follows_the_flag(make):

@@ -47,6 +47,28 @@ def test_images_of_single_clusters_are_left_out():
     assert nothing.requires_grad
 
 
+@pytest.mark.parametrize(
+    ("counts", "flags", "matched", "said"),
+    [
+        ((5, 4), (), True, ""),
+        ((4, 5), (), False, "4 visible and 5 infrared clusters: not matched"),
+        ((4, 5), ("--match-always",), True, ""),
+        ((7, 4), (), True, ""),
+        ((8, 4), (), True, "8 visible and 4 infrared clusters, a ratio of two or more"),
+        ((4, 8), ("--match-always",), True, "a ratio of two or more"),
+        ((8, 4), ("--association", "hungarian"), True, ""),
+    ],
+)
+def test_the_log_says_where_official_codes_part_ways(make, tmp_path, counts, flags, matched, said):
+    """PGM-4: fewer visible clusters are not matched on SYSU-MM01; further rounds beyond two."""
+    stage, log = make(*flags), tmp_path / "log.txt"
+    before = log.read_text()
+    assert stage.is_matched(*counts) == matched
+    added = log.read_text().removeprefix(before)
+    assert said in added
+    assert bool(said) == bool(added)
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_an_iteration_term_by_term(make, epoch):
     stage = make()

@@ -23,10 +23,10 @@ VIT_KEYS = {
 class Recorded(nn.Module):
     """A network of recorded names and shapes, as data parallelism wraps it."""
 
-    def __init__(self, shapes):
+    def __init__(self, shapes, prefix="module."):
         super().__init__()
         for name, shape in shapes.items():
-            *parts, last = f"module.{name}".split(".")
+            *parts, last = f"{prefix}{name}".split(".")
             place = self
             for part in parts:
                 if part not in dict(place.named_children()):
@@ -115,11 +115,10 @@ def test_the_modality_classifier_goes_along():
     written = official_checkpoint(state, companions, 0)
     assert set(written) == {"state_dict", "state_dict_modal", "epoch", "best_mAP"}
     shapes = golden_set.entry_b("pca/modal_classifier.npz")["params"]["key_shapes"]
-    official = Recorded(shapes)
+    official = Recorded(shapes, prefix="")
     official.load_state_dict(written["state_dict_modal"], strict=True, assign=True)
     for name, tensor in written["state_dict_modal"].items():
-        ours = official_classifier_name(name.removeprefix("module."))
-        assert torch.equal(tensor, classifier.state_dict()[ours])
+        assert torch.equal(tensor, classifier.state_dict()[official_classifier_name(name)])
 
 
 @pytest.mark.parametrize(
@@ -128,6 +127,7 @@ def test_the_modality_classifier_goes_along():
         lambda: TwoStreamResNet(18, non_local=False),
         lambda: TwoStreamResNet(34, non_local=True),
         lambda: SingleStreamResNet(50),
+        lambda: TwoStreamResNet(50, pooling="average"),
         lambda: TwoStreamViT(8, 64, 3, shallow=False),
     ],
 )

@@ -75,6 +75,15 @@ def test_only_modules_that_run_are_built(golden):
     assert names == set(encoder.state_dict())
 
 
+def test_average_pooling_is_the_mean_over_the_positions():
+    torch.manual_seed(0)
+    network = TwoStreamResNet(depth=10, non_local=False, pooling="average").eval()
+    visible, infrared = torch.randn(2, 2, 3, 64, 32)
+    maps = network.trunk(network.visible_stem(visible))
+    pooled = network.pooled(visible, infrared)[:2]
+    torch.testing.assert_close(pooled, maps.mean((2, 3)), atol=1e-6, rtol=0)
+
+
 def test_a_fresh_non_local_block_is_the_identity():
     torch.manual_seed(0)
     with_blocks = TwoStreamResNet(depth=18, non_local=True)

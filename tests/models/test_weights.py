@@ -42,6 +42,22 @@ def official_state(non_local):
 # --- official checkpoints ---
 
 
+@pytest.mark.parametrize("pooling", ["gem", "average"])
+def test_a_state_dict_says_how_its_network_pools(pooling):
+    network = weights.network_for(small(pooling=pooling).state_dict())
+    assert network.exponent == {"gem": 3, "average": 1}[pooling]
+    others = small(pooling={"gem": "average", "average": "gem"}[pooling])
+    with pytest.raises(UserError, match="--pooling"):
+        weights.load(others, network.state_dict(), "a checkpoint")
+
+
+def test_pooling_is_the_flag_s_beside_weights_for_other_tasks():
+    network = small(pooling="average")
+    state = weights.from_resnet(resnet.resnet18().state_dict())
+    weights.load(network, state, "ImageNet", weights.FRESH)
+    assert network.exponent == 1
+
+
 @pytest.mark.parametrize("non_local", [False, True])
 def test_official_names_cover_the_network_exactly(non_local):
     mapped = {weights.our_name(name) for name in official_shapes(non_local)} - {None}
@@ -240,7 +256,7 @@ def test_a_failed_load_changes_nothing():
 
 @pytest.mark.parametrize("other", [{"depth": 34}, {"non_local": True}])
 def test_another_architecture_names_the_flags(other):
-    with pytest.raises(UserError, match="--depth and --non-local/--no-non-local"):
+    with pytest.raises(UserError, match="--depth, --non-local/--no-non-local and --pooling"):
         weights.load(small(**other), small().state_dict(), "it")
 
 

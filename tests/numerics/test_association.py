@@ -41,6 +41,35 @@ def test_maps_equal_the_official_ones_where_those_are_well_defined(case):
             np.testing.assert_array_equal(to_visible, MATCHING[f"{case}/{script}/i2r"])
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_infrared_partners_are_rewritten_as_pclhd_does_on_sysu(case):
+    """Its maps from a ratio of two to three; the total ones everywhere else (PGM-4)."""
+    centers = [torch.from_numpy(MATCHING[f"{case}/centers_{m}"]) for m in ("rgb", "ir")]
+    rgb, ir = map(len, centers)
+    rewritten = 2 * ir <= rgb <= 3 * ir
+    maps = graph_matching(*centers, "upstream")
+    expected = graph_matching(*centers)
+    if rewritten:
+        expected = [MATCHING[f"{case}/PCLHD_sysu/{name}"] for name in ("r2i", "i2r")]
+    for own, other in zip(maps, expected, strict=True):
+        np.testing.assert_array_equal(own, other)
+    assert rewritten == (case in ("more_rgb_exact2x", "more_rgb_2to3x"))
+
+
+def test_rewritten_partners_are_worse_ones():
+    """73 visible and 31 infrared clusters: no infrared cluster keeps its best partner."""
+    generator = torch.Generator().manual_seed(0)
+    visible, infrared = (
+        torch.nn.functional.normalize(torch.randn(n, 16, generator=generator)) for n in (73, 31)
+    )
+    kept, rewritten = (
+        graph_matching(visible, infrared, rounds)[1] for rounds in ("total", "upstream")
+    )
+    assert not (kept == rewritten).any()
+    cosines = [(visible[own] * infrared).sum(1).mean() for own in (kept, rewritten)]
+    assert cosines[0] > cosines[1] + 0.1
+
+
 def test_some_official_map_is_compared_for_every_script():
     compared = {
         script

@@ -1,5 +1,8 @@
 """The memories against the official ones, hand-computed cases and slow twins."""
 
+from functools import partial
+from operator import itemgetter
+
 import golden_set
 import numpy as np
 import pytest
@@ -11,7 +14,12 @@ from hypothesis import strategies as st
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory, cross_entropy
 from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
 from clustercontrast.memories.rows import Momentum as MemoryMomentum
-from clustercontrast.memories.rows import hard_update, hybrid_update, sequential_update
+from clustercontrast.memories.rows import (
+    every_query_update,
+    hard_update,
+    hybrid_update,
+    sequential_update,
+)
 
 VECTORS = golden_set.load("memory/memory.npz")
 PARAMETERS = golden_set.entry("memory/memory.npz")["parameters"]
@@ -113,6 +121,20 @@ class TestHandComputed:
         assert rows[0].tolist() == pytest.approx([0.4155, 0.9096], abs=1e-4)
         assert rows[2].tolist() == pytest.approx([0.1104, 0.9939], abs=1e-4)
 
+    def test_hybrid_with_two_hardest_queries(self):
+        """Their mean, (0.3, 0.9): 0.1 (1, 0) + 0.9 (0.3, 0.9) = (0.37, 0.81), normalised."""
+        memory = HybridMemory(torch.eye(2), torch.eye(2), 0.05, 0.1, update_k=2)
+        _, rows = self.run(memory)
+        assert rows[2].tolist() == pytest.approx([0.4155, 0.9096], abs=1e-4)
+
+    def test_rows_that_need_not_be_of_unit_length(self):
+        """Means (0.5, 0) and (0, 0.5); 0.1 (0.5, 0) + 0.9 (0.6, 0.8), then with (0, 1)."""
+        memory = ClusterMemory(torch.eye(2) / 2, 1.0, 0.1, unit=False)
+        assert torch.equal(memory.rows, torch.eye(2) / 2)
+        features = self.features.clone().requires_grad_()
+        memory(features, self.labels).backward()
+        assert memory.rows[0].tolist() == pytest.approx([0.059, 0.972])
+
     def test_dynamic(self):
         rows = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8], [0.8, 0.6]])
         loss = DynamicMemory(rows, 2, 0.05)(self.features, self.labels)
@@ -125,6 +147,10 @@ class TestHandComputed:
         memory(samples, torch.tensor([0, 1, 0])).backward()
         assert memory.rows[0].tolist() == pytest.approx([0.74387, 0.06831, 0.66483], abs=1e-5)
         assert memory.rows[1].tolist() == pytest.approx([0, 0.75661, 0.65387], abs=1e-5)
+
+
+HARDEST = {"hybrid": 1, "two": 2, "three": 3}
+first = itemgetter(0)
 
 
 def slow_update(kind, rows, queries, labels, momentum):
@@ -142,12 +168,14 @@ def slow_update(kind, rows, queries, labels, momentum):
     for label in labels.unique().tolist():
         mine = queries[labels == label]
         similarity = [torch.dot(q, rows[label]).item() for q in mine]
-        hardest = mine[similarity.index(min(similarity))]
-        if kind == "hybrid":
-            write(label, mine.mean(0))
-            write(label + len(rows) // 2, hardest)
-        else:
-            write(label, hardest)
+        ordered = [query for _, query in sorted(zip(similarity, mine, strict=True), key=first)]
+        if kind == "hard":
+            write(label, ordered[0])
+            continue
+        write(label, mine.mean(0))
+        moves = mine if kind == "every" else [torch.stack(ordered[: HARDEST[kind]]).mean(0)]
+        for query in moves:
+            write(label + len(rows) // 2, query)
     return rows
 
 
@@ -158,9 +186,10 @@ def test_vectorised_updates_equal_loops(seed, size, clusters):
     queries = F.normalize(torch.randn(size, 4, generator=generator, dtype=torch.float64))
     labels = torch.randint(clusters, (size,), generator=generator)
     momentum = MemoryMomentum(0.2)
-    updates = {"sequential": sequential_update, "hard": hard_update, "hybrid": hybrid_update}
+    updates = {"sequential": sequential_update, "hard": hard_update, "every": every_query_update}
+    updates |= {kind: partial(hybrid_update, k=k) for kind, k in HARDEST.items()}
     for kind, update in updates.items():
-        count = clusters * (2 if kind == "hybrid" else 1)
+        count = clusters * (1 if kind in ("sequential", "hard") else 2)
         rows = F.normalize(torch.randn(count, 4, generator=generator, dtype=torch.float64))
         expected = slow_update(kind, rows, queries, labels, momentum)
         torch.testing.assert_close(update(rows, queries, labels, momentum), expected)

@@ -95,11 +95,13 @@ def test_the_readme_gives_the_first_published_row_of_every_method():
 
 
 def test_every_ablation_of_pclhd_stands_beside_the_flags_that_it_belongs_to():
-    checked = 0
-    for _, command, *cells in tables(DOCS / "ablations.md")["PCLHD, Table 2: components"]:
+    checked, once = 0, "--stages progressive --start-from pretrained --epochs 100"
+    rows = tables(DOCS / "ablations.md")["PCLHD, Table 2: components"]
+    for _, _, command, *cells in (row for row in rows if len(row) == 6):
         cells = cells[:2]
         if FIGURE.search("".join(cells)):
-            (row,) = published("sysu", configured("sysu", command.strip("`")))
+            words = command.strip("`").replace("$once", once)
+            (row,) = published("sysu", configured("sysu", words))
             assert cells == [pair(row, mode) for mode in MODES["sysu"]]
             checked += 1
     assert checked == 3

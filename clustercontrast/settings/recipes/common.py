@@ -92,7 +92,8 @@ RUN = (
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
 ADAM = ("lr", "weight_decay", "step_size")
 NETWORK = (
-    "arch", "depth", "vit_width", "drop_path", "non_local", "bn_groups", "checkpoint_groups",
+    "arch", "depth", "vit_width", "drop_path", "non_local", "pooling", "bn_groups",
+    "checkpoint_groups",
 )  # fmt: skip
 VIEWS = ("padding", "flip", "erasing", "jitter_visible", "jitter_exchanged", "jitter_infrared")
 BATCHES = ("batch_size", "batch_visible", "num_instances", "cam", *VIEWS)
@@ -101,9 +102,14 @@ CLUSTERING = (
     "pseudo_labels", "export_labels",
 )  # fmt: skip
 JOINT_CLUSTERING = ("eps_joint", "joint_k1", "joint_k2")
-MEMORY = ("temp", "momentum", "memory", "memory_gradient", "smooth")
-HYBRID_MEMORY = ("hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k")
-ASSOCIATION = ("association", "vote_threshold", "ot_regularisation", "forget_last")
+MEMORY = ("temp", "momentum", "memory", "memory_gradient", "smooth", "unit_prototypes")
+HYBRID_MEMORY = (
+    "hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k", "hard_update",
+    "hard_update_k",
+)  # fmt: skip
+ASSOCIATION = (
+    "association", "vote_threshold", "ot_regularisation", "forget_last", "matching_rounds",
+)  # fmt: skip
 MATCHING = (*ASSOCIATION, "match_always")
 TRAINED = (*SCHEDULE, *ADAM, *NETWORK, *BATCHES)
 PLAIN_INTRA = (*TRAINED, *CLUSTERING, *MEMORY)
@@ -123,6 +129,7 @@ SHARED_ROWS = (
             "arch": "resnet",
             "depth": None,
             "non_local": True,
+            "pooling": "gem",
             "pretrained": "imagenet",
             "start_from": "test",
             "bn_groups": 2,
@@ -157,6 +164,9 @@ SHARED_ROWS = (
             "hinge": 0.2,
             "hard_init": "centroid",
             "hard_k": 1,
+            "hard_update": "hardest",
+            "hard_update_k": 1,
+            "unit_prototypes": True,
             "vote_threshold": 0.5,
             "ot_regularisation": 5.0,
             "print_freq": 10,
@@ -183,6 +193,7 @@ SHARED_ROWS = (
             "pseudo_labels": None,
             "export_labels": False,
             "match_always": True,
+            "matching_rounds": "total",
             "forget_last": False,
             "selection_images": 2048,
             "test_batch": 256,
