@@ -17,6 +17,7 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 
 from clustercontrast.commands.cli import command, read_options, with_torch
+from clustercontrast.commands.locating import say_located
 from clustercontrast.files import UserError, say
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
@@ -89,6 +90,7 @@ def _sweep(argv: Sequence[str] | None) -> None:
     parser.add_argument("--name", default="sweep", help="start of the runs' names [sweep]")
     args, shared = parser.parse_known_args(argv)
     runs = _runs(args.dataset, args.method, args.name, cells(args.grid), shared)
+    say_located(runs[0][1])
     training = with_torch("training")
     done, failed = {}, []
     for number, (cell, options, words) in enumerate(runs, start=1):

@@ -24,7 +24,7 @@ import numpy as np
 
 from clustercontrast.data import lists
 from clustercontrast.data.samples import ImageList, Listing, number_of_people
-from clustercontrast.data.tree import Tree
+from clustercontrast.data.tree import Tree, check_not_converted
 from clustercontrast.files import UserError
 
 TITLE = "SYSU-MM01"
@@ -109,6 +109,8 @@ def _check_layout(root: Path) -> None:
     if not root.is_dir():
         raise UserError(f"no folder {root}, expected SYSU-MM01 there (--data-dir): {SOURCE}")
     missing = [f"cam{camera}" for camera in CAMERAS if not (root / f"cam{camera}").is_dir()]
+    if missing:
+        check_not_converted(root, TITLE, "cam1 ... cam6 and exp")
     deeper = sorted(folder.parent for folder in root.glob("*/cam1") if folder.is_dir())
     if len(missing) == len(CAMERAS) and deeper:
         raise UserError(f"{root} has no cam1 ... cam6, but {deeper[0]} has: give that --data-dir")

@@ -199,11 +199,13 @@ class Dataset:
         title: its name in the literature.
         rows: defaults, later ones win.
         flags: flags that are there on this dataset alone.
+        places: folders that the official codes have it in, where it is found, too.
     """
 
     title: str
     rows: tuple[Row, ...]
     flags: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 DRAWS = ("draws", "eval_draws")
@@ -223,6 +225,7 @@ DATASETS = {
             ),
         ),
         DRAWS,
+        ("data/sysu",),
     ),
     "regdb": Dataset(
         "RegDB",
@@ -239,6 +242,7 @@ DATASETS = {
             ),
         ),
         ("trial", "allow_leak"),
+        ("data/regdb",),
     ),
     "sysu02": Dataset(
         "SYSU-MM02", (Row(OURS, {"data_dir": "data/SYSU-MM02", "eps": 0.6, "iters": 200}),)
