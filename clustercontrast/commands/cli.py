@@ -22,6 +22,7 @@ from clustercontrast.data.places import cache_folder, command_of, prepared_folde
 from clustercontrast.files import UserError, say, write_error
 from clustercontrast.settings.command_line import check_needs, parse
 from clustercontrast.settings.flags import count, draws, intensity, pixels
+from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, shared_defaults
@@ -220,7 +221,10 @@ def existing(place: Path, wanted: str) -> Path:
         UserError: it is not.
     """
     if not place.exists():
-        raise UserError(f"{place} does not exist: give {wanted}")
+        raise UserError(script_answer(str(place)) or f"{place} does not exist: give {wanted}")
+    official = place / "model_best.pth.tar"
+    if official.exists() and not (place / "config.json").exists():
+        raise UserError(f"{place} is a folder of an official program: give {official}")
     return place
 
 
