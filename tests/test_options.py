@@ -3,6 +3,7 @@
 import argparse
 import ast
 import contextlib
+import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -15,7 +16,7 @@ from clustercontrast.files import UserError
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import BODIES
 from clustercontrast.settings import flags as table
-from clustercontrast.settings.command_line import RESNETS, parse
+from clustercontrast.settings.command_line import RESNETS, check_needs, parse
 from clustercontrast.settings.options import all_flags, flags_of_method, flags_of_run, readers
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
@@ -632,6 +633,16 @@ def test_numbers_beyond_any_range_are_one_line(argv):
     with pytest.raises(UserError, match=rf"{argv[0]}: .* number from \S+ to \S+ \(--help") as error:
         read(*argv)
     assert "\n" not in str(error.value)
+
+
+def test_faiss_is_asked_for_before_anything_is_computed(monkeypatch):
+    options, installed = read("--neighbours", "faiss"), {"faiss": "a package"}
+    monkeypatch.setattr(importlib.util, "find_spec", installed.get)
+    check_needs(options)
+    installed.clear()
+    with pytest.raises(UserError, match="--neighbours faiss needs faiss: pip install faiss-cpu"):
+        check_needs(options)
+    check_needs(read("--neighbours", "torch"))
 
 
 def test_values_at_the_bounds_are_accepted():

@@ -6,6 +6,7 @@ read beside the values of other flags.
 
 import argparse
 import functools
+import importlib.util
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -44,6 +45,9 @@ NO_WEIGHTS = (
     "vit_base_ics_cfs_lup.pth, released with TransReID-SSL)"
 )
 
+FAISS = "faiss"
+"""A package that may be missing, and the value of --neighbours that needs it."""
+
 RESNETS = (10, 18, 34, 50)
 """Depths of a ResNet."""
 
@@ -74,11 +78,16 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
 
 
 def check_needs(options: Options) -> None:
-    """Ask for what has no default, and for files that are not there.
+    """Ask for what has no default, and for files and packages that are not there.
 
     Raises:
-        UserError: a flag that the stages asked for need was not given, or names no file.
+        UserError: a flag that the stages asked for need was not given, names no file, or needs a
+            package that is not installed.
     """
+    if options.values.get("neighbours") == FAISS and importlib.util.find_spec(FAISS) is None:
+        raise UserError(
+            f"--neighbours {FAISS} needs {FAISS}: pip install faiss-cpu, or leave it out"
+        )
     for name in FILES:
         _check_file(options, name)
     asked = set(options.stages or options.recipe.stages)

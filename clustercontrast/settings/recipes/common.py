@@ -66,6 +66,8 @@ class Recipe:
         needs: flags that must be given.
         variants: named sets of defaults; the first is the usual one.
         arch: what the official scripts say after ``-a``; None where there are none.
+        first_stages: dataset -> where the official script reads the first stage's weights, which
+            its authors publish, instead of training it.
     """
 
     title: str
@@ -80,6 +82,7 @@ class Recipe:
     needs: tuple[Need, ...] = ()
     variants: tuple[str, ...] = ("upstream",)
     arch: str | None = "agw"
+    first_stages: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- flags that are read together ---
