@@ -237,6 +237,7 @@ HEAVY = ("torch", "numba", "scipy", "matplotlib", "faiss", "sklearn")
         ["-m", "clustercontrast.report", "html", "nowhere"],
         ["-m", "clustercontrast.sweep", "--dataset", "sysu", "--method", "pgm", "--grid", "eps=2"],
         ["-m", "clustercontrast", "--help"],
+        ["-m", "clustercontrast", "train_cc_vit_sysu.sh"],
     ],
     ids=" ".join,
 )

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from clustercontrast.data.places import cache_folder
+from clustercontrast.data.places import beside
 from clustercontrast.files import UserError, say
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options
@@ -47,23 +47,25 @@ def is_folder(place: str) -> bool:
 
 
 def has_images(args: Namespace) -> Callable[[str], bool]:
-    """Says of a place whether a dataset, or its prepared images as ``args`` have them, are there.
+    """Says of a place whether a dataset, or its prepared images beside it, are there.
 
     Args:
-        args: ``height``, ``width``, ``cache_dir`` and ``cache_root``.
+        args: ``height``, ``width`` and ``cache_root`` of the prepared images.
     """
-    sizes = {name: getattr(args, name) for name in ("height", "width", "cache_dir", "cache_root")}
 
     def is_there(place: str) -> bool:
-        prepared = cache_folder(Namespace(data_dir=place, **sizes))
+        prepared = beside(place, (args.height, args.width), args.cache_root)
         return is_folder(place) or (prepared / "index.json").exists()
 
     return is_there
 
 
 def locate(options: Options) -> None:
-    """Put the place that is there into the values of a training, unless a --data-dir was typed."""
-    if options.origins["data_dir"] == COMMAND_LINE:
+    """Put the place that is there into the values of a training.
+
+    It is not looked for where a --data-dir, or a --cache-dir with prepared images, was typed.
+    """
+    if options.origins["data_dir"] == COMMAND_LINE or options.cache_dir:
         return
     place = located(options.dataset, options.data_dir, has_images(options))
     if place != options.data_dir:

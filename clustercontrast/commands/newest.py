@@ -55,11 +55,12 @@ def _has_ended(folder: Path) -> bool:
         tested = read_json(folder / "report.json", REPORT)["about"]
     except UserError:
         return False
-    asked = config["values"]["stages"]
-    every = all_recipes()[config["about"]["method"]].stages
-    *_, last = [stage for stage in every if not asked or stage in asked]
-    has_state = (folder / last / "last.pth").exists()
-    return has_state and (tested["stage"], tested["epoch"]) == (last, tested["ends"].get(last))
+    stage, asked = tested["stage"], config["values"]["stages"]
+    stages = [
+        own for own in all_recipes()[config["about"]["method"]].stages if not asked or own in asked
+    ]
+    is_last = stages[-1:] == [stage] and tested["epoch"] == tested["ends"].get(stage)
+    return is_last and (folder / stage / "last.pth").exists()
 
 
 def _end_of_training(folder: Path) -> float:

@@ -90,7 +90,7 @@ def open_evaluation(
     ):
         if getattr(args, name) is None:
             setattr(own, name, known.get(name, usual[name]))
-    if args.data_dir is None:
+    if not (args.data_dir or own.cache_dir):
         own.data_dir, wanted = located(dataset, own.data_dir, has_images(own)), own.data_dir
         say_place(wanted, own.data_dir)
     asked = getattr(args, "trial", None) or []

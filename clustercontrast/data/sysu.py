@@ -109,12 +109,11 @@ def _check_layout(root: Path) -> None:
     if not root.is_dir():
         raise UserError(f"no folder {root}, expected SYSU-MM01 there (--data-dir): {SOURCE}")
     missing = [f"cam{camera}" for camera in CAMERAS if not (root / f"cam{camera}").is_dir()]
-    if missing:
-        check_not_converted(root, TITLE, "cam1 ... cam6 and exp")
     deeper = sorted(folder.parent for folder in root.glob("*/cam1") if folder.is_dir())
     if len(missing) == len(CAMERAS) and deeper:
         raise UserError(f"{root} has no cam1 ... cam6, but {deeper[0]} has: give that --data-dir")
     if missing:
+        check_not_converted(root, TITLE, "cam1 ... cam6 and exp")
         raise UserError(
             f"{root} has no {', '.join(missing)}, expected cam1 ... cam6 and exp: copy SYSU-MM01 "
             f"again or correct --data-dir. {SOURCE}"

@@ -33,12 +33,11 @@ def check_layout(
     if not root.is_dir():
         raise UserError(f"no folder {root}, expected {title} there (--data-dir): {source}")
     missing = [name for name in wanted if not (root / name).is_dir()]
-    if missing:
-        check_not_converted(root, title, expected)
     deeper = sorted(path.parent for path in root.glob(f"*/{landmark}") if path.is_dir())
     if missing and deeper:
         raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
     if missing:
+        check_not_converted(root, title, expected)
         raise UserError(
             f"{root} has no {', '.join(missing)}, expected {expected}: copy {title} again or "
             f"correct --data-dir. {source}"

@@ -45,9 +45,6 @@ NO_WEIGHTS = (
     "vit_base_ics_cfs_lup.pth, released with TransReID-SSL)"
 )
 
-FAISS = "faiss"
-"""A package that may be missing, and the value of --neighbours that needs it."""
-
 RESNETS = (10, 18, 34, 50)
 """Depths of a ResNet."""
 
@@ -84,10 +81,8 @@ def check_needs(options: Options) -> None:
         UserError: a flag that the stages asked for need was not given, names no file, or needs a
             package that is not installed.
     """
-    if options.values.get("neighbours") == FAISS and importlib.util.find_spec(FAISS) is None:
-        raise UserError(
-            f"--neighbours {FAISS} needs {FAISS}: pip install faiss-cpu, or leave it out"
-        )
+    if options.values.get("neighbours") == "faiss" and importlib.util.find_spec("faiss") is None:
+        raise UserError("--neighbours faiss needs faiss: pip install faiss-cpu, or leave it out")
     for name in FILES:
         _check_file(options, name)
     asked = set(options.stages or options.recipe.stages)
