@@ -1,33 +1,35 @@
-#!/usr/bin/env bash
-# bash run_demo.sh     a whole run on rendered identities: no dataset, no GPU, about ten minutes on 2 cores
+#!/bin/sh
+# sh run_demo.sh     a whole run on rendered identities: no dataset, no GPU, about ten minutes on 2 cores
 #
 # Renders two sets of identities in SYSU-MM01's layout, gives a small network a warm start on the one (the
 # part ImageNet plays in a real run), trains PCLHD on the other without labels, and tests it. Run again,
 # it goes on where it stopped. No number printed here is a SYSU-MM01 result.
-set -euo pipefail
+set -eu
 cd "$(dirname "$(readlink -f "$0")")"
-source .ci/environment.sh
+. .ci/environment.sh
 
-others=data/demo-others people=data/demo-people
-small=(--height 64 --width 32)
-network=(--depth 10 --no-non-local --test-batch 64)
+others=data/demo-others
+people=data/demo-people
+# Several words each, which is why they stand without quotes below.
+small="--height 64 --width 32"
+network="--depth 10 --no-non-local --test-batch 64"
 
 echo "1/4  rendering identities and, for the warm start, others"
 python -m clustercontrast.rendering --out "$others" --size demo --identities 150 --seed 2 --workers 2
 python -m clustercontrast.rendering --out "$people" --size demo --seed 1 --workers 2
 
 echo "2/4  preparing their images"
-python prepare_sysu.py --data-dir "$others" "${small[@]}"
-python prepare_sysu.py --data-dir "$people" "${small[@]}"
+python prepare_sysu.py --data-dir "$others" $small
+python prepare_sysu.py --data-dir "$people" $small
 
 echo "3/4  warm start: classifying the other identities"
-python train_sysu.py --method supervised --name demo --data-dir "$others" "${small[@]}" \
-    "${network[@]}" --pretrained random --epochs 1 --iters 350 --lr 1e-3 --erasing 0.2 \
+python train_sysu.py --method supervised --name demo --data-dir "$others" $small \
+    $network --pretrained random --epochs 1 --iters 350 --lr 1e-3 --erasing 0.2 \
     --batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --draws 2
 
 echo "4/4  PCLHD on identities never seen before, without a label"
-python train_sysu.py --method pclhd --name demo --data-dir "$people" "${small[@]}" \
-    "${network[@]}" --pretrained logs/sysu/supervised/demo/supervised/last.pth \
+python train_sysu.py --method pclhd --name demo --data-dir "$people" $small \
+    $network --pretrained logs/sysu/supervised/demo/supervised/last.pth \
     --epochs 2 4 --iters 40 --lr 5e-4 --step-size 2 --ema-decay 0.9 --erasing 0.2 \
     --batch-size 32 --batch-visible 32 --num-instances 4 --selection-images 256 \
     --k1 15 --k2 4 --joint-k1 24 --joint-k2 10 --eps 0.6 --eps-visible 0.72 --eps-joint 0.65

@@ -1,18 +1,19 @@
-#!/usr/bin/env bash
-# bash run_tests.sh            all tests, in at most 20 minutes on 2 cores
-# bash run_tests.sh --fast     without the slow-marked part, in at most 4
+#!/bin/sh
+# sh run_tests.sh            all tests, in at most 20 minutes on 2 cores
+# sh run_tests.sh --fast     without the slow-marked part, in at most 4
 # Anything else is handed to pytest; GOLDEN_DIR names another set of golden vectors.
-set -euo pipefail
+set -eu
 cd "$(dirname "$(readlink -f "$0")")"
-source .ci/environment.sh
+. .ci/environment.sh
 export OMP_NUM_THREADS=1 # one process per core instead: --numprocesses
-if [[ ${1:-} == --fast ]]; then
-    set -- -m "not slow" "${@:2}"
+if [ "${1:-}" = --fast ]; then
+    shift
+    set -- -m "not slow" "$@"
 fi
 # One test looks at a report's page in headless Chromium and is skipped where there is none; a fresh
 # container gets it here.
-if ! command -v chromium chromium-browser google-chrome >/dev/null && [[ $(id -u) == 0 ]] &&
-    command -v apt-get >/dev/null; then
+browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+if [ -z "$browser" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "installing Chromium for the test of the report's page"
     { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 ||
         echo "no Chromium to be had: that test is skipped"

@@ -1,6 +1,7 @@
-#!/usr/bin/env bash
-# bash test_sysu.sh logs/sysu/pclhd/seed1/ [flags]     all-search and indoor-search, ten gallery draws
-set -euo pipefail
+#!/bin/sh
+# sh test_sysu.sh [RUN] [flags]     all-search and indoor-search, ten gallery draws
+# RUN is a run's folder, such as logs/sysu/pclhd/seed1/; without it, the newest finished run of pclhd.
+set -eu
 cd "$(dirname "$(readlink -f "$0")")"
-if [[ -f .venv/bin/activate ]]; then source .venv/bin/activate; fi
+. .ci/enter.sh
 exec python test_sysu.py "$@"

@@ -1,12 +1,15 @@
-# Sourced by the scripts of the top level: makes .venv on a fresh machine and enters it.
+# Sourced by run_demo.sh and run_tests.sh: makes .venv on a fresh machine and enters it.
 # PYTHON names another interpreter (3.10 to 3.13); constraints.txt pins what was tested.
-if [[ ! -f .venv/.complete ]]; then
+if [ ! -f .venv/.complete ]; then
     echo "setting up .venv (a few minutes, once)"
     "${PYTHON:-python3}" -c 'import sys; assert (3, 10) <= sys.version_info[:2] <= (3, 13), \
         "Python 3.10 to 3.13 is needed: name one with PYTHON=..."'
     "${PYTHON:-python3}" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r requirements.txt -c constraints.txt
+    # For --neighbours faiss alone, which its tests compare with our own search.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+        faiss-cpu -c constraints.txt || echo "no faiss to be had: its tests are skipped"
     touch .venv/.complete
 fi
-source .venv/bin/activate
+. .venv/bin/activate

@@ -11,6 +11,7 @@ from importlib import import_module
 
 from clustercontrast.commands import cli
 from clustercontrast.files import UserError, say
+from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS
 
@@ -40,7 +41,8 @@ def _start(words: Sequence[str]) -> None:
         return
     action, *flags = rest or [""]
     if action not in ACTIONS:
-        raise UserError(f"'{action}' is not one of {', '.join([*ACTIONS, EXPORT])} ({HELP})")
+        unknown = f"'{action}' is not one of {', '.join([*ACTIONS, EXPORT])} ({HELP})"
+        raise UserError(script_answer(action) or unknown)
     if known.dataset is None:
         raise UserError(f"{action} needs --dataset: {', '.join(DATASETS)} ({HELP})")
     ACTIONS[action](known.dataset, flags)

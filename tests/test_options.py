@@ -3,6 +3,7 @@
 import argparse
 import ast
 import contextlib
+import importlib.util
 import itertools
 import re
 from pathlib import Path
@@ -15,9 +16,8 @@ from clustercontrast.files import UserError
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import BODIES
 from clustercontrast.settings import flags as table
-from clustercontrast.settings.command_line import RESNETS, parse
+from clustercontrast.settings.command_line import RESNETS, check_needs, parse
 from clustercontrast.settings.options import all_flags, flags_of_method, flags_of_run, readers
-from clustercontrast.settings.parser import REJECTED
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS, SHARED_ROWS
 
@@ -475,14 +475,6 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
 # --- refusal ---
 
 
-@pytest.mark.parametrize("flag", REJECTED)
-def test_dead_official_flags_are_refused_with_their_reason(flag):
-    with pytest.raises(UserError) as error:
-        read(flag, "1")
-    assert flag in str(error.value)
-    assert REJECTED[flag] in str(error.value)
-
-
 IGNORED = [  # method, flags, what the message says
     ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd does"),
     ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: mmm, pclhd, pca do"),
@@ -490,7 +482,7 @@ IGNORED = [  # method, flags, what the message says
     ("adca", ["--hinge", "9"], "does not read --hinge: pgm, mmm, pclhd, rpnr, pca do"),
     ("adca", ["--memory", "hybrid"], "not one of sequential, hard"),
     ("adca", ["--vit-width", "128"], "--arch vit, which is resnet"),
-    ("adca", ["--eps-gap", "1"], "no official script reads it"),
+    ("adca", ["--eps-gap", "1"], "no effect in ADCA's official code either"),
     ("supervised", ["--eps", "0.01"], "does not read --eps"),
     ("supervised", ["--temp", "3"], "does not read --temp"),
     ("supervised", ["--memory", "hybrid"], "does not read --memory"),
@@ -662,6 +654,16 @@ def test_numbers_beyond_any_range_are_one_line(argv):
     with pytest.raises(UserError, match=rf"{argv[0]}: .* number from \S+ to \S+ \(--help") as error:
         read(*argv)
     assert "\n" not in str(error.value)
+
+
+def test_faiss_is_asked_for_before_anything_is_computed(monkeypatch):
+    options, installed = read("--neighbours", "faiss"), {"faiss": "a package"}
+    monkeypatch.setattr(importlib.util, "find_spec", installed.get)
+    check_needs(options)
+    installed.clear()
+    with pytest.raises(UserError, match="--neighbours faiss needs faiss: pip install faiss-cpu"):
+        check_needs(options)
+    check_needs(read("--neighbours", "torch"))
 
 
 def test_values_at_the_bounds_are_accepted():

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from clustercontrast.settings.recipes import all_recipes
 ROOT = Path(__file__).parents[1]
 SCRIPTS = sorted(ROOT.glob("*.py"))
 SHELL = sorted([*ROOT.glob("*.sh"), *(ROOT / ".ci").glob("*")])
+SHELLS = [name for name in ("sh", "dash", "bash") if shutil.which(name)]
 COMMANDS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
 
 
@@ -79,10 +81,28 @@ def test_the_help_of_pclhd_is_short(capsys):
     assert len(capsys.readouterr().out.splitlines()) <= 120
 
 
+@pytest.mark.parametrize("shell", SHELLS)
 @pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
-def test_shell_scripts_parse(script):
-    done = subprocess.run(["bash", "-n", str(script)], capture_output=True, text=True, check=False)
+def test_shell_scripts_parse(script, shell):
+    done = subprocess.run([shell, "-n", str(script)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_can_be_started_alone(script):
+    assert os.access(script, os.X_OK)
+    command = ["git", "-C", str(ROOT), "ls-files", "-s", "--", str(script)]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert listed.returncode or listed.stdout.startswith("100755 ")  # a checkout, or a download
+
+
+BASHISMS = re.compile(r"\[\[|\bsource\b|pipefail|<<<|==|\w\+?=\(|\[@\]|\$\{@:")
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_shell_scripts_have_no_words_of_bash_alone(script):
+    lines = script.read_text().splitlines()
+    assert not [x for x in lines if not x.startswith("#") and BASHISMS.search(x.split("'")[0])]
 
 
 NAMED = re.compile(r"(?<![\w./-])((?:\.ci/|benchmarks/|tests/)?[a-z_]+\.(?:py|sh|txt))\b")
@@ -98,7 +118,8 @@ def test_shell_scripts_name_existing_files(script):
 def test_shell_scripts_stop_at_the_first_failure(script):
     text = script.read_text()
     if text.startswith("#!"):
-        assert "set -euo pipefail" in text
+        assert text.startswith("#!/bin/sh\n")
+        assert "\nset -eu\n" in text
         assert 'cd "$(dirname "$(readlink -f "$0")")' in text
 
 
@@ -116,24 +137,63 @@ def test_shell_scripts_name_existing_flags(name, capsys):
     assert set(FLAG.findall((ROOT / name).read_text())) <= {*known, "--help"}
 
 
-def test_the_training_script_hands_everything_on(tmp_path):
-    """A ``python`` that prints its arguments stands in for the interpreter."""
-    fake = tmp_path / "python"
+@pytest.fixture
+def called(tmp_path):
+    """Starts a script as a user would; a ``python`` that prints its arguments stands in for ours.
+
+    The scripts are copies: no environment is entered beside them.
+    """
+    place = tmp_path / "a copy"
+    shutil.copytree(ROOT / ".ci", place / ".ci")
+    fake = place / "python"
     fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     fake.chmod(0o755)
-    script = tmp_path / "run_train_sysu.sh"  # a copy: no environment is entered beside it
-    script.write_text((ROOT / script.name).read_text())
-    environment = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    environment = os.environ | {"PATH": f"{place}:{os.environ['PATH']}"}
 
-    def called(*words):
-        command = ["bash", str(script), *words]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    for script in ROOT.glob("*.sh"):
+        shutil.copy(script, place)
+
+    def start(*words, **variables):
+        done = subprocess.run(
+            words,
+            cwd=place,
+            env=environment | variables,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         return done.stdout.split("\n")[:-1]
 
-    assert called() == ["train_sysu.py", "--method", "pclhd"]
-    flags = ["--eps", "0.55", "--name", "two words"]
-    assert called("pgm", *flags) == ["train_sysu.py", "--method", "pgm", *flags]
-    assert called(*flags) == ["train_sysu.py", "--method", "pclhd", *flags]
+    return start
+
+
+FLAGS = ["--eps", "0.55", "--name", "two words", "--note", 'it\'s "so" *']
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_training_scripts_hand_everything_on(called, shell):
+    train = ["train_sysu.py", "--method"]
+    assert called(shell, "run_train_sysu.sh") == [*train, "pclhd"]
+    assert called(shell, "./run_train_sysu.sh", "pgm", *FLAGS) == [*train, "pgm", *FLAGS]
+    assert called(shell, "run_train_sysu.sh", *FLAGS) == [*train, "pclhd", *FLAGS]
+    trials = ["train_regdb.py", "--trial"]
+    ten = [str(trial) for trial in range(1, 11)]
+    assert called(shell, "run_train_regdb.sh") == [*trials, *ten, "--method", "pclhd"]
+    some = called(shell, "run_train_regdb.sh", "pgm", *FLAGS, TRIALS="2  10")
+    assert some == [*trials, "2", "10", "--method", "pgm", *FLAGS]
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+@pytest.mark.parametrize("dataset", ["sysu", "regdb"])
+def test_the_test_scripts_hand_everything_on(called, shell, dataset):
+    script, program = f"test_{dataset}.sh", f"test_{dataset}.py"
+    assert called(shell, script) == [program]
+    assert called(shell, script, "logs/a b/", *FLAGS) == [program, "logs/a b/", *FLAGS]
+
+
+@pytest.mark.parametrize("name", ["run_train_sysu.sh", "test_regdb.sh"])
+def test_scripts_are_started_without_a_shell(called, name):
+    assert called(f"./{name}")[0].endswith(".py")
 
 
 ROW = re.compile(
@@ -177,6 +237,7 @@ HEAVY = ("torch", "numba", "scipy", "matplotlib", "faiss", "sklearn")
         ["-m", "clustercontrast.report", "html", "nowhere"],
         ["-m", "clustercontrast.sweep", "--dataset", "sysu", "--method", "pgm", "--grid", "eps=2"],
         ["-m", "clustercontrast", "--help"],
+        ["-m", "clustercontrast", "train_cc_vit_sysu.sh"],
     ],
     ids=" ".join,
 )

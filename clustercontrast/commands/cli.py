@@ -16,13 +16,16 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
+from clustercontrast.commands.locating import is_folder, locate, located, say_located, say_place
+from clustercontrast.commands.newest import newest_run
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
-from clustercontrast.files import UserError, write_error
+from clustercontrast.files import UserError, say, write_error
 from clustercontrast.settings.command_line import check_needs, parse
 from clustercontrast.settings.flags import count, draws, intensity, pixels
+from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
-from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
+from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, shared_defaults
 
 SPELLED_OUT = "clustercontrast-spelled-out"
 PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-"}
@@ -105,7 +108,7 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     title, usual, workers = DATASETS[dataset].title, shared_defaults(dataset), os.cpu_count() or 1
     place, height, width = (usual[name] for name in ("data_dir", "height", "width"))
     parser = OneLineParser(description=f"Verify {title} and write its prepared images.")
-    parser.add_argument("--data-dir", default=place, help=f"as downloaded [{place}]")
+    parser.add_argument("--data-dir", help=f"as downloaded [{place}]")
     parser.add_argument("--cache-dir", help="where to write [DATA_DIR-HxW]")
     parser.add_argument("--cache-root", help="folder that it lies in [the dataset's parent]")
     parser.add_argument("--height", type=pixels, default=height, help=f"pixels [{height}]")
@@ -121,6 +124,9 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write them anew")
     args = parser.parse_args(argv)
+    if args.data_dir is None:
+        args.data_dir = located(dataset, place, is_folder)
+        say_place(place, args.data_dir)
     check_dataset(dataset, args.data_dir)
     with_torch("preparing").prepare(dataset, args)
 
@@ -145,6 +151,7 @@ def train(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 def _train(dataset: str, argv: Sequence[str] | None) -> None:
     options, words = read_options(dataset, argv)
+    say_located(options)
     with_torch("training").train_runs(options, words)
 
 
@@ -157,6 +164,7 @@ def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str
     given = sys.argv[1:] if argv is None else argv
     options = parse(dataset, given)
     check_needs(options)
+    locate(options)
     if "allow_incomplete" not in options.values:
         prepared_folder(options, dataset)
     elif not (cache_folder(options) / "index.json").exists():  # prepared by the run itself
@@ -174,7 +182,11 @@ def test(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 def _test(dataset: str, argv: Sequence[str] | None) -> None:
     args = _test_parser(dataset).parse_args(argv)
-    target = existing(Path(args.run), "a run's folder or a checkpoint")
+    if args.run:
+        target = existing(Path(args.run), "a run's folder or a checkpoint")
+    else:
+        target = newest_run(dataset)
+        say(f"testing {target}, the newest finished run of {DEFAULT_METHOD}")
     with_torch("testing").test(target, dataset, args)
 
 
@@ -209,13 +221,20 @@ def existing(place: Path, wanted: str) -> Path:
         UserError: it is not.
     """
     if not place.exists():
-        raise UserError(f"{place} does not exist: give {wanted}")
+        raise UserError(script_answer(str(place)) or f"{place} does not exist: give {wanted}")
+    official = place / "model_best.pth.tar"
+    if official.exists() and not (place / "config.json").exists():
+        raise UserError(f"{place} is a folder of an official program: give {official}")
     return place
 
 
 def _test_parser(dataset: str) -> OneLineParser:
     parser = OneLineParser(description="Test a run (its folder) or one checkpoint (its file).")
-    parser.add_argument("run", help="logs/<dataset>/<method>/<name>/, or a .pth, .pth.tar file")
+    parser.add_argument(
+        "run", nargs="?",
+        help="logs/<dataset>/<method>/<name>/, or a .pth, .pth.tar file "
+             f"[the newest finished run of {DEFAULT_METHOD}]",
+    )  # fmt: skip
     own = DATASETS[dataset]
     if "trial" in own.flags:
         parser.add_argument(

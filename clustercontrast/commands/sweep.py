@@ -17,10 +17,11 @@ from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterable, Sequence
 
 from clustercontrast.commands.cli import command, read_options, with_torch
+from clustercontrast.commands.locating import say_located
 from clustercontrast.files import UserError, say
+from clustercontrast.settings.official import method_name
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
-from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS
 
 Cell = dict[str, str]
@@ -84,11 +85,12 @@ def _sweep(argv: Sequence[str] | None) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--dataset", choices=DATASETS, required=True)
-    parser.add_argument("--method", choices=list(all_recipes()), required=True)
+    parser.add_argument("--method", type=method_name, required=True)
     parser.add_argument("--grid", nargs="+", action="append", required=True, metavar="FLAG=V,V")
     parser.add_argument("--name", default="sweep", help="start of the runs' names [sweep]")
     args, shared = parser.parse_known_args(argv)
     runs = _runs(args.dataset, args.method, args.name, cells(args.grid), shared)
+    say_located(runs[0][1])
     training = with_torch("training")
     done, failed = {}, []
     for number, (cell, options, words) in enumerate(runs, start=1):

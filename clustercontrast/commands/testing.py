@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clustercontrast.commands import results, runs
+from clustercontrast.commands.locating import has_images, located, say_place
 from clustercontrast.commands.results import Evaluation
 from clustercontrast.data.images import open_sized
 from clustercontrast.engine.run import choose_device
@@ -89,6 +90,9 @@ def open_evaluation(
     ):
         if getattr(args, name) is None:
             setattr(own, name, known.get(name, usual[name]))
+    if not (args.data_dir or own.cache_dir):
+        own.data_dir, wanted = located(dataset, own.data_dir, has_images(own)), own.data_dir
+        say_place(wanted, own.data_dir)
     asked = getattr(args, "trial", None) or []
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
     prepared = open_sized(own, dataset)

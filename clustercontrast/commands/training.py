@@ -1,6 +1,7 @@
 """One command line, trained: run folders, refusals, configuration, stages, report."""
 
 import contextlib
+import itertools
 import platform
 import subprocess
 from collections.abc import Sequence
@@ -19,12 +20,13 @@ from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.sharing import basis_of, places, process_of
-from clustercontrast.engine.stage import Stage
+from clustercontrast.engine.stage import HANDED_OVER, Stage
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
 from clustercontrast.evaluation.scoring import retrieve, training_cycle
 from clustercontrast.files import UserError, alone, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
+from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options
 
 
@@ -141,10 +143,40 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     run.log.say(
         f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"
     )
+    for line in first_stages(options, stages):
+        run.log.say(line)
     _run_stages(stages, data, run)
     evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
     results.report(folder, last.name, evaluation)
     last.finish(options, data, folder)
+
+
+def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
+    """What the log says of the weights that later stages start from.
+
+    Args:
+        options: of one model.
+        stages: those that are asked for.
+
+    Returns:
+        A line per stage that starts from an earlier one, and one that offers the weights which the
+        authors publish, where they are there and nothing was said of the first stage.
+    """
+    lines, every = [], METHODS[options.method]
+    for earlier, stage in itertools.pairwise(every):
+        if stage in stages and stage.starts_from:
+            source = options.at(stage.name).start_from
+            if source in HANDED_OVER:
+                source = f"stage {earlier.name} of this run ({source} model)"
+            lines.append(f"{stage.name} starts from {source}")
+    published = options.recipe.first_stages.get(options.dataset)
+    said = {options.origins.get(name) for name in ("stage1", "start_from", "stages")}
+    if published and Path(published).is_file() and COMMAND_LINE not in said:
+        lines.append(
+            f"{published} is there, the first stage as its authors publish it: --stage1 "
+            f"{published} takes it in place of stage {stages[0].name} (with a --name of its own)"
+        )
+    return lines
 
 
 def _run_stages(stages: Sequence[type[Stage]], data: TargetImages, run: Run) -> None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from clustercontrast.data import lists
 from clustercontrast.data.samples import ImageList, Listing, number_of_people
-from clustercontrast.data.tree import Tree
+from clustercontrast.data.tree import Tree, check_not_converted
 from clustercontrast.files import UserError
 
 TITLE = "SYSU-MM01"
@@ -113,6 +113,7 @@ def _check_layout(root: Path) -> None:
     if len(missing) == len(CAMERAS) and deeper:
         raise UserError(f"{root} has no cam1 ... cam6, but {deeper[0]} has: give that --data-dir")
     if missing:
+        check_not_converted(root, TITLE, "cam1 ... cam6 and exp")
         raise UserError(
             f"{root} has no {', '.join(missing)}, expected cam1 ... cam6 and exp: copy SYSU-MM01 "
             f"again or correct --data-dir. {SOURCE}"

@@ -10,6 +10,9 @@ from clustercontrast.files import UserError
 LEFT_BEHIND = ("thumbs.db", "desktop.ini", "__macosx")
 """Names that systems leave behind in folders, besides those that start with a dot."""
 
+CONVERTED = ("rgb_modify", "ir_modify")
+"""Folders of images that the official programs copy under other names, beside the originals."""
+
 
 def check_layout(
     root: Path, title: str, wanted: Sequence[str], landmark: str, expected: str, source: str
@@ -34,9 +37,29 @@ def check_layout(
     if missing and deeper:
         raise UserError(f"{root} has no {missing[0]}, but {deeper[0]} has: give that --data-dir")
     if missing:
+        check_not_converted(root, title, expected)
         raise UserError(
             f"{root} has no {', '.join(missing)}, expected {expected}: copy {title} again or "
             f"correct --data-dir. {source}"
+        )
+
+
+def check_not_converted(root: Path, title: str, expected: str) -> None:
+    """Stop at a folder that holds nothing but images which an official program has converted.
+
+    Args:
+        root: the dataset's folder, which lacks what there should be.
+        title: name of the dataset.
+        expected: what there should be, for the message.
+
+    Raises:
+        UserError: it is such a folder.
+    """
+    found = [name for name in CONVERTED if (root / name).is_dir()]
+    if found:
+        raise UserError(
+            f"{root} holds images that an official program has converted ({', '.join(found)}), "
+            f"without {expected}: give the folder of {title} as downloaded (--data-dir)"
         )
 
 

@@ -6,6 +6,7 @@ read beside the values of other flags.
 
 import argparse
 import functools
+import importlib.util
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from clustercontrast.files import UserError
 from clustercontrast.settings.flags import NOT_GIVEN, Flag, switch
+from clustercontrast.settings.official import MEMORIES, method_name
 from clustercontrast.settings.options import (
     Options,
     all_flags,
@@ -46,8 +48,6 @@ NO_WEIGHTS = (
 RESNETS = (10, 18, 34, 50)
 """Depths of a ResNet."""
 
-OFFICIAL_MEMORIES = {"CM": "sequential", "CMhard": "hard", "CMhybrid": "hybrid", "CMhcl": "hybrid"}
-
 
 def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     """Read ``--method`` and ``--variant``, lay their defaults out, then the command line over them.
@@ -62,7 +62,7 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     """
     argv = sys.argv[1:] if argv is None else argv
     first = OneLineParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--method", default=DEFAULT_METHOD, choices=list(all_recipes()))
+    first.add_argument("--method", default=DEFAULT_METHOD, type=method_name)
     first.add_argument("--variant")
     known, _ = first.parse_known_args(argv)
     recipe = all_recipes()[known.method]
@@ -70,16 +70,19 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     values["method"] = known.method
     flags = flags_of_method(recipe, dataset)
     described = functools.partial(help_text, dataset, recipe, flags, values, origins)
-    given = vars(TrainingParser(all_flags().values(), described).parse_args(argv))
+    given = vars(TrainingParser(known.method, all_flags().values(), described).parse_args(argv))
     return CommandLine(known.method, recipe, dataset, given).over(values, origins)
 
 
 def check_needs(options: Options) -> None:
-    """Ask for what has no default, and for files that are not there.
+    """Ask for what has no default, and for files and packages that are not there.
 
     Raises:
-        UserError: a flag that the stages asked for need was not given, or names no file.
+        UserError: a flag that the stages asked for need was not given, names no file, or needs a
+            package that is not installed.
     """
+    if options.values.get("neighbours") == "faiss" and importlib.util.find_spec("faiss") is None:
+        raise UserError("--neighbours faiss needs faiss: pip install faiss-cpu, or leave it out")
     for name in FILES:
         _check_file(options, name)
     asked = set(options.stages or options.recipe.stages)
@@ -264,10 +267,10 @@ class CommandLine:
             return
         kinds = options.values.get("memory")
         first = next(iter(kinds.values())) if isinstance(kinds, dict) else kinds
-        if kinds is None or OFFICIAL_MEMORIES.get(memory) != first:
+        if kinds is None or MEMORIES.get(memory) != first:
             raise UserError(
                 f"-mb {memory} is not what {self.method} runs ({first}): say --memory "
-                f"{OFFICIAL_MEMORIES.get(memory, 'sequential, hard or hybrid')}"
+                f"{MEMORIES.get(memory, 'sequential, hard or hybrid')}"
             )
 
 

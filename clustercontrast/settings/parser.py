@@ -10,29 +10,20 @@ from typing import Any, NoReturn
 
 from clustercontrast.files import UserError
 from clustercontrast.settings.flags import Flag, switch
+from clustercontrast.settings.official import FLAGS as OFFICIAL_FLAGS
+from clustercontrast.settings.official import flag_answer, script_answer
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import Recipe
 
-# Flags that the official scripts accept and never read, or that stand under another name here.
-REJECTED = {
-    "--eps-gap": "no official script reads it",
-    "--features": "the AGW network ignores it",
-    "--dropout": "the AGW network ignores it",
-    "--pooling-type": "the AGW network always pools with GeM, p = 3",
-    "--warmup-step": "no official script reads it",
-    "--milestones": "no official script reads it",
-    "--use-hard": "say --memory hard",
-    "--workers": "training has no loader processes; prepare_sysu.py takes -j",
-    "-j": "training has no loader processes; prepare_sysu.py takes -j",
-    "--resume": "the same command resumes by itself",
-}
-OFFICIAL = {"official_dataset": ("-d", "--dataset"), "official_arch": ("-a",),
-            "official_memory": ("-mb", "--memorybank")}  # fmt: skip
-"""Flags of the official scripts that are understood where they agree with what is run."""
-
 
 class OneLineParser(argparse.ArgumentParser):
-    """Reports a wrong command line as one line, and looks for the flag that was meant."""
+    """Reports a wrong command line as one line, and looks for the flag that was meant.
+
+    Attributes:
+        method: that the flags are for, if that is known.
+    """
+
+    method: str | None = None
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong."""
@@ -42,42 +33,41 @@ class OneLineParser(argparse.ArgumentParser):
         """Parse; a word that is not understood is named, with the nearest flag."""
         known, surplus = self.parse_known_args(args, namespace)
         if surplus:
-            self.error(not_understood(surplus, self._option_string_actions))
+            self.error(not_understood(surplus, self._option_string_actions, self.method))
         return known
 
 
-def not_understood(surplus: Sequence[str], flags: Iterable[str]) -> str:
-    """What to say of words that no flag takes."""
+def not_understood(surplus: Sequence[str], flags: Iterable[str], method: str | None = None) -> str:
+    """What to say of words that no flag takes.
+
+    Args:
+        surplus: the words.
+        flags: those that there are.
+        method: that they are for.
+    """
     word = next((word for word in surplus if word.startswith("-")), surplus[0]).partition("=")[0]
     if not word.startswith("-"):
-        return f"'{word}' is not understood: a value too many, or a flag without its dashes"
+        unknown = f"'{word}' is not understood: a value too many, or a flag without its dashes"
+        return script_answer(word) or unknown
+    answer = flag_answer(word, flags, method)
+    if answer:
+        return answer
     near = difflib.get_close_matches(word, list(flags), n=1) if word.strip("-") else []
     return f"{word} is not a flag" + (f": did you mean {near[0]}?" if near else "")
-
-
-class Reject(argparse.Action):
-    """A flag of the official scripts that does nothing here: say why."""
-
-    def __init__(self, *args: Any, reason: str, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.reason = reason
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        """Refuse the flag."""
-        parser.error(f"{'/'.join(self.option_strings)} is not a flag here: {self.reason}")
 
 
 class TrainingParser(OneLineParser):
     """Words by flag, for the flags of all methods; help that is made elsewhere.
 
     Args:
+        method: its name.
         flags: all there are.
         described: makes the text of ``--help``.
     """
 
-    def __init__(self, flags: Iterable[Flag], described: Callable[[], str]) -> None:
+    def __init__(self, method: str, flags: Iterable[Flag], described: Callable[[], str]) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, allow_abbrev=False)
-        self._described = described
+        self.method, self._described = method, described
         for flag in flags:
             spellings = [flag.short, flag.spelled] if flag.short else [flag.spelled]
             several = "+" if flag.per_stage or flag.many else 1
@@ -85,10 +75,10 @@ class TrainingParser(OneLineParser):
                 several, no = "*", flag.spelled.replace("--", "--no-", 1)
                 self.add_argument(no, action="store_const", const=["off"], dest=flag.name)
             self.add_argument(*spellings, nargs=several, dest=flag.name)
-        for dest, spellings in OFFICIAL.items():
-            self.add_argument(*spellings, nargs=1, dest=dest)
-        for flag, reason in REJECTED.items():
-            self.add_argument(flag, nargs="*", action=Reject, reason=reason)
+        taken = self._option_string_actions
+        for flag in (flag for flag in OFFICIAL_FLAGS if flag.accepted):
+            own = [name for name in flag.names if name not in taken]  # --arch is ours, too
+            self.add_argument(*own, nargs=1, dest=flag.accepted)
 
     def format_help(self) -> str:
         """Usage, and the text that is made elsewhere."""

@@ -14,6 +14,7 @@ from method_runs import RUNS
 from PIL import Image
 
 from clustercontrast.commands import cli, results
+from clustercontrast.commands.newest import is_finished
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
@@ -84,6 +85,11 @@ def test_rendered_people_are_never_shown_as_the_dataset(trained, name, resnet):
     assert read_json(folder / "config.json")["about"]["images"]["rendered"] is True
     for path in folder.glob("*/*.pth"):
         assert torch.load(path, weights_only=True)["about"]["images"]["rendered"] is True
+
+
+@every_run
+def test_it_counts_as_finished(trained, name, resnet):
+    assert is_finished(trained(name, resnet))
 
 
 @every_run

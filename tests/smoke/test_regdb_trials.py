@@ -13,6 +13,7 @@ import torch
 from method_runs import FLAGS, METHODS_ALONE
 
 from clustercontrast.commands import cli, results
+from clustercontrast.commands.newest import is_finished
 from clustercontrast.engine.run import Run
 from clustercontrast.models import weights
 from clustercontrast.report.tables import METRICS
@@ -87,6 +88,10 @@ def test_the_table_of_the_run_is_mean_and_deviation_over_its_trials(trained):
             values = [r[metric]["mean"] for r in own]
             assert mean[metric]["mean"] == pytest.approx(np.mean(values))
             assert mean[metric]["std"] == pytest.approx(np.std(values))
+
+
+def test_it_counts_as_finished(trained):
+    assert is_finished(trained)
 
 
 def test_the_test_command_reproduces_both_reports(trained):
@@ -229,7 +234,7 @@ def test_two_trials_through_the_shell_scripts(tmp_path):
     }
 
     def run(*words):
-        command = ["bash", *map(str, words)]
+        command = ["sh", *map(str, words)]
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
         )

@@ -66,6 +66,8 @@ class Recipe:
         needs: flags that must be given.
         variants: named sets of defaults; the first is the usual one.
         arch: what the official scripts say after ``-a``; None where there are none.
+        first_stages: dataset -> where the official script reads the first stage's weights, which
+            its authors publish, instead of training it.
     """
 
     title: str
@@ -80,6 +82,7 @@ class Recipe:
     needs: tuple[Need, ...] = ()
     variants: tuple[str, ...] = ("upstream",)
     arch: str | None = "agw"
+    first_stages: Mapping[str, str] = field(default_factory=dict)
 
 
 # --- flags that are read together ---
@@ -210,11 +213,13 @@ class Dataset:
         title: its name in the literature.
         rows: defaults, later ones win.
         flags: flags that are there on this dataset alone.
+        places: folders that the official codes have it in, where it is found, too.
     """
 
     title: str
     rows: tuple[Row, ...]
     flags: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
 
 
 DRAWS = ("draws", "eval_draws")
@@ -234,6 +239,7 @@ DATASETS = {
             ),
         ),
         DRAWS,
+        ("data/sysu",),
     ),
     "regdb": Dataset(
         "RegDB",
@@ -250,6 +256,7 @@ DATASETS = {
             ),
         ),
         ("trial", "allow_leak"),
+        ("data/regdb",),
     ),
     "sysu02": Dataset(
         "SYSU-MM02", (Row(OURS, {"data_dir": "data/SYSU-MM02", "eps": 0.6, "iters": 200}),)

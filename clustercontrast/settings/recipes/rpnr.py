@@ -1,4 +1,4 @@
-"""RPNR: two GPUs.  Stage 1 of SYSU-MM01 is inferred: its weights alone are released (RPNR-1)."""
+"""RPNR: two GPUs.  Of stage 1 on SYSU-MM01 the weights are released; its training is inferred."""
 
 from clustercontrast.settings.flags import ON, Flag, count, group, positive, share, staged, switch
 from clustercontrast.settings.recipes.common import INTRA, MATCHING, OFFICIAL, Recipe, Row
@@ -24,6 +24,7 @@ RECIPE = Recipe(
         "robust": (*INTRA, *MATCHING, "cross_weight", *(flag.name for flag in FLAGS)),
     },
     flags=FLAGS,
+    first_stages={"sysu": "baseline/sysu_s1/model_best.pth.tar"},
     rows=(
         Row(
             OFFICIAL,
