@@ -52,9 +52,26 @@ def _tables(words: Sequence[str]) -> None:
         "--models", nargs="+", default=["last", "test"], choices=["last", "test", "cycle"],
         help="last epoch, best on the test set, best by cycle consistency [last test]",
     )  # fmt: skip
-    tables.add_argument("--out", type=Path, help="folder for tables.md, tables.tex, tables.json")
+    more = tables.add_mutually_exclusive_group()
+    more.add_argument(
+        "--each",
+        action="store_true",
+        help="every gallery draw or trial of each run by itself, and their average, beside the "
+        "published ones [their means]",
+    )
+    more.add_argument(
+        "--with-competitors",
+        action="store_true",
+        help="methods of others above the runs, by supervision as PCLHD's Table 1 has them "
+        "[the methods of the runs]",
+    )
+    tables.add_argument(
+        "--out",
+        type=Path,
+        help="folder for tables.md, tables.tex, tables.json (with --each: each.md, ...) [none]",
+    )
     tables.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
     args = parser.parse_args(words)
     for run in args.runs:
         existing(run, "folders of tested runs")
-    with_torch("tables").write_tables(args.runs, args.models, args.format, args.out)
+    with_torch("tables").write_tables(args)

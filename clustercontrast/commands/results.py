@@ -15,7 +15,7 @@ from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
-from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
+from clustercontrast.evaluation.protocols import PROTOCOLS, Search, percents, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, say, write_json
 from clustercontrast.methods import METHODS
@@ -136,8 +136,9 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
 
     Returns:
         One result per model and mode: "selection" (a key of ``MODELS``), "model" (its text),
-        "mode", "searches" (their number), "trials" (where there are trials), and mean and std of
-        every metric in percent.
+        "mode", "searches" (their number), "trials" (where there are trials), mean and std of every
+        metric in percent, and "each": the metrics of every draw in the order of the draws, or of
+        every trial.
 
     Raises:
         UserError: the stage is not trained, or a model belongs to another trial.
@@ -214,8 +215,16 @@ def describe(
     return [
         {"model": model, **named, "mode": mode, "searches": len(retrievals), **trials}
         | summarise(retrievals)
+        | {"each": _each(retrievals, evaluation.trial)}
         for mode, retrievals in found.items()
     ]
+
+
+def _each(retrievals: Sequence[Retrieval], trial: int | None) -> list[dict[str, float]]:
+    """Scores of every gallery draw; those of the trial where there are trials."""
+    if trial is None:
+        return [percents(one) for one in retrievals]
+    return [{name: own["mean"] for name, own in summarise(retrievals).items()}]
 
 
 def check_model(about: Mapping[str, Any], evaluation: Evaluation, place: object) -> None:
