@@ -379,15 +379,32 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
 
 def _model_features(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> Model:
     """A saved model's features of the test identities."""
-    model = model_of(folder, stage, selection)
-    if model is None:
-        raise UserError(f"{folder} has lost the start.pth of its first stage: train it again")
-    check_model(model["about"], evaluation, folder)
-    network = frozen_network(model["weights"], evaluation.device)
+    network = tested_network(folder, stage, selection, evaluation)
     first = {mode: own[:1] for mode, own in evaluation.searches.items()}
     with torch.no_grad():
         features = features_of(network, evaluation.images, first, evaluation.batch_size)
     return Model(MODELS[selection], features)
+
+
+def tested_network(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> nn.Module:
+    """The network of a saved model, in eval mode.
+
+    Args:
+        folder: of the run, or of one trial of it.
+        stage: of the run.
+        selection: a key of ``MODELS`` that is saved: "start", "last", "test" or "cycle".
+        evaluation: what it is to be tested on.
+
+    Raises:
+        UserError: the run has no such model, or it was trained on the test identities.
+    """
+    model = model_of(folder, stage, selection)
+    if model is None:
+        raise UserError(
+            f"{folder} has no model '{MODELS[selection]}': choose another --model, or train it anew"
+        )
+    check_model(model["about"], evaluation, folder)
+    return frozen_network(model["weights"], evaluation.device)
 
 
 def _write(table: Table, place: Path, about: dict) -> None:
