@@ -17,6 +17,7 @@ from clustercontrast.files import UserError, say
 from clustercontrast.generation import panels
 from clustercontrast.methods import METHODS
 from clustercontrast.report import charts, pictures
+from clustercontrast.report.comparison import short_of
 from clustercontrast.report.figures import read_epochs
 from clustercontrast.report.published import reference
 from clustercontrast.report.references.rows import METRICS
@@ -35,7 +36,7 @@ def ari(args: Namespace) -> None:
         args: ``runs`` (folders, of single trials where there are trials), ``out``.
 
     Raises:
-        UserError: a run has no finished epoch, or nothing that was graded.
+        UserError: a run has no finished epoch, or none has an ARI.
     """
     folders = [_single(folder) for folder in args.runs]
     abouts = [runs.about(folder) for folder in folders]
@@ -173,7 +174,7 @@ def against(args: Namespace) -> None:
 
 def _curve_name(run: Tested, mode: str) -> str:
     heading = PROTOCOLS[run.about["dataset"]].modes[mode].lower()
-    return f"{run.about['method']}, {run.images.title}, {heading}"
+    return f"{run.about['method']}, {run.images.title}, {heading}{short_of(run)}"
 
 
 def _value(folder: Path, run: Tested, flag: str) -> float:

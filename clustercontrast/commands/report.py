@@ -93,9 +93,11 @@ def _map(parser: OneLineParser) -> None:
 
 
 def _against(parser: OneLineParser) -> None:
-    parser.add_argument("flag", help="that differs between the runs, such as clusters")
+    parser.add_argument("flag", help="flag that differs between the runs, such as clusters")
     parser.add_argument("runs", nargs="+", type=Path, help="folders of tested runs")
-    parser.add_argument("--metric", choices=list(METRICS), default="mAP", help="[mAP]")
+    parser.add_argument(
+        "--metric", choices=list(METRICS), default="mAP", help="score that is drawn [mAP]"
+    )
     parser.add_argument("--model", choices=MODELS, default="test", help=f"{MODEL_HELP} [test]")
     _add_out(parser, "against.png")
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from clustercontrast.files import atomic
+from clustercontrast.files import UserError, atomic
 from clustercontrast.report.figures import curve, flattened, stage_starts
 from clustercontrast.report.pictures import calm, noted
 
@@ -35,6 +35,9 @@ def ari(runs: Mapping[str, Sequence[Mapping[str, Any]]], notes: Sequence[str] = 
     Args:
         runs: label -> records of :func:`clustercontrast.report.figures.read_epochs`.
         notes: what must be read with the plots.
+
+    Raises:
+        UserError: no epoch has an ARI.
     """
     figure = noted(Figure(figsize=(13, 4.2), dpi=DPI, layout="constrained"), notes)
     plots = figure.subplots(1, len(ARI), sharex=True, sharey=True)
@@ -47,6 +50,8 @@ def ari(runs: Mapping[str, Sequence[Mapping[str, Any]]], notes: Sequence[str] = 
         axes.set_xlabel("epoch, counted over all stages")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         calm(axes)
+    if not any(np.isfinite(line.get_ydata()).any() for axes in plots for line in axes.lines):
+        raise UserError("no epoch has an ARI: the training images of these runs have no identities")
     plots[0].set_ylabel("ARI")
     plots[0].set_ylim(min(0, *(axes.dataLim.y0 for axes in plots)))
     handles, labels = plots[0].get_legend_handles_labels()

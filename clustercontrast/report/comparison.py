@@ -143,7 +143,8 @@ def _other_row(entry: Published, number: int) -> tuple[str, ...]:
     """A competitor, with its supervision and the number of the note that names its source."""
     _, _, _, *cells = _quoted_row(entry, number)
     method = f"{LABELS[entry.labels]}: {entry.method}"
-    return (method, f"{entry.venue or entry.kind} [{number}]", "", *cells)
+    says = ", ".join(filter(None, (entry.row, entry.venue or entry.kind)))
+    return (method, f"{says} [{number}]", "", *cells)
 
 
 def _notes_of_others(sources: Sequence[str], first: int) -> Iterator[str]:
@@ -170,7 +171,7 @@ def _run_rows(
             yield (*names, *cells)
         for number, entry in _compared(run, quoted).items():
             if cells and entry.selection == selection:
-                short = "" if entry.trials else _short_of(run)
+                short = "" if entry.trials else short_of(run)
                 label = f"{DIFFERENCE} {entry.kind} [{number}]{short}"
                 yield (*names, label, *_difference_cells(run, entry))
 
@@ -206,8 +207,8 @@ def verdicts(run: Tested, entry: Published) -> dict[str, dict[str, Verdict]]:
     }
 
 
-def _short_of(run: Tested) -> str:
-    """How many trials or gallery draws a run has, where papers average over more."""
+def short_of(run: Tested) -> str:
+    """How many trials or gallery draws a run has, where papers average over more; else nothing."""
     trials, draws = len(run.trials), run.results[0]["searches"]
     usual = PROTOCOLS[run.about["dataset"]].draws
     if 0 < trials < TRIALS:

@@ -111,24 +111,26 @@ def _rank(row: Published) -> int:
 def competitors(
     dataset: str, modes: Collection[str], beside: Sequence[Published]
 ) -> list[Published]:
-    """Methods as they are that others have published, each once, by supervision and year.
+    """What others have published, each method once, by supervision and year.
+
+    These are methods as they are, and what is in the row of the same name: other methods with the
+    same share of labels.
 
     Args:
         dataset: a key of ``MODES``.
         modes: searches that the table has.
         beside: rows that the table shows anyway: their methods are left out.
     """
-    shown = {row.method for row in beside}
+    shown, kinds = {row.method for row in beside}, {"", *(row.row for row in beside)}
     rows = [
         row
         for row in published(dataset)
-        if not (row.row or row.trials or row.method in shown) and row.scores.keys() & {*modes}
+        if row.row in kinds and row.method not in shown and row.scores.keys() & {*modes}
     ]
-    named = dict.fromkeys((row.method, row.labels) for row in rows)
-    found = [
-        reference([row for row in rows if (row.method, row.labels) == name], "test")
-        for name in named
-    ]
+    named: dict[tuple[str, ...], list[Published]] = {}
+    for row in rows:
+        named.setdefault((row.method, row.labels, row.row), []).append(row)
+    found = [reference(own, "test") for own in named.values()]
     return sorted(filter(None, found), key=lambda row: ([*LABELS].index(row.labels), _year(row)))
 
 

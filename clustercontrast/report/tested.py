@@ -98,14 +98,10 @@ class Tested:
                     f"the report of {self.about['method']} {self.name} has means alone, since it "
                     "is of an earlier version: test the run again"
                 )
-            for number, scores in zip(self._numbers(row), row["each"], strict=True):
+            numbers = row.get("trials", range(len(row["each"])))
+            for number, scores in zip(numbers, row["each"], strict=True):
                 found.setdefault(number, {})[mode] = scores
         return found
-
-    @staticmethod
-    def _numbers(row: Mapping[str, Any]) -> Sequence[int]:
-        """What the draws, or trials, of a row of results are numbered by."""
-        return row.get("trials", range(len(row["each"])))
 
     def model_row(self, selection: str) -> tuple[str, ...] | None:
         """Name and cells of a model in every mode; None for a model that the run has not."""

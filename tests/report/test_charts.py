@@ -1,8 +1,10 @@
 """Several runs in one plot: which numbers end up where."""
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from clustercontrast.files import UserError
 from clustercontrast.report.charts import Scores, against, ari, save
 
 NOTE = "rendered identities: not a SYSU-MM01 result"
@@ -43,6 +45,11 @@ def test_stages_are_not_joined_and_curves_differ():
     lines = figure.axes[0].lines
     assert np.isnan(lines[0].get_ydata()).sum() == 2  # before either stage
     assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 21
+
+
+def test_runs_on_people_without_identities_are_one_line():
+    with pytest.raises(UserError, match="no epoch has an ARI"):
+        ari({"sysu02": [epoch("first", visible=None)]})
 
 
 def test_scores_against_a_flag_go_through_the_means_of_its_values():

@@ -498,6 +498,20 @@ def test_competitors_of_a_method_with_several_rows_are_those_of_its_paper(tmp_pa
     assert numbers(row)[0] == ("69.5", "", "", "", "65.4", "")
 
 
+def test_competitors_with_the_same_share_of_labels(tmp_path):
+    """CMAM-UDA, Table VI, 30 %: DML 57.8 / 56.0, CAJ+ 37.8 / 35.1; without labels DML 51.2."""
+    run = write(
+        tmp_path / "run", "sysu", 60.0, method="cmam", stage="finetune", flags=["--labelled 0.3"]
+    )
+    (table,) = comparison_tables([run], ["test"], with_competitors=True)
+    found = {(row[0], row[1].partition(" [")[0]): row for row in competitors_of(table)}
+    share = "30% of the identities labelled, paper"
+    assert numbers(found["SSVI: CAJ+", share])[0] == ("37.8", "", "", "", "35.1", "")
+    assert numbers(found["SSVI: DML", share])[0][0] == "57.8"
+    assert numbers(found["USVI: DML", "paper"])[0][0] == "51.2"
+    assert not [row for row in found if row[0].endswith("CAJ+") and row[1] != share]
+
+
 def test_competitors_of_llcm_are_those_of_the_straight_search(tmp_path):
     """DEEN: 62.5 / 65.8; its README's swapped 69.21 stands in no mode of this table."""
     run = write(tmp_path / "run", "llcm", 40.0, method="adca")

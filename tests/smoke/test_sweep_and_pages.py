@@ -206,8 +206,8 @@ def test_scores_against_a_flag_are_those_of_the_reports(both, tmp_path, monkeypa
     ((curves, flag, metric, _),) = calls
     assert (flag, metric) == ("--k1", "mAP, last epoch")
     assert [curve.label for curve in curves] == [
-        "adca, rendered SYSU-MM01 layout, all search",
-        "adca, rendered RegDB layout, visible to infrared",
+        "adca, rendered SYSU-MM01 layout, all search, 2 of 10 draws",
+        "adca, rendered RegDB layout, visible to infrared, 2 of 10 trials",
     ]
     for curve, folder in zip(curves, folders, strict=True):
         found = json.loads((folder / "report.json").read_text())["results"]

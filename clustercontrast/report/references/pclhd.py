@@ -11,8 +11,7 @@ from clustercontrast.report.references.rows import Configuration, Published, pap
 
 TABLE_1 = "PCLHD (NeurIPS 2024), Table 1"
 TABLE_2 = "PCLHD (NeurIPS 2024), Table 2"
-CMAM_TABLE_2 = "CMAM-UDA (IEEE TCSVT 2024), Table II"
-RANK_10 = f"Rank-10: as quoted in {CMAM_TABLE_2}"
+RANK_10 = "Rank-10: as quoted in CMAM-UDA (IEEE TCSVT 2024), Table II"
 OTHERWISE = {
     ("PGM", "regdb"): "mAP visible to infrared: 65.5 in CMAM-UDA, Table II",
     ("H2H", "regdb"): "infrared to visible: there alone",
