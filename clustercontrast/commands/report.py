@@ -1,60 +1,161 @@
-"""Tables of any number of runs, and the page of one.
+"""Tables and pictures of any number of runs, and the page of one.
 
-Both read what training or the test command left in the folders of the runs:
+All read what training or the test command left in the folders of the runs:
 
 python -m clustercontrast.report tables logs/sysu/*/*/ logs/regdb/*/*/ --out tables
 python -m clustercontrast.report html logs/sysu/pclhd/seed1
+python -m clustercontrast.report ari logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
+python -m clustercontrast.report map logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
+python -m clustercontrast.report against clusters logs/*/cmam/fig5-*/
+python -m clustercontrast.report steps logs/sysu/cmam/seed1
 """
 
-import sys
-from argparse import RawDescriptionHelpFormatter
-from collections.abc import Sequence
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clustercontrast.commands.cli import add_evaluation_flags, command, existing, with_torch
+from clustercontrast.report.references.rows import METRICS
+from clustercontrast.settings.flags import any_seed, count
 from clustercontrast.settings.parser import OneLineParser
 
 FORMS = ("text", "markdown", "latex", "json")
+MODELS = ("last", "test", "cycle")
+MODEL_HELP = "last epoch, best on the test set, best by cycle consistency"
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a sub-command; a user's mistake is one line and exit code 2."""
-    words = sys.argv[1:] if argv is None else list(argv)
-    action = _html if words[:1] == ["html"] else _tables
-    command(lambda: action(words))
+    command(lambda: _report(argv))
 
 
-def _html(words: Sequence[str]) -> None:
-    parser = OneLineParser(
-        prog="python -m clustercontrast.report html",
-        description="Write report.html into the folder of a run, or of each of its trials.",
-    )
-    parser.add_argument("run", type=Path, help="logs/<dataset>/<method>/<name>/, or a trial of it")
-    chosen = ("last", "test", "cycle")
-    parser.add_argument("--model", choices=chosen, default="last", help="model it shows [last]")
-    add_evaluation_flags(parser)
-    args = parser.parse_args(words[1:])
-    run = existing(args.run, "a run's folder")
-    with_torch("testing").write_pages(run, args.model, args)
-
-
-def _tables(words: Sequence[str]) -> None:
+def _report(argv: Sequence[str] | None) -> None:
     parser = OneLineParser(
         prog="python -m clustercontrast.report",
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
     )
     sub = parser.add_subparsers(dest="action", required=True)
-    sub.add_parser("html", help="one self-contained page per run: html --help")
-    tables = sub.add_parser("tables", help="any number of runs in the layout of papers' tables")
-    tables.add_argument("runs", nargs="+", type=Path, help="folders of tested runs")
-    tables.add_argument(
-        "--models", nargs="+", default=["last", "test"], choices=["last", "test", "cycle"],
-        help="last epoch, best on the test set, best by cycle consistency [last test]",
+    for name, (says, flags, _) in ACTIONS.items():
+        flags(sub.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}."))
+    args = parser.parse_args(argv)
+    for place in getattr(args, "runs", None) or [args.run]:
+        existing(place, "folders of runs, such as logs/sysu/*/*/")
+    ACTIONS[args.action][2](args)
+
+
+# --- flags of the actions ---
+
+
+def _html(parser: OneLineParser) -> None:
+    parser.add_argument("run", type=Path, help="logs/<dataset>/<method>/<name>/, or a trial of it")
+    parser.add_argument("--model", choices=MODELS, default="last", help="model it shows [last]")
+    add_evaluation_flags(parser)
+
+
+def _tables(parser: OneLineParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of tested runs")
+    parser.add_argument(
+        "--models", nargs="+", default=["last", "test"], choices=MODELS,
+        help=f"{MODEL_HELP} [last test]",
     )  # fmt: skip
-    tables.add_argument("--out", type=Path, help="folder for tables.md, tables.tex, tables.json")
-    tables.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
-    args = parser.parse_args(words)
-    for run in args.runs:
-        existing(run, "folders of tested runs")
-    with_torch("tables").write_tables(args.runs, args.models, args.format, args.out)
+    more = parser.add_mutually_exclusive_group()
+    more.add_argument(
+        "--each", action="store_true",
+        help="every gallery draw or trial of each run by itself, and their average, beside the "
+        "published ones [their means]",
+    )  # fmt: skip
+    more.add_argument(
+        "--with-competitors", action="store_true",
+        help="methods of others above the runs, by supervision as PCLHD's Table 1 has them "
+        "[the methods of the runs]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path,
+        help="folder for tables.md, tables.tex, tables.json (with --each: each.md, ...) [none]",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
+
+
+def _ari(parser: OneLineParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or of single trials")
+    _add_out(parser, "ari.png")
+
+
+def _map(parser: OneLineParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, the baseline first")
+    parser.add_argument("--model", choices=MODELS, default="last", help=f"{MODEL_HELP} [last]")
+    parser.add_argument(
+        "--seed", type=any_seed, default=1, help="of the draw of the identities, and of t-SNE [1]"
+    )
+    _add_out(parser, "map.png")
+    add_evaluation_flags(parser)
+
+
+def _against(parser: OneLineParser) -> None:
+    parser.add_argument("flag", help="flag that differs between the runs, such as clusters")
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of tested runs")
+    parser.add_argument(
+        "--metric", choices=list(METRICS), default="mAP", help="score that is drawn [mAP]"
+    )
+    parser.add_argument("--model", choices=MODELS, default="test", help=f"{MODEL_HELP} [test]")
+    _add_out(parser, "against.png")
+
+
+def _steps(parser: OneLineParser) -> None:
+    parser.add_argument("run", type=Path, help="folder of a run whose generator is trained")
+    parser.add_argument(
+        "--steps", nargs="+", type=count, default=[5, 10, 15, 20, 25],
+        help="numbers of sampling steps [5 10 15 20 25, the paper's Table V]",
+    )  # fmt: skip
+    parser.add_argument("--images", type=count, default=8, help="images of the source [8]")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
+    _add_out(parser, "steps.png")
+
+
+def _add_out(parser: OneLineParser, name: str) -> None:
+    parser.add_argument("--out", type=Path, default=Path(name), help=f"PNG to write [{name}]")
+
+
+# --- what they do ---
+
+
+def _write_page(args: Namespace) -> None:
+    with_torch("testing").write_pages(args.run, args.model, args)
+
+
+Action = Callable[[Namespace], None]
+ACTIONS: dict[str, tuple[str, Callable[[OneLineParser], None], Action]] = {
+    "tables": (
+        "any number of runs in the layout of papers' tables",
+        _tables,
+        lambda args: with_torch("tables").write_tables(args),
+    ),
+    "html": (
+        "one self-contained page per run, report.html in its folder or in that of each trial",
+        _html,
+        _write_page,
+    ),
+    "ari": (
+        "ARI of the clusters over the epochs, visible, infrared and both (PCLHD's Fig. 2c)",
+        _ari,
+        lambda args: with_torch("figures").ari(args),
+    ),
+    "map": (
+        "t-SNE of ten random test identities, model beside model (PCLHD's Fig. 3)",
+        _map,
+        lambda args: with_torch("figures").maps(args),
+    ),
+    "against": (
+        "a score against the value of a flag, a curve per dataset (CMAM-UDA's Fig. 5, PCLHD's "
+        "Fig. 2a and 2b)",
+        _against,
+        lambda args: with_torch("figures").against(args),
+    ),
+    "steps": (
+        "the same fake images at several numbers of sampling steps (CMAM-UDA's Fig. 6)",
+        _steps,
+        lambda args: with_torch("figures").steps(args),
+    ),
+}
+"""What it says, its flags, what it does."""

@@ -15,7 +15,7 @@ from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
-from clustercontrast.evaluation.protocols import PROTOCOLS, Search, summarise
+from clustercontrast.evaluation.protocols import PROTOCOLS, Search, percents, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, retrieve
 from clustercontrast.files import UserError, atomic, say, write_json
 from clustercontrast.methods import METHODS
@@ -136,8 +136,9 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
 
     Returns:
         One result per model and mode: "selection" (a key of ``MODELS``), "model" (its text),
-        "mode", "searches" (their number), "trials" (where there are trials), and mean and std of
-        every metric in percent.
+        "mode", "searches" (their number), "trials" (where there are trials), mean and std of every
+        metric in percent, and "each": the metrics of every draw in the order of the draws, or of
+        every trial.
 
     Raises:
         UserError: the stage is not trained, or a model belongs to another trial.
@@ -214,8 +215,16 @@ def describe(
     return [
         {"model": model, **named, "mode": mode, "searches": len(retrievals), **trials}
         | summarise(retrievals)
+        | {"each": _each(retrievals, evaluation.trial)}
         for mode, retrievals in found.items()
     ]
+
+
+def _each(retrievals: Sequence[Retrieval], trial: int | None) -> list[dict[str, float]]:
+    """Scores of every gallery draw; those of the trial where there are trials."""
+    if trial is None:
+        return [percents(one) for one in retrievals]
+    return [{name: own["mean"] for name, own in summarise(retrievals).items()}]
 
 
 def check_model(about: Mapping[str, Any], evaluation: Evaluation, place: object) -> None:
@@ -370,15 +379,32 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
 
 def _model_features(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> Model:
     """A saved model's features of the test identities."""
-    model = model_of(folder, stage, selection)
-    if model is None:
-        raise UserError(f"{folder} has lost the start.pth of its first stage: train it again")
-    check_model(model["about"], evaluation, folder)
-    network = frozen_network(model["weights"], evaluation.device)
+    network = tested_network(folder, stage, selection, evaluation)
     first = {mode: own[:1] for mode, own in evaluation.searches.items()}
     with torch.no_grad():
         features = features_of(network, evaluation.images, first, evaluation.batch_size)
     return Model(MODELS[selection], features)
+
+
+def tested_network(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> nn.Module:
+    """The network of a saved model, in eval mode.
+
+    Args:
+        folder: of the run, or of one trial of it.
+        stage: of the run.
+        selection: a key of ``MODELS`` that is saved: "start", "last", "test" or "cycle".
+        evaluation: what it is to be tested on.
+
+    Raises:
+        UserError: the run has no such model, or it was trained on the test identities.
+    """
+    model = model_of(folder, stage, selection)
+    if model is None:
+        raise UserError(
+            f"{folder} has no model '{MODELS[selection]}': choose another --model, or train it anew"
+        )
+    check_model(model["about"], evaluation, folder)
+    return frozen_network(model["weights"], evaluation.device)
 
 
 def _write(table: Table, place: Path, about: dict) -> None:

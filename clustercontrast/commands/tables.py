@@ -2,11 +2,13 @@
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from argparse import Namespace
+from collections.abc import Mapping
 from pathlib import Path
 
 from clustercontrast.files import atomic, say, write_json
 from clustercontrast.report.comparison import comparison_tables, grid_table
+from clustercontrast.report.each import each_tables
 
 FORMS = {
     "text": lambda tables: "\n".join(table.text() for table in tables),
@@ -14,31 +16,32 @@ FORMS = {
     "latex": lambda tables: "\n".join(table.latex() for table in tables),
     "json": lambda tables: json.dumps([t.json() for t in tables], indent=2, ensure_ascii=False),
 }
-FILES = {"markdown": "tables.md", "latex": "tables.tex", "json": "tables.json"}
+ENDINGS = {"markdown": "md", "latex": "tex", "json": "json"}
 
 
-def write_tables(
-    runs: Sequence[Path], models: Sequence[str], printed: str, out: Path | None
-) -> None:
+def write_tables(args: Namespace) -> None:
     """Print the tables of runs in one form, and write them in all forms.
 
     Args:
-        runs: folders of tested runs.
-        models: which models of each, of "last", "test" and "cycle".
-        printed: a key of ``FORMS``.
-        out: folder of the files; None for none.
+        args: ``runs`` (folders), ``models`` (of each), ``each`` (draw by draw, or trial by trial),
+            ``with_competitors``, ``format`` (a key of ``FORMS``), ``out`` (folder of the files;
+            None for none).
 
     Raises:
-        UserError: a run has not been tested.
+        UserError: a run has not been tested, or not by this version where draws are asked for.
     """
-    made = comparison_tables(runs, models)
-    say(FORMS[printed](made))
-    if out:
-        for form, name in FILES.items():
-            with atomic(out / name) as file:
+    if args.each:
+        made = each_tables(args.runs, args.models)
+    else:
+        made = comparison_tables(args.runs, args.models, args.with_competitors)
+    say(FORMS[args.format](made))
+    if args.out:
+        names = [f"{'each' if args.each else 'tables'}.{ending}" for ending in ENDINGS.values()]
+        for form, name in zip(ENDINGS, names, strict=True):
+            with atomic(args.out / name) as file:
                 file.write(FORMS[form](made))
         # Not among what is printed, which may be piped into a program that reads it.
-        sys.stderr.write(f"written to {out}: {', '.join(FILES.values())}\n")
+        sys.stderr.write(f"written to {args.out}: {', '.join(names)}\n")
 
 
 def write_grid(dataset: str, title: str, name: str, runs: Mapping[Path, Mapping[str, str]]) -> None:

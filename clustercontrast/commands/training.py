@@ -76,7 +76,7 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
             if _is_finished(options, folder, own):
                 say(f"{folder}: trained and tested before, left as it is")
                 return
-        data = _images(options, every)
+        data = images_of(options, every)
         if own and options.overwrite:
             _clear(folder, own)
             _check_flags(options, folder)  # of the stages that are left
@@ -87,7 +87,7 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
             _train_own(own, data, folder, words)
 
 
-def _images(options: Options, stages: Sequence[type[Stage]]) -> TargetImages:
+def images_of(options: Options, stages: Sequence[type[Stage]]) -> TargetImages:
     """The images that the stages of a method see."""
     make = stages[0].opens or TargetImages
     data = make(options.dataset, options, choose_device(options.device))

@@ -2,7 +2,7 @@
 
 import contextlib
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ class Stage:
         built_on: earlier stages whose shared files it reads.
         is_divisible: whether several processes can share its work.
         opens: class of the images that it sees; None for the target's alone.
+        draws: whether it draws images, which ``sheet`` shows.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
     """
@@ -48,6 +49,7 @@ class Stage:
     built_on: ClassVar[tuple[str, ...]] = ()
     is_divisible: ClassVar[bool] = False
     opens: ClassVar[type | None] = None
+    draws: ClassVar[bool] = False
 
     def __init__(self, args: Namespace, data: Any, run: Any) -> None:
         self.args, self.data, self.run = args, data, run
@@ -92,6 +94,19 @@ class Stage:
     @classmethod
     def finish(cls, options: Any, data: Any, folder: Path) -> None:
         """Leave what the method reports besides the usual table, when a run has been tested."""
+
+    # What the commands ask of a stage that draws images.
+
+    @classmethod
+    def sheet(cls, data: Any, steps: Sequence[int], count: int) -> Any:
+        """A picture of the same images, drawn in several numbers of steps.
+
+        Args:
+            data: the images of a run whose shared stages are trained.
+            steps: of the sampler.
+            count: how many images.
+        """
+        raise NotImplementedError
 
     # What the engine asks of every stage.
 

@@ -267,6 +267,13 @@ PROTOCOLS = {
 }
 
 
+def percents(retrieval: Retrieval) -> dict[str, float]:
+    """Scores of one search in percent: "rank1", "rank5", "rank10", "rank20", "mAP" and "mINP"."""
+    shares = {f"rank{rank}": retrieval.cmc[rank - 1] for rank in RANKS}
+    shares |= {"mAP": retrieval.mAP, "mINP": retrieval.mINP}
+    return {name: 100 * float(share) for name, share in shares.items()}
+
+
 def summarise(retrievals: Sequence[Retrieval]) -> dict[str, dict[str, float]]:
     """Mean and standard deviation of the scores of several searches, in percent.
 
@@ -274,17 +281,16 @@ def summarise(retrievals: Sequence[Retrieval]) -> dict[str, dict[str, float]]:
     there is, not a sample of more.
 
     Returns:
-        "rank1", "rank5", "rank10", "rank20", "mAP" and "mINP", each with "mean" and "std".
+        The names of :func:`percents`, each with "mean" and "std".
 
     Raises:
         ValueError: no search.
     """
     if not retrievals:
         raise ValueError("no search to summarise")
-    values = {f"rank{rank}": [one.cmc[rank - 1] for one in retrievals] for rank in RANKS}
-    values["mAP"] = [one.mAP for one in retrievals]
-    values["mINP"] = [one.mINP for one in retrievals]
+    found = [percents(one) for one in retrievals]
+    values = {name: [own[name] for own in found] for name in found[0]}
     return {
-        name: {"mean": 100 * float(np.mean(value)), "std": 100 * float(np.std(value))}
-        for name, value in values.items()
+        name: {"mean": float(np.mean(own)), "std": float(np.std(own))}
+        for name, own in values.items()
     }

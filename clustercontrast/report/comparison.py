@@ -6,6 +6,7 @@ from typing import Any
 
 from clustercontrast.data.provenance import TITLES
 from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.report.published import LABELS, competitors, reference
 from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
     TRIALS,
@@ -26,31 +27,42 @@ MARKS = "†‡§"
 """Before the runs on images that are not official: one for every kind of such images."""
 
 
-def comparison_tables(folders: Sequence[Path], selections: Sequence[str]) -> list[Table]:
+def comparison_tables(
+    folders: Sequence[Path], selections: Sequence[str], with_competitors: bool = False
+) -> list[Table]:
     """One table per dataset that occurs among the runs.
 
     Args:
         folders: of runs.
         selections: models shown: "last", "test", "cycle", or any other of a report.
+        with_competitors: show other published methods above, by supervision as papers do.
 
     Raises:
         UserError: a folder has no tested run.
     """
     runs = [gather(folder) for folder in folders]
     parts = {dataset: [r for r in runs if r.about["dataset"] == dataset] for dataset in TITLES}
-    return [_table(dataset, own, selections) for dataset, own in parts.items() if own]
+    return [
+        _table(dataset, own, selections, with_competitors) for dataset, own in parts.items() if own
+    ]
 
 
-def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> Table:
+def _table(
+    dataset: str, runs: Sequence[Tested], selections: Sequence[str], with_competitors: bool
+) -> Table:
     """Methods in the order of the runs, each below the published figures that belong to its runs.
 
     Figures of the method as it is stand there where no run has any of its own.
     """
+    modes = PROTOCOLS[dataset].modes
     methods = dict.fromkeys(run.about["method"] for run in runs)
     sections = [[run for run in runs if run.about["method"] == method] for method in methods]
     quoted = list(dict.fromkeys(entry for own in sections for entry in _quoted(own)))
     marks = _marks(runs)
-    rows = []
+    others = competitors(dataset, modes, quoted) if with_competitors else []
+    sources = list(dict.fromkeys(entry.source for entry in others))
+    numbers = [len(quoted) + 1 + sources.index(entry.source) for entry in others]
+    rows = list(map(_other_row, others, numbers))
     for own in sections:
         rows += [_quoted_row(entry, quoted.index(entry) + 1) for entry in _quoted(own)]
         for run in own:
@@ -71,15 +83,17 @@ def _table(dataset: str, runs: Sequence[Tested], selections: Sequence[str]) -> T
             *_image_notes(runs, marks),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
-            *spread_notes_of(compared, PROTOCOLS[dataset].modes),
+            *spread_notes_of(compared, modes),
             *source_notes(quoted),
+            *_notes_of_others(sources, len(quoted) + 1),
         ),
         content={
             "runs": [_json(run, quoted) for run in runs],
             "published": published_json(quoted),
+            "competitors": published_json(others, numbers),
         },
         words=3,
-        groups=tuple(PROTOCOLS[dataset].modes.values()),
+        groups=tuple(modes.values()),
     )
 
 
@@ -125,6 +139,24 @@ def _quoted_row(entry: Published, number: int) -> tuple[str, ...]:
     return (entry.method, f"{entry.label} [{number}]", entry.model, *cells)
 
 
+def _other_row(entry: Published, number: int) -> tuple[str, ...]:
+    """A competitor, with its supervision and the number of the note that names its source."""
+    _, _, _, *cells = _quoted_row(entry, number)
+    method = f"{LABELS[entry.labels]}: {entry.method}"
+    says = ", ".join(filter(None, (entry.row, entry.venue or entry.kind)))
+    return (method, f"{says} [{number}]", "", *cells)
+
+
+def _notes_of_others(sources: Sequence[str], first: int) -> Iterator[str]:
+    """Where the figures of competitors stand, a number for each source."""
+    if sources:
+        yield (
+            "SVI, SSVI, USVI: trained with all, some or no identity labels; these rows are quoted "
+            "and not tested here, and no difference to them is shown"
+        )
+    yield from (f"[{number}] {source}" for number, source in enumerate(sources, start=first))
+
+
 def _run_rows(
     run: Tested,
     selections: Sequence[str],
@@ -139,18 +171,16 @@ def _run_rows(
             yield (*names, *cells)
         for number, entry in _compared(run, quoted).items():
             if cells and entry.selection == selection:
-                short = "" if entry.trials else _short_of(run)
+                short = "" if entry.trials else short_of(run)
                 label = f"{DIFFERENCE} {entry.kind} [{number}]{short}"
                 yield (*names, label, *_difference_cells(run, entry))
 
 
 def _compared(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
-    """Published figures of a run's own configuration and trials, by number."""
-    return {
-        quoted.index(entry) + 1: entry
-        for entry in run.beside.own
-        if not entry.trials or list(entry.trials) == run.trials
-    }
+    """The published row of every kind of model that a run is compared with, by number."""
+    selections = dict.fromkeys(entry.selection for entry in run.beside.own)
+    found = [reference(run.beside.own, selection, run.trials) for selection in selections]
+    return {quoted.index(entry) + 1: entry for entry in found if entry}
 
 
 def differences(run: Tested, entry: Published) -> dict[str, dict[str, float]]:
@@ -177,8 +207,8 @@ def verdicts(run: Tested, entry: Published) -> dict[str, dict[str, Verdict]]:
     }
 
 
-def _short_of(run: Tested) -> str:
-    """How many trials or gallery draws a run has, where papers average over more."""
+def short_of(run: Tested) -> str:
+    """How many trials or gallery draws a run has, where papers average over more; else nothing."""
     trials, draws = len(run.trials), run.results[0]["searches"]
     usual = PROTOCOLS[run.about["dataset"]].draws
     if 0 < trials < TRIALS:
@@ -237,7 +267,7 @@ def _json(run: Tested, quoted: Sequence[Published]) -> dict[str, Any]:
 
 
 def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]) -> Table:
-    """Finished cells of a grid, last epoch and best on test, side by side.
+    """Finished cells of a grid, last epoch and best on test, below what was published of each.
 
     Args:
         dataset: a key of ``PROTOCOLS``.
@@ -249,25 +279,40 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     tested = list(runs.values())
     marks = _marks(tested)
     chosen = ("last", PAPER_SELECTION)
-    rows = [
-        _marked(run, [*(cells[folder].get(flag, "") for flag in flags), *row], marks)
-        for folder, run in runs.items()
-        for selection in chosen
-        if (row := run.model_row(selection))
-    ]
+    quoted = list(dict.fromkeys(entry for run in tested for entry in run.beside.own))
+    rows = []
+    for folder, run in runs.items():
+        values = [cells[folder].get(flag, "") for flag in flags]
+        rows += [_grid_row(values, entry, quoted) for entry in run.beside.own]
+        found = filter(None, (run.model_row(selection) for selection in chosen))
+        rows += [_marked(run, [*values, *row], marks) for row in found]
     shown = [r for run in tested for r in run.results if r["selection"] in chosen]
     return Table(
         title=title,
         dataset=_title(tested),
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(*_image_notes(tested, marks), *spread_notes(shown)),
+        notes=(*_image_notes(tested, marks), *spread_notes(shown), *source_notes(quoted)),
         content={
+            "published": published_json(quoted),
             "cells": [
-                {"run": folder.name, "flags": dict(cells[folder]), "results": run.results}
+                {
+                    "run": folder.name,
+                    "flags": dict(cells[folder]),
+                    "results": run.results,
+                    "published": [quoted.index(entry) + 1 for entry in run.beside.own],
+                }
                 for folder, run in runs.items()
-            ]
+            ],
         },
         words=len(flags) + 1,
         groups=tuple(PROTOCOLS[dataset].modes.values()),
     )
+
+
+def _grid_row(
+    values: Sequence[str], entry: Published, quoted: Sequence[Published]
+) -> tuple[str, ...]:
+    """What was published of the configuration of a cell."""
+    method, label, model, *cells = _quoted_row(entry, quoted.index(entry) + 1)
+    return (*values, ", ".join(filter(None, (method, label, model))), *cells)

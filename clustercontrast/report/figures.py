@@ -129,7 +129,7 @@ def read_epochs(metrics_jsonl: Path) -> list[dict[str, Any]]:
 
 def panels_for(epochs: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
     """The panels that a run has something to show in, or that every run has."""
-    values = [dict(_numbers(record)) for record in epochs]
+    values = [dict(flattened(record)) for record in epochs]
     extra = MUTUAL if any(_keys(panel, values) for panel in MUTUAL) else ()
     return (*PANELS[:2], *extra, *PANELS[2:])
 
@@ -152,9 +152,9 @@ def draw(
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
-    values = [dict(_numbers(record)) for record in epochs]
+    values = [dict(flattened(record)) for record in epochs]
     stages = [record["stage"] for record in epochs]
-    starts = [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
+    starts = stage_starts(epochs)
     plots = figure.subplots(rows, columns, squeeze=False)
     for panel, axes in zip(panels, plots.flat, strict=True):
         _draw_panel(axes, panel, values, starts)
@@ -162,11 +162,17 @@ def draw(
     return figure
 
 
-def _numbers(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
+def stage_starts(epochs: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Positions of the first epochs of the stages."""
+    stages = [record["stage"] for record in epochs]
+    return [i for i, stage in enumerate(stages) if i == 0 or stage != stages[i - 1]]
+
+
+def flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:
     """Numbers of a nested record under dotted keys, such as ``clusters.visible.ari``."""
     for key, value in record.items():
         if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{key}.")
+            yield from flattened(value, f"{prefix}{key}.")
         elif isinstance(value, int | float):
             yield prefix + key, float(value)
 
@@ -184,7 +190,7 @@ def _draw_panel(
         if of not in colours:
             colours[of] = next(spare)
         scale = 100 if _fits(key, panel.percent) else 1
-        epochs, heights = _curve([value.get(key, np.nan) for value in values], starts)
+        epochs, heights = curve([value.get(key, np.nan) for value in values], starts)
         axes.plot(
             epochs,
             scale * heights,
@@ -207,8 +213,16 @@ def _companion(name: str, names: Sequence[str]) -> tuple[str, str, str]:
     return name, LINES.get(name, "-"), ""
 
 
-def _curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a curve: epochs without a value are bridged, stages are not joined (NaN)."""
+def curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Points of a curve: epochs without a value are bridged, stages are not joined (NaN).
+
+    Args:
+        heights: of every epoch, NaN for none.
+        starts: positions of the first epochs of the stages.
+
+    Returns:
+        Epochs, counted from 1, and heights.
+    """
     known = np.insert(np.isfinite(heights), starts, True)
     epochs = np.insert(np.arange(1.0, len(heights) + 1), starts, np.nan)
     return epochs[known], np.insert(heights, starts, np.nan)[known]

@@ -43,7 +43,7 @@ def table_html(table: Table) -> str:
         for kind, cell in zip(kinds, table.header, strict=True)
     )
     body, above = "", None
-    for row in table.rows:
+    for row in table.shown:
         cells = "".join(f"<td{k}>{escape(cell)}</td>" for k, cell in zip(kinds, row, strict=True))
         body += f"<tr{_class('group', row[0] != above and above is not None)}>{cells}</tr>\n"
         above = row[0]

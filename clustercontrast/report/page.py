@@ -274,13 +274,15 @@ def _map(content: Content) -> str:
         for name in content.images
     }
     people = choose_people({name: array.index for name, array in content.images.items()}, usable)
-    figure = pictures.maps(
-        people, {model.label: embed(people, model.features) for model in content.models}
-    )
+    positions = {
+        model.label: embed({name: model.features[name][own] for name, own in people.rows.items()})
+        for model in content.models
+    }
+    figure = pictures.maps(people, positions)
     said = (
         f"t-SNE of test images of {len(people.chosen)} identities, at most {IMAGES} per identity "
         "and modality: the colour shows the identity, the shape the modality. A model that bridges "
-        "the modalities puts circles and triangles of an identity together; distances between "
+        "the modalities puts circles and stars of an identity together; distances between "
         "groups mean little."
     )
     return explanation(said) + plot(figure, "Map of the identities before and after training")

@@ -21,9 +21,12 @@ HEIGHT = 192
 """Pixels of a thumbnail: half as many again as the page shows, for fine screens."""
 
 QUALITY = 85
-MARKERS = {"visible": "o", "infrared": "^"}
+MARKERS = {"visible": "o", "infrared": "*"}  # as in PCLHD's Fig. 3
 MODES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
 """Colour and line of every search mode."""
+
+MAP = 5.5
+"""Inches of the width of a map."""
 
 SAME, DIFFERENT = "#0072b2", "#d55e00"
 TEN = (
@@ -84,7 +87,7 @@ def cmc(models: Mapping[str, Mapping[str, np.ndarray]], headings: Mapping[str, s
     axes.set_xlabel("rank k")
     axes.set_ylabel("queries found by rank k, %")
     axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
-    _calm(axes)
+    calm(axes)
     return figure
 
 
@@ -106,20 +109,23 @@ def histograms(models: Mapping[str, Distances]) -> Figure:
         title = f"{label}: means {distances.gap:.3f} apart"
         axes.set_title(title, loc="left", fontweight="bold", fontsize="medium")
         axes.set_xlabel("cosine distance, means marked")
-        _calm(axes)
+        calm(axes)
     plots[0].set_ylabel("density")
     plots[-1].legend(frameon=False, fontsize="small")
     return figure
 
 
-def maps(people: People, models: Mapping[str, Mapping[str, np.ndarray]]) -> Figure:
+def maps(
+    people: People, models: Mapping[str, Mapping[str, np.ndarray]], notes: Sequence[str] = ()
+) -> Figure:
     """Where the images of a few identities lie: colour = identity, marker = modality.
 
     Args:
         people: the identities that are shown.
         models: label -> modality -> (n, 2) positions, in the order of ``people.rows``.
+        notes: what must be read with the maps.
     """
-    figure, plots = _beside(len(models), height=5.6)
+    figure, plots = _beside(len(models), height=5.6, width=MAP * len(models))
     for axes, (label, positions) in zip(plots, models.items(), strict=True):
         for name in MODALITIES:
             for one, colour in zip(people.chosen, TEN, strict=False):
@@ -134,14 +140,21 @@ def maps(people: People, models: Mapping[str, Mapping[str, np.ndarray]]) -> Figu
     handles += [Line2D([], [], linestyle="", **_marker(name, "0.3")) for name in MODALITIES]
     labels = [f"identity {one}" for one, _ in known] + list(MODALITIES)
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=6, frameon=False, fontsize="small"
+        handles,
+        labels,
+        loc="outside lower center",
+        ncols=3 * len(models),
+        frameon=False,
+        fontsize="small",
     )
-    return figure
+    return noted(figure, notes)
 
 
-def _beside(count: int, height: float, **shared: bool) -> tuple[Figure, Sequence[Axes]]:
+def _beside(
+    count: int, height: float, width: float = 11, **shared: bool
+) -> tuple[Figure, Sequence[Axes]]:
     """A wide figure with plots beside one another."""
-    figure = Figure(figsize=(11, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
     return figure, figure.subplots(1, count, squeeze=False, **shared)[0]
 
@@ -150,14 +163,22 @@ def _marker(modality: str, colour: str) -> dict:
     """A marker whose edge keeps overlapping ones apart."""
     return {
         "marker": MARKERS[modality],
-        "markersize": 6 if modality == "visible" else 7,
+        "markersize": 6 if modality == "visible" else 10,
         "color": colour,
         "markeredgecolor": "white",
         "markeredgewidth": 0.6,
     }
 
 
-def _calm(axes: Axes) -> None:
+def noted(figure: Figure, notes: Sequence[str]) -> Figure:
+    """A figure with what must be read with it above; its legend stands below."""
+    if notes:
+        figure.suptitle("\n".join(notes), fontsize="small", color="#a00000")
+    return figure
+
+
+def calm(axes: Axes) -> None:
+    """A light grid, and no frame to the right and above."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
 

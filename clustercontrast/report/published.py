@@ -5,7 +5,8 @@ to a last epoch says so.  How CMAM-UDA selects is not known: its code is not pub
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +16,12 @@ from clustercontrast.report.references.commands import AS_IT_IS
 from clustercontrast.report.references.rows import Configuration, Published
 
 PUBLISHED: tuple[Published, ...] = (*pclhd.ROWS, *official.ROWS, *cmam.ROWS, *llcm.ROWS)
+
+ORDER = ("paper", "upstream README", "upstream log")
+"""Which kind of row a difference is taken to, if there are several; others come last."""
+
+LABELS = {"all": "SVI", "some": "SSVI", "none": "USVI"}
+"""Supervision, as PCLHD's Table 1 writes it: trained with all, some, no identity labels."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,63 @@ def published(dataset: str, run: Configuration | None = None) -> tuple[Published
     return tuple(
         row for row in PUBLISHED if row.dataset == dataset and (run is None or run in row.runs)
     )
+
+
+def reference(
+    rows: Sequence[Published], selection: str, trials: Sequence[int] = ()
+) -> Published | None:
+    """The one row that a difference is taken to.
+
+    Of those whose model was selected as ours: the one of just our trials, if there is one, then
+    the paper's, the README's, a log's, what others have found.
+
+    Args:
+        rows: all of our own configuration.
+        selection: how our model was selected.
+        trials: of RegDB, that ours is a mean over; a row of other single trials does not count.
+    """
+    alike = [
+        row
+        for row in rows
+        if row.selection == selection and (not row.trials or list(row.trials) == list(trials))
+    ]
+    return min(alike, key=lambda row: (not row.trials, _rank(row)), default=None)
+
+
+def _rank(row: Published) -> int:
+    return ORDER.index(row.kind) if row.kind in ORDER else len(ORDER)
+
+
+def competitors(
+    dataset: str, modes: Collection[str], beside: Sequence[Published]
+) -> list[Published]:
+    """What others have published, each method once, by supervision and year.
+
+    These are methods as they are, and what is in the row of the same name: other methods with the
+    same share of labels.
+
+    Args:
+        dataset: a key of ``MODES``.
+        modes: searches that the table has.
+        beside: rows that the table shows anyway: their methods are left out.
+    """
+    shown, kinds = {row.method for row in beside}, {"", *(row.row for row in beside)}
+    rows = [
+        row
+        for row in published(dataset)
+        if row.row in kinds and row.method not in shown and row.scores.keys() & {*modes}
+    ]
+    named: dict[tuple[str, ...], list[Published]] = {}
+    for row in rows:
+        named.setdefault((row.method, row.labels, row.row), []).append(row)
+    found = [reference(own, "test") for own in named.values()]
+    return sorted(filter(None, found), key=lambda row: ([*LABELS].index(row.labels), _year(row)))
+
+
+def _year(row: Published) -> str:
+    """As the source says it; what says none comes last."""
+    found = re.search(r"\b(?:19|20)\d\d\b", row.where)
+    return found[0] if found else "later"
 
 
 def _unfinished(about: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.manifold import TSNE
 
 from clustercontrast.data.samples import MODALITIES, ImageList
+from clustercontrast.files import UserError
 from clustercontrast.report.retrievals import Ranking
 
 BINS = 60
@@ -94,19 +95,48 @@ def choose_people(images: Mapping[str, ImageList], usable: Mapping[str, np.ndarr
         At most ``PEOPLE`` identities with images of both modalities, at most ``IMAGES`` of each.
     """
     known = {name: np.where(usable[name], images[name].identities, -1) for name in MODALITIES}
-    both = np.intersect1d(known["visible"], known["infrared"])
-    both = both[both >= 0]
+    both = _in_both(known)
     counts = [(known[name][:, None] == both).sum(axis=0) for name in MODALITIES]
     fewest = np.minimum(np.minimum(*counts), IMAGES)
     # Enough images: as many as the identity with the tenth most has.
     enough = both[fewest >= np.sort(fewest)[::-1][:PEOPLE].min()]
-    chosen = _evenly(enough, PEOPLE)
+    return _people(known, _evenly(enough, PEOPLE))
+
+
+def draw_people(images: Mapping[str, ImageList], seed: int) -> People:
+    """Ten identities drawn at random, as PCLHD's Fig. 3 shows them, and images of them.
+
+    Args:
+        images: test images by modality.
+        seed: of the draw.
+
+    Returns:
+        At most ``PEOPLE`` identities with images of both modalities, at most ``IMAGES`` of each.
+
+    Raises:
+        UserError: no identity has images of both modalities.
+    """
+    known = {name: images[name].identities for name in MODALITIES}
+    both = _in_both(known)
+    if not len(both):
+        raise UserError("no test identity has images of both modalities: there is none to show")
+    order = np.random.default_rng(seed).permutation(both)
+    return _people(known, np.sort(order[:PEOPLE]))
+
+
+def _in_both(known: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Identities with images of both modalities, ascending; -1 is nobody."""
+    both = np.intersect1d(known["visible"], known["infrared"])
+    return both[both >= 0]
+
+
+def _people(known: Mapping[str, np.ndarray], chosen: np.ndarray) -> People:
+    """Images of the chosen identities, evenly spaced among all of each."""
     rows = {
         name: np.concatenate([_evenly(np.flatnonzero(own == one), IMAGES) for one in chosen])
         for name, own in known.items()
     }
-    identities = {name: images[name].identities[own] for name, own in rows.items()}
-    return People(rows, identities, chosen)
+    return People(rows, {name: known[name][own] for name, own in rows.items()}, chosen)
 
 
 def _evenly(items: np.ndarray, count: int) -> np.ndarray:
@@ -114,23 +144,23 @@ def _evenly(items: np.ndarray, count: int) -> np.ndarray:
     return items[np.unique(np.linspace(0, len(items) - 1, count).round().astype(np.int64))]
 
 
-def embed(people: People, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Positions of the images in the plane, by t-SNE (van der Maaten and Hinton, 2008).
+def embed(features: Mapping[str, np.ndarray], seed: int = 0) -> dict[str, np.ndarray]:
+    """Positions of images in the plane, by t-SNE (van der Maaten and Hinton, 2008).
 
     Args:
-        people: the identities to show.
-        features: (N, d) unit rows by modality.
+        features: (n, d) unit rows by modality, of the images to show.
+        seed: of t-SNE, for features that give it no start of their own.
 
     Returns:
-        (n, 2) float32 by modality, in the order of ``people.rows``; the same at every call.
+        (n, 2) float32 by modality, in the order of the rows; the same at every call.
     """
-    points = np.concatenate([features[name][people.rows[name]] for name in MODALITIES])
+    points = np.concatenate([features[name] for name in MODALITIES])
     # The exact gradient is a sum in a fixed order, that of Barnes and Hut depends on the threads.
     plane = TSNE(
         method="exact",
         init="pca" if np.ptp(points, axis=0).any() else "random",
         perplexity=min(PERPLEXITY, (len(points) - 1) / 3),
-        random_state=0,
+        random_state=seed,
     ).fit_transform(points)
-    parts = np.split(plane, [len(people.rows["visible"])])
+    parts = np.split(plane, [len(features["visible"])])
     return dict(zip(MODALITIES, parts, strict=True))

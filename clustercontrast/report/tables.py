@@ -4,8 +4,9 @@ A table keeps apart what must not be mixed: how a model was selected, what the Â
 published figures with their sources, and results on images that are not the official ones.
 """
 
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from clustercontrast.report.references.rows import METRICS, Published
 
 TRIALS = 10
 """Trials of RegDB that papers average over."""
+
+UNKNOWN = "â€“"
+"""Of a number that is not known."""
 
 LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$",
          "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
@@ -37,7 +41,8 @@ class Table:
         title: what was run.
         dataset: what it was run on, part of the heading of every form.
         header: column heads.
-        rows: cells, one tuple per row, as long as ``header``; an empty cell is not known.
+        rows: cells, one tuple per row, as long as ``header``; a number that is not known is empty
+            here, and a dash in every form that is read by people.
         notes: lines that must be read with the numbers, part of every form.
         content: the numbers behind the cells, for :meth:`json`.
         words: how many columns from the left hold words.
@@ -58,9 +63,17 @@ class Table:
         """Title and dataset in one line."""
         return f"{self.title} ({self.dataset})"
 
+    @property
+    def shown(self) -> list[tuple[str, ...]]:
+        """Rows as people read them."""
+        return [self._dashed(row) for row in self.rows]
+
+    def _dashed(self, row: Sequence[str]) -> tuple[str, ...]:
+        return (*row[: self.words], *(cell or UNKNOWN for cell in row[self.words :]))
+
     def text(self) -> str:
         """Columns aligned with blanks, words to the left; a block for every group of columns."""
-        blocks = [self._block(self.header, self.rows)]
+        blocks = [self._block(self.header, self.shown)]
         if self.groups:
             blocks = [
                 [group, "", *self._block(*self._columns(number))]
@@ -72,14 +85,14 @@ class Table:
     def markdown(self) -> str:
         """A heading, a pipe table and the notes as a list."""
         rule = (*("---" for _ in self._words()), *("---:" for _ in self._numbers()))
-        lines = [_piped(cells) for cells in (self._long_header(), rule, *self.rows)]
+        lines = [_piped(cells) for cells in (self._long_header(), rule, *self.shown)]
         notes = [f"- {note}" for note in self.notes]
         return "\n".join([f"## {self.heading}", "", *lines, "", *notes]) + "\n"
 
     def latex(self) -> str:
         """A ``table*`` as wide as the page at most, its notes below; needs booktabs, graphicx."""
         columns = "l" * self.words + "r" * len(self._numbers())
-        body = [_latex_row(cells) for cells in self.rows]
+        body = [_latex_row(cells) for cells in self.shown]
         notes = [rf"{_escaped(note)}.\par" for note in self.notes]
         return "\n".join(
             [
@@ -129,7 +142,7 @@ class Table:
         chosen = [*range(self.words), *range(start, start + self._width())]
         rows = [tuple(row[i] for i in chosen) for row in self.rows]
         header = tuple(self.header[i] for i in chosen)
-        return header, [row for row in rows if any(row[self.words :])]
+        return header, [self._dashed(row) for row in rows if any(row[self.words :])]
 
     def _block(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         columns = [list(column) for column in zip(*rows, strict=True)]
@@ -282,7 +295,7 @@ def source_notes(quoted: Sequence[Published]) -> list[str]:
     """Where published figures stand, by number, and what they may be compared with."""
     if not quoted:
         return []
-    notes = [f"[{n}] {entry.name}: {entry.source}" for n, entry in enumerate(quoted, start=1)]
+    notes = [f"[{n}] {entry.name}: {entry.where}" for n, entry in enumerate(quoted, start=1)]
     if any(entry.selection == "test" for entry in quoted):
         notes.insert(
             0,
@@ -292,9 +305,12 @@ def source_notes(quoted: Sequence[Published]) -> list[str]:
     return notes
 
 
-def published_json(quoted: Sequence[Published]) -> list[dict[str, Any]]:
-    """Published figures as JSON, with the numbers of their notes."""
-    return [{"number": number} | asdict(entry) for number, entry in enumerate(quoted, start=1)]
+def published_json(
+    quoted: Sequence[Published], numbers: Iterable[int] | None = None
+) -> list[dict[str, Any]]:
+    """Published figures as JSON, with the numbers of their notes: 1, 2, ... unless given."""
+    pairs = zip(numbers or itertools.count(1), quoted, strict=False)
+    return [{"number": number} | asdict(entry) for number, entry in pairs]
 
 
 def _or(numbers: Sequence[int]) -> str:

@@ -84,6 +84,25 @@ class Tested:
         wanted = {"selection": selection, "mode": mode}
         return next((r for r in self.results if wanted.items() <= r.items()), None)
 
+    def each(self, selection: str) -> dict[int, dict[str, dict[str, float]]]:
+        """Scores of a model in every gallery draw, or of every trial: number -> mode -> metric.
+
+        Raises:
+            UserError: the report has means alone.
+        """
+        found: dict[int, dict[str, dict[str, float]]] = {}
+        for mode in PROTOCOLS[self.about["dataset"]].modes:
+            row = self.row(selection, mode) or {"each": ()}
+            if "each" not in row:
+                raise UserError(
+                    f"the report of {self.about['method']} {self.name} has means alone, since it "
+                    "is of an earlier version: test the run again"
+                )
+            numbers = row.get("trials", range(len(row["each"])))
+            for number, scores in zip(numbers, row["each"], strict=True):
+                found.setdefault(number, {})[mode] = scores
+        return found
+
     def model_row(self, selection: str) -> tuple[str, ...] | None:
         """Name and cells of a model in every mode; None for a model that the run has not."""
         found = [self.row(selection, mode) for mode in PROTOCOLS[self.about["dataset"]].modes]
@@ -135,6 +154,7 @@ def _over_trials(results: Results) -> dict[str, Any]:
     for metric in METRICS:
         values = [result[metric]["mean"] for result in results]
         row[metric] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
+    row["each"] = [{metric: result[metric]["mean"] for metric in METRICS} for result in results]
     return row
 
 
@@ -238,6 +258,24 @@ def _row_fault(row: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
         # A mean of floats may lie beyond its ends by a rounding.
         if not 0 <= round(row[name][part], 6) <= 100:
             return f"{name}.{part} is {row[name][part]}, expected 0 to 100"
+    return _each_fault(row) if "each" in row else None
+
+
+def _each_fault(row: Mapping[str, Any]) -> str | None:
+    """Whether the draws, or trials, of a row are others than those that its means are over."""
+    found = fault(row, {"each": [dict.fromkeys(METRICS, NUMBER)]})
+    if found:
+        return found
+    number = len(row["trials"]) if "trials" in row else row["searches"]
+    if len(row["each"]) != number:
+        return f"each has {len(row['each'])} rows, expected {number}"
+    for name in METRICS:
+        values = [own[name] for own in row["each"]]
+        if not all(0 <= round(value, 6) <= 100 for value in values):
+            return f"each has {name} beyond 0 to 100"
+        mean = float(np.mean(values))
+        if not abs(mean - row[name]["mean"]) < 1e-6:
+            return f"each gives {mean} as the mean of {name}, {name}.mean is {row[name]['mean']}"
     return None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from clustercontrast.report.published import published
 from clustercontrast.report.references.rows import METRICS, QUOTATIONS, Published
-from clustercontrast.report.references.spreads import DOCUMENTED, TRAININGS, Spread
+from clustercontrast.report.references.spreads import DOCUMENTED, TRAININGS, Spread, of_rows
 
 NONE = "no documented spread"
 RANGE = "range of the published trainings"
@@ -85,10 +85,11 @@ def widths(row: Published, result: Mapping[str, Any], metric: str) -> list[Width
 
 
 def spreads(row: Published) -> list[Spread]:
-    """Documented spreads of a published row: stated ones, and what its retrainings differ by."""
+    """Documented spreads of a published row: stated, of its draws or trials, of its retrainings."""
     methods = {run.method for run in row.runs}
     stated = [own for own in DOCUMENTED if own.dataset == row.dataset and own.method in methods]
-    return [*stated, *_retrained(row)]
+    counted = [of_rows(row)] if row.each else []
+    return [*stated, *counted, *_retrained(row)]
 
 
 def _retrained(row: Published) -> Iterator[Spread]:

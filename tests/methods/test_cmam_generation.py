@@ -17,6 +17,7 @@ from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.sharing import places, process_of
 from clustercontrast.files import UserError
+from clustercontrast.generation import panels
 from clustercontrast.generation.fake_infrared import FakeSet, noise_of, quantised
 from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods import METHODS
@@ -60,6 +61,43 @@ def make(stage):
 
 def contents(place, name):
     return np.load(place / f"{name}.npy"), np.load(place / f"{name}.done.npy")
+
+
+# --- the sheet of sampling steps ---
+
+
+def rows_of_sheet(picture, count):
+    """(rows, images, h, w, 3) pixels of a sheet."""
+    pixels, (height, width) = np.asarray(picture), tiny_cmam.SMALL
+    tops = range(panels.HEADING + panels.MARGIN, len(pixels) - height, height + panels.MARGIN)
+    lefts = [panels.LABELS + i * (width + panels.MARGIN) for i in range(count)]
+    return np.array(
+        [[pixels[top : top + height, left : left + width] for left in lefts] for top in tops]
+    )
+
+
+def test_a_sheet_shows_the_same_images_at_every_number_of_steps(trained, tmp_path):
+    """At the run's own 3 steps it shows the run's fakes; images are the source's, evenly spaced."""
+    _, data, _ = trained
+    stage = generation(data, tmp_path)
+    make(stage)
+    fakes, done = contents(tmp_path, "source")
+    data.device = torch.device("cpu")
+    shown = rows_of_sheet(Generation.sheet(data, (1, 3, 9), count=4), 4)
+    chosen = [0, 11, 23, 35]
+    assert len(shown) == 5  # images, edges, and a row for every number
+    np.testing.assert_array_equal(shown[0], data.small["source"].pixels[chosen])
+    assert done[chosen].tolist() == [False, True, True, True]  # the first has no cluster
+    np.testing.assert_array_equal(shown[3][1:], fakes[chosen[1:]].repeat(3, -1))
+    assert not np.array_equal(shown[2], shown[3])
+    assert not np.array_equal(shown[3], shown[4])
+
+
+def test_a_sheet_of_half_a_training_is_refused(tmp_path):
+    data = tiny_cmam.world(tmp_path)
+    data.device = torch.device("cpu")
+    with pytest.raises(UserError, match="no generator: run --stages diffusion to its end first"):
+        Generation.sheet(data, (1,), count=2)
 
 
 # --- training ---

@@ -1,6 +1,7 @@
 """The figures on the pages are those of the data, and the figures of the data are on the pages."""
 
 import re
+import statistics
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,27 @@ def test_pages_of_methods_give_no_figure_that_the_data_do_not_have(page):
     known |= {65.5}  # PGM's mAP on RegDB as CMAM-UDA's Table II quotes it
     assert len(shown) > 3
     assert shown <= known
+
+
+DEVIATION = re.compile(r"(\d+\.\d\d)(?: ± (\d\.\d\d))?")
+
+
+@pytest.mark.parametrize(("page", "method"), [("rpnr", "RPNR"), ("pca", "PCA")])
+def test_deviations_on_pages_are_those_of_the_published_rows(page, method):
+    """Population deviations, since the READMEs give none."""
+    checked = 0
+    for row in (row for row in PUBLISHED if row.method == method and row.each):
+        for mode, figures in row.scores.items():
+            (cells,) = [
+                own
+                for own in tables(DOCS / "methods" / f"{page}.md")["Results (published)"]
+                if DEVIATION.match(own[2]) and own[2].startswith(row.shown(mode, "rank1"))
+            ]
+            for metric, cell in zip(figures, cells[2:], strict=True):
+                mean, deviation = DEVIATION.fullmatch(cell).groups()
+                assert mean == row.shown(mode, metric)
+                if deviation:
+                    values = [own[mode][metric] for own in row.each.values()]
+                    assert deviation == f"{statistics.pstdev(values):.2f}"
+                    checked += 1
+    assert checked == {"RPNR": 12, "PCA": 6}[method]

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import re
 
 import pytest
 
@@ -19,13 +20,13 @@ CMAM_TABLE = "CMAM-UDA (IEEE TCSVT 2024), Table"
 RUNS = {(row.dataset, run) for row in PUBLISHED for run in row.runs}
 
 
-def row(dataset, method, label="", selection="test", source=""):
+def row(dataset, method, label="", selection="test", where=""):
     """The only row of that name, source and model."""
     (found,) = (
         own
         for own in PUBLISHED
         if (own.dataset, own.method, own.row, own.selection) == (dataset, method, label, selection)
-        and own.source.startswith(source)
+        and own.where.startswith(where)
     )
     return found
 
@@ -58,10 +59,10 @@ def test_a_configuration_is_what_its_flags_train(dataset, run):
 
 def test_what_another_paper_quotes_differently_is_said():
     """PGM on RegDB, visible to infrared: mAP 65.4 in PCLHD's Table 1, 65.5 in CMAM-UDA's II."""
-    own = row("regdb", "PGM", source="CVPR 2023")
+    own = row("regdb", "PGM", where="CVPR 2023")
     assert own.scores["visible_to_infrared"]["mAP"] == 65.4
     assert own.source.endswith("; mAP visible to infrared: 65.5 in CMAM-UDA, Table II")
-    assert "65.5" not in row("sysu", "PGM", source="CVPR 2023").source
+    assert "65.5" not in row("sysu", "PGM", where="CVPR 2023").source
 
 
 def test_the_methods_as_they_are_end_with_their_last_usual_stage():
@@ -167,6 +168,101 @@ def test_swapped_figures_of_llcm_never_stand_beside_straight_ones():
     assert not any(
         own.scores[mode].get("rank1") == 69.21 for own in straight for mode in own.scores
     )
+
+
+# --- row by row ---
+
+
+ROWS_OF = {  # README's figures of one row, typed from it: draw or trial, first and second mode
+    ("RPNR", "sysu"): (
+        4,
+        (66.39, 87.69, 93.90, 97.63, 62.24, 47.30),
+        (70.83, 89.72, 93.34, 95.83, 74.81, 70.67),
+    ),
+    ("RPNR", "regdb"): (
+        10,
+        (93.45, 96.12, 97.14, 98.06, 86.22, 72.89),
+        (91.80, 96.12, 97.14, 97.96, 85.30, 69.76),
+    ),
+    ("PCA", "regdb"): (
+        8,
+        (86.12, 93.11, 95.97, 82.96, 73.16),
+        (88.16, 93.59, 95.73, 82.53, 70.20),
+    ),
+}
+
+
+@pytest.mark.parametrize(("method", "dataset"), ROWS_OF)
+def test_rows_of_readmes_are_numbered_and_as_printed(method, dataset):
+    number, *cells = ROWS_OF[method, dataset]
+    own = row(dataset, method)
+    assert list(own.each) == list(range(10) if dataset == "sysu" else range(1, 11))
+    assert [tuple(own.each[number][mode].values()) for mode in MODES[dataset]] == cells
+    for scores_ in own.each.values():
+        assert {mode: list(figures) for mode, figures in scores_.items()} == {
+            mode: list(figures) for mode, figures in own.scores.items()
+        }
+
+
+def test_rows_are_given_by_these_readmes_alone():
+    assert {(own.method, own.dataset) for own in PUBLISHED if own.each} == set(ROWS_OF)
+
+
+FURTHER = {  # printed average, mean of the printed rows
+    ("RPNR", "sysu", "indoor", "rank1"): (68.46, 68.454),
+    ("PCA", "regdb", "visible_to_infrared", "mINP"): (72.33, 72.337),
+    ("PCA", "regdb", "infrared_to_visible", "rank10"): (94.05, 94.058),
+}
+
+
+def test_printed_averages_are_means_of_the_printed_rows_but_three():
+    """Rounded rows and a rounded average can lie 0.01 apart; all but three lie within 0.005."""
+    found = {}
+    for own in (own for own in PUBLISHED if own.each):
+        for mode, figures in own.scores.items():
+            for metric, printed in figures.items():
+                mean = sum(each[mode][metric] for each in own.each.values()) / len(own.each)
+                assert abs(mean - printed) < 0.01
+                if round(abs(mean - printed), 6) > 0.005:
+                    found[own.method, own.dataset, mode, metric] = (printed, round(mean, 3))
+    assert found == FURTHER
+
+
+# --- competitors ---
+
+
+def test_competitors_have_a_venue_and_no_command():
+    quoted = [
+        own for own in PUBLISHED if "as quoted in PCLHD" in own.source or "as given" in own.source
+    ]
+    assert all(re.fullmatch(r"[A-Za-z ]+ (19|20)\d\d", own.venue) for own in quoted)
+    held = {own.method for own in quoted if own.runs}
+    assert held == {"ADCA", "PGM", "MMM"}
+
+
+def test_table_2_of_cmam_is_whole():
+    """Rank-1 all-search or visible to infrared of its twelve rows on three datasets."""
+    printed = {
+        "HOG": (3.7, 52.9, 5.7), "GLT": (15.7, 12.8, 10.5), "ICE": (23.3, 11.6, 21.5),
+        "MMT": (17.0, 31.4, 10.8), "DML": (51.2, 80.8, 44.2), "H2H": (30.2, 23.8, None),
+        "OTLA": (29.9, 32.9, None), "ADCA": (45.5, 67.2, None), "CHCR": (47.7, 68.2, None),
+        "PGM": (57.3, 69.5, None), "GUR*": (61.0, 73.9, 42.2), "CMAM-UDA": (62.0, 89.1, 51.4),
+    }  # fmt: skip
+    for method, figures in printed.items():
+        for dataset, figure in zip(("sysu", "regdb", "sysu02"), figures, strict=True):
+            found = {
+                own.scores[MODES[dataset][0]]["rank1"]
+                for own in published(dataset)
+                if (own.method, own.row, own.kind, own.labels) == (method, "", "paper", "none")
+            }
+            assert found == ({figure} if figure else set())
+
+
+def test_the_infrared_queries_of_h2h_are_cmams():
+    """PCLHD's Table 1 has no figure there; CMAM-UDA's Table II has 14.1/31.9/12.3."""
+    own = row("regdb", "H2H")
+    assert own.scores["infrared_to_visible"] == {"rank1": 14.1, "rank10": 31.9, "mAP": 12.3}
+    assert "infrared to visible: there alone" in own.source
 
 
 # --- who is compared ---

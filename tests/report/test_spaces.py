@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from test_retrievals import hand_made, image_list
 
+from clustercontrast.files import UserError
 from clustercontrast.report.retrievals import Ranking
 from clustercontrast.report.spaces import (
     IMAGES,
@@ -16,6 +17,7 @@ from clustercontrast.report.spaces import (
     common_edges,
     density,
     distances,
+    draw_people,
     embed,
 )
 
@@ -107,6 +109,28 @@ def test_unusable_images_are_never_shown():
         )
 
 
+def test_ten_people_are_drawn_by_a_seed_among_those_in_both_modalities():
+    lists = lists_of([2] * 10 + [0] * 5 + [20] * 10, [3] * 25)
+    people = draw_people(lists, seed=4)
+    assert people.chosen.tolist() == draw_people(lists, seed=4).chosen.tolist()
+    assert people.chosen.tolist() != draw_people(lists, seed=5).chosen.tolist()
+    seen = np.unique(np.concatenate([draw_people(lists, seed=i).chosen for i in range(20)]))
+    assert seen.tolist() == [*range(10, 20), *range(25, 35)]  # not those without a visible image
+    for name in MODALITIES:
+        np.testing.assert_array_equal(
+            lists[name].identities[people.rows[name]], people.identities[name]
+        )
+        counts = np.bincount(people.identities[name])[people.chosen]
+        assert counts.tolist() == [
+            min(IMAGES, (lists[name].identities == one).sum()) for one in people.chosen
+        ]
+
+
+def test_nobody_in_both_modalities_is_one_line():
+    with pytest.raises(UserError, match="no test identity has images of both modalities"):
+        draw_people(lists_of([2, 0], [0, 3]), seed=1)
+
+
 def unit(rows):
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
@@ -120,7 +144,8 @@ def test_the_map_keeps_people_apart_and_is_the_same_every_time():
         name: unit(centres[lists[name].identities - 10] + 0.05 * rng.standard_normal((40, 16)))
         for name in MODALITIES
     }
-    first, second = embed(people, features), embed(people, features)
+    shown = {name: features[name][people.rows[name]] for name in MODALITIES}
+    first, second = embed(shown), embed(shown)
     for name in MODALITIES:
         np.testing.assert_array_equal(first[name], second[name])
     points = np.concatenate([first[name] for name in MODALITIES])
@@ -132,21 +157,18 @@ def test_the_map_keeps_people_apart_and_is_the_same_every_time():
 @pytest.mark.parametrize("counts", [[1], [1, 1], [2, 1, 3]])
 def test_maps_of_hardly_any_image(counts):
     lists = lists_of(counts, counts)
-    people = choose_people(lists, every(lists))
     rng = np.random.default_rng(0)
     features = {name: unit(rng.standard_normal((len(own), 8))) for name, own in lists.items()}
-    positions = embed(people, features)
+    positions = embed(features)
     for name in MODALITIES:
         assert positions[name].shape == (sum(counts), 2)
         assert np.isfinite(positions[name]).all()
 
 
 def test_a_collapsed_network_has_a_map():
-    lists = lists_of([3, 3], [3, 3])
-    people = choose_people(lists, every(lists))
     # Exactly one point: nothing for a principal component to start from.
     features = {name: np.eye(1, 8).repeat(6, axis=0).astype(np.float32) for name in MODALITIES}
-    first, second = embed(people, features), embed(people, features)
+    first, second = embed(features), embed(features)
     for name in MODALITIES:
         assert np.isfinite(first[name]).all()
         np.testing.assert_array_equal(first[name], second[name])

@@ -58,9 +58,9 @@ def cells_of(markdown, model):
     return [cell.strip() for cell in line.strip("|").split("|")]
 
 
-def test_cells_have_two_decimals_and_unknown_ones_stay_empty():
+def test_cells_have_two_decimals_and_unknown_ones_are_dashes():
     cells = cells_of(plain("sysu", [result()]).markdown(), "last epoch")
-    assert cells == ["All search", "last epoch", "12.35 ± 0.50", "", "", "", "9.00 ± 0.33", ""]
+    assert cells == ["All search", "last epoch", "12.35 ± 0.50", "–", "–", "–", "9.00 ± 0.33", "–"]
 
 
 def test_a_single_trial_has_no_deviation():
@@ -133,7 +133,7 @@ def test_real_results_stand_beside_published_ones_of_their_configuration_with_th
         assert "no published configuration" not in form
     # PCLHD (NeurIPS 2024), Table 1; Rank-10: CMAM-UDA, Table II
     cells = cells_of(table.markdown(), "PGM, paper [1]")
-    assert cells == ["All search", "PGM, paper [1]", "57.3", "", "92.5", "", "51.8", ""]
+    assert cells == ["All search", "PGM, paper [1]", "57.3", "–", "92.5", "–", "51.8", "–"]
     assert [row[0] for row in table.rows] == ["All search"] * 5 + ["Indoor search"] * 4
 
 
@@ -168,7 +168,7 @@ def test_every_published_row_has_the_number_of_its_source():
     table = plain("sysu", results)
     numbered = re.compile(r"(.+) \[(\d+)\]$")
     rows = dict(match.groups() for row in table.rows if (match := numbered.match(row[1])))
-    sources = {f"{entry.name}: {entry.source}" for entry in published("sysu", PGM)}
+    sources = {f"{entry.name}: {entry.where}" for entry in published("sysu", PGM)}
     assert rows.keys() == {entry.name for entry in published("sysu", PGM)}
     notes = {f"[{number}] {name}" for name, number in rows.items()}
     assert {note.partition(":")[0] for note in table.notes if note.startswith("[")} == notes

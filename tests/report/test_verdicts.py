@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from clustercontrast.report.published import PUBLISHED, published
-from clustercontrast.report.references.commands import ADCA, PCA, PCLHD, PGM, SDCL
+from clustercontrast.report.references.commands import ADCA, PCA, PCLHD, PGM, RPNR, SDCL
 from clustercontrast.report.references.rows import MODES
 from clustercontrast.report.references.spreads import DOCUMENTED
 from clustercontrast.report.verdicts import Width, spread_notes_of, spreads, verdict, widths
@@ -133,16 +133,31 @@ def test_documented_spreads_are_of_published_rows_and_figures():
 
 
 def test_deviations_of_ten_published_trials():
-    """Sample deviation of PCA's ten README rows, visible to infrared, Rank-1."""
+    """Population deviation of PCA's ten README rows, visible to infrared, Rank-1."""
     rank1 = [88.83, 86.41, 84.76, 85.92, 85.29, 87.09, 85.05, 86.12, 86.31, 88.54]
     mean = sum(rank1) / 10
-    deviation = (sum((value - mean) ** 2 for value in rank1) / 9) ** 0.5
+    deviation = (sum((value - mean) ** 2 for value in rank1) / 10) ** 0.5
     (row,) = published("regdb", PCA)
     assert row.scores["visible_to_infrared"]["rank1"] == pytest.approx(mean, abs=0.005)
     made = result(searches=1) | {"mode": "visible_to_infrared"}
     (own,) = widths(row, made, "rank1")
     assert own.of == "trials"
-    assert (own.high - own.low) / 2 == pytest.approx(deviation, abs=0.005)
+    assert own.source == (
+        "population deviation of 10 trials, computed from the upstream README's rows"
+    )
+    assert (own.high - own.low) / 2 == pytest.approx(deviation)
+
+
+def test_deviation_of_ten_published_draws():
+    """RPNR's README, indoor search, mAP of draw 0 to 9."""
+    values = [74.19, 70.76, 71.40, 74.23, 74.81, 71.85, 74.25, 73.17, 71.47, 73.94]
+    mean = sum(values) / 10
+    deviation = (sum((value - mean) ** 2 for value in values) / 10) ** 0.5
+    (row,) = published("sysu", RPNR)
+    made = {"mode": "indoor", "searches": 1, "mAP": {"mean": 73.0, "std": 0.0}}
+    (own,) = widths(row, made, "mAP")
+    assert own.of == "gallery draws"
+    assert (own.low, own.high) == pytest.approx((73.01 - deviation, 73.01 + deviation))
 
 
 def test_notes_name_every_spread_once_and_where_there_is_none():

@@ -19,8 +19,10 @@ import torch
 from PIL import Image
 
 from clustercontrast.commands import cli
+from clustercontrast.commands.report import main as report
 from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.run import Run
+from clustercontrast.generation import panels
 from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.methods.cmam import times
 
@@ -164,6 +166,17 @@ def times_of_files(folder):
     return {
         p: p.stat().st_mtime_ns for p in folder.rglob("*") if p.suffix in (".pth", ".npy", ".npz")
     }
+
+
+def test_the_same_images_at_several_steps_in_one_sheet(finished, tmp_path):
+    """Rows for the image, its edges and four numbers of steps; five images of 16x8 pixels."""
+    out = tmp_path / "steps.png"
+    words = ["steps", str(run_of(finished)), "--steps", "1", "2", "3", "4", "--images", "5"]
+    report([*words, "--device", "cpu", "--out", str(out)])
+    with Image.open(out) as picture:
+        width = panels.LABELS + 5 * (8 + panels.MARGIN) + panels.MARGIN
+        height = panels.HEADING + 6 * (16 + panels.MARGIN) + panels.MARGIN
+        assert picture.size == (width, height)
 
 
 def test_whole_stages_are_skipped(finished, capsys):

@@ -67,10 +67,13 @@ def test_report_holds_every_model_in_both_searches(trained, name, resnet):
         results = [r for r in report["results"] if r["mode"] == mode]
         assert [r["model"] for r in results] == LABELS
     for result in report["results"]:
-        assert result["searches"] == 2
+        assert result["searches"] == len(result["each"]) == 2
         for metric in METRICS:
             assert 0 <= result[metric]["mean"] <= 100
             assert math.isfinite(result[metric]["std"])
+            first, second = (draw[metric] for draw in result["each"])
+            assert result[metric]["mean"] == pytest.approx((first + second) / 2)
+            assert result[metric]["std"] == pytest.approx(abs(first - second) / 2)
         assert result["rank1"]["mean"] <= result["rank5"]["mean"] <= result["rank20"]["mean"]
 
 

@@ -88,6 +88,8 @@ def test_the_table_of_the_run_is_mean_and_deviation_over_its_trials(trained):
             values = [r[metric]["mean"] for r in own]
             assert mean[metric]["mean"] == pytest.approx(np.mean(values))
             assert mean[metric]["std"] == pytest.approx(np.std(values))
+            assert [each[metric] for each in mean["each"]] == values
+            assert [each[metric] for r in own for each in r["each"]] == values
 
 
 def test_it_counts_as_finished(trained):

@@ -9,6 +9,7 @@ from clustercontrast.commands import cli, results, sweep
 from clustercontrast.commands.report import main as report
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
+from clustercontrast.report import charts, pictures
 
 
 @pytest.fixture(autouse=True)
@@ -148,3 +149,82 @@ def test_tables_of_real_reports(both, capsys):
             if r["selection"] == "last" and r["mode"] in ("all", "visible_to_infrared")
         ]
         assert f"{mean:.2f} ± " in printed
+
+
+# --- pictures ---
+
+
+def refused(capsys, *words):
+    """The one line of a refused command."""
+    with pytest.raises(SystemExit) as leaving:
+        report([str(word) for word in words])
+    assert leaving.value.code == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
+    return line
+
+
+def drawn(monkeypatch, name):
+    """What a function of the charts is called with."""
+    calls, real = [], getattr(charts, name)
+    monkeypatch.setattr(charts, name, lambda *args: calls.append(args) or real(*args))
+    return calls
+
+
+def test_ari_of_runs_is_that_of_their_logs(both, tmp_path, monkeypatch):
+    run, calls = tiny_runs.run_folder(both, "adca"), drawn(monkeypatch, "ari")
+    out = tmp_path / "ari.png"
+    report(["ari", str(run), str(run), "--out", str(out)])
+    ((runs, notes),) = calls
+    assert list(runs) == ["adca seed1 (1)", "adca seed1 (2)"]
+    assert [record["stage"] for record in runs["adca seed1 (1)"]] == ["intra", "cross"]
+    assert notes == ["rendered identities: not a SYSU-MM01 result"]
+    assert out.stat().st_size > 0
+
+
+def test_maps_of_runs_on_the_same_people(both, tmp_path, monkeypatch):
+    run, shown = tiny_runs.run_folder(both, "adca"), []
+    real = pictures.maps
+    monkeypatch.setattr(pictures, "maps", lambda *args: shown.append(args) or real(*args))
+    out = tmp_path / "map.png"
+    words = ["map", str(run), str(run), "--device", "cpu", "--seed", "5", "--out", str(out)]
+    report(words)
+    ((people, positions, notes),) = shown
+    assert list(positions) == ["adca seed1 (1): last epoch", "adca seed1 (2): last epoch"]
+    one, two = positions.values()
+    for name, own in people.rows.items():
+        assert one[name].shape == (len(own), 2)
+        assert (one[name] == two[name]).all()  # one model, shown twice
+    assert notes == ["rendered identities: not a SYSU-MM01 result"]
+    assert out.stat().st_size > 0
+
+
+def test_scores_against_a_flag_are_those_of_the_reports(both, tmp_path, monkeypatch):
+    folders = [tiny_runs.run_folder(both, "adca", on=on) for on in ("sysu", "regdb")]
+    calls = drawn(monkeypatch, "against")
+    out = tmp_path / "against.png"
+    report(["against", "k1", *map(str, folders), "--model", "last", "--out", str(out)])
+    ((curves, flag, metric, _),) = calls
+    assert (flag, metric) == ("--k1", "mAP, last epoch")
+    assert [curve.label for curve in curves] == [
+        "adca, rendered SYSU-MM01 layout, all search, 2 of 10 draws",
+        "adca, rendered RegDB layout, visible to infrared, 2 of 10 trials",
+    ]
+    for curve, folder in zip(curves, folders, strict=True):
+        found = json.loads((folder / "report.json").read_text())["results"]
+        (mean, *_) = [r["mAP"]["mean"] for r in found if r["selection"] == "last"]
+        assert (curve.ours, curve.published) == ([(8, mean)], [])
+
+
+def test_mistakes_of_pictures_are_one_line(both, tmp_path, capsys):
+    sysu, regdb = (tiny_runs.run_folder(both, "adca", on=on) for on in ("sysu", "regdb"))
+    out = ["--out", tmp_path / "x.png"]
+    assert "holds trials, each with a model of its own" in refused(capsys, "ari", regdb, *out)
+    others = [sysu, regdb / "trial2", *out, "--device", "cpu"]
+    assert "other test images than each other" in refused(capsys, "map", *others)
+    trials = [regdb / "trial2", regdb / "trial5", *out, "--device", "cpu"]
+    assert "of one trial of it" in refused(capsys, "map", *trials)
+    assert "--hpcl is None" in refused(capsys, "against", "hpcl", sysu, *out)
+    assert "does not exist" in refused(capsys, "against", "k1", tmp_path / "no", *out)
+    assert "adca draws no images" in refused(capsys, "steps", sysu, *out)
+    assert "config.json does not exist" in refused(capsys, "steps", tmp_path, *out)
+    assert not list(tmp_path.iterdir())

@@ -8,13 +8,15 @@ target and from their own edges; :mod:`generation` then gives it the edges of vi
 """
 
 from argparse import Namespace
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from clustercontrast.data.batches import Batch, plain_batches
+from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import shuffled_rows
 from clustercontrast.engine.schedules import constant
 from clustercontrast.engine.stage import Stage, Terms
@@ -251,26 +253,50 @@ class Diffusion(Stage):
         panels.save(panels.stacked(blocks), folder / f"preview_{epoch:03d}.png")
 
     def _previewed(self, title: str, array):
-        spread = np.linspace(0, len(array) - 1, min(PREVIEWED, len(array))).astype(np.int64)
-        pixels = array.gather(torch.from_numpy(spread))
-        return preview(
-            title,
-            self.average.network,
-            pixels,
-            [array.index.paths[i] for i in spread],
-            self.args,
-        )
+        return preview(title, self.average.network, *some_of(array, PREVIEWED), self.args)
+
+
+def some_of(
+    array: ImageArray, count: int, among: np.ndarray | None = None
+) -> tuple[torch.Tensor, list[str]]:
+    """Pixels (count, h, w, 3) uint8 and paths of images, evenly spaced.
+
+    Args:
+        array: the images.
+        count: how many, if there are so many.
+        among: (N,) int64 rows to choose from, all by default.
+    """
+    rows = np.arange(len(array)) if among is None else among
+    rows = rows[np.linspace(0, len(rows) - 1, min(count, len(rows))).astype(np.int64)]
+    return array.gather(torch.from_numpy(rows)), [array.index.paths[row] for row in rows]
 
 
 def preview(
-    title: str, generator: nn.ModuleDict, pixels: torch.Tensor, paths: list[str], args: Namespace
-):
-    """A picture of images (B, h, w, 3) uint8, their edges and the fakes made from them."""
+    title: str,
+    generator: nn.ModuleDict,
+    pixels: torch.Tensor,
+    paths: Sequence[str],
+    args: Namespace,
+    steps: Sequence[int] = (),
+) -> Image.Image:
+    """A picture of images, their edges and the fakes made from them.
+
+    Args:
+        title: what stands above.
+        generator: trained.
+        pixels: (B, h, w, 3) uint8.
+        paths: of the images, which their noise depends on.
+        args: of the stage.
+        steps: numbers of sampling steps, a row of fakes each; the stage's own by default.
+    """
     edges = edges_of(pixels, args)
     shape = args.fake_height, args.fake_width, args.fake_channels
     noise = noise_of(paths, shape, args.noise_seed).to(edges.device)
-    fakes = quantised(draw_images(generator, edges, noise, args))
-    rows = (("image", pixels), ("edges", quantised(scaled(edges))), ("fake", fakes))
+    rows = [("image", pixels), ("edges", quantised(scaled(edges)))]
+    for number in steps or (args.sampling_steps,):
+        own = Namespace(**{**vars(args), "sampling_steps": number})
+        name = f"{number} steps" if steps else "fake"
+        rows.append((name, quantised(draw_images(generator, edges, noise, own))))
     return panels.panel(rows, title)
 
 

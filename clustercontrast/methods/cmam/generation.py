@@ -5,12 +5,15 @@ what is wanted gets made, by one process or by several.
 """
 
 import time
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
+from torch import nn
 from tqdm import tqdm
 
 from clustercontrast.data.images import ImageArray
@@ -30,10 +33,30 @@ from clustercontrast.methods.cmam.diffusion import (
     draw_images,
     edges_of,
     preview,
+    some_of,
 )
 from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
 from clustercontrast.models.momentum import MomentumEncoder
+
+SHOWN = 16
+"""Images on the picture of a set."""
+
+
+def trained_generator(args: Namespace, data: TransferImages) -> nn.Module:
+    """What the stage before has left, at its end: fakes of half a training would stay.
+
+    Raises:
+        UserError: it is not trained to its end.
+    """
+    place = data.places[Diffusion.name] / Diffusion.name
+    state, end = checkpoint.last(place), last_epoch(Diffusion, data.options)
+    if state is None or state["epoch"] != end:
+        found = "no generator" if state is None else f"epoch {state['epoch']} of {end}"
+        raise UserError(f"{place} holds {found}: run --stages diffusion to its end first")
+    network = MomentumEncoder(build_generator(args), decay=0.0)
+    network.load_state_dict(state["networks"]["average"])
+    return network.network.eval()
 
 
 class Wanted(NamedTuple):
@@ -48,6 +71,7 @@ class Generation(Stage):
     """Make what is missing of the fakes of the source and of the target."""
 
     name, retrieval, is_divisible, opens = "generation", None, True, TransferImages
+    draws = True
     made_from, built_on = ("source", "target"), (Diffusion.name,)
     reads = (
         "sampling_steps",
@@ -78,18 +102,23 @@ class Generation(Stage):
 
     def setup(self) -> None:
         self.run.log.say(readings.said(self.name, self.args))
-        network = MomentumEncoder(build_generator(self.args), decay=0.0)
-        network.load_state_dict(self._trained()["networks"]["average"])
-        self.generator = network.network.to(self.run.device).eval()
+        self.generator = trained_generator(self.args, self.data).to(self.run.device)
 
-    def _trained(self) -> dict:
-        """What the stage before has left, at its end: fakes of half a training would stay."""
-        place = self.data.places[Diffusion.name] / Diffusion.name
-        state, end = checkpoint.last(place), last_epoch(Diffusion, self.data.options)
-        if state is None or state["epoch"] != end:
-            found = "no generator" if state is None else f"epoch {state['epoch']} of {end}"
-            raise UserError(f"{place} holds {found}: run --stages diffusion to its end first")
-        return state
+    @classmethod
+    def sheet(cls, data: TransferImages, steps: Sequence[int], count: int) -> Image.Image:
+        """Fakes of the same images at several numbers of sampling steps (the paper's Fig. 6).
+
+        Every row starts from the noise that the run's own fakes of these images start from.
+        """
+        args = data.options.at(cls.name)
+        name = "source" if "source" in data.small else "train_visible"
+        pixels, paths = some_of(data.small[name], count)
+        generator = trained_generator(args, data).to(data.device)
+        is_bf16 = args.precision == "bf16"
+        with torch.no_grad(), torch.autocast(data.device.type, torch.bfloat16, is_bf16):
+            return preview(
+                f"fakes of {name}", generator, pixels.to(data.device), paths, args, steps
+            )
 
     def refresh(self, epoch: int) -> Iterator:
         for own in self.wanted():
@@ -193,10 +222,8 @@ class Generation(Stage):
 
     def _show(self, own: Wanted) -> None:
         """A picture of some images, their edges and fakes, to check by eye."""
-        spread = np.linspace(0, len(own.rows) - 1, min(16, len(own.rows))).astype(np.int64)
-        rows = own.rows[spread]
-        paths = [own.images.index.paths[row] for row in rows]
-        pixels = own.images.gather(torch.from_numpy(rows)).to(self.run.device)
+        pixels, paths = some_of(own.images, SHOWN, own.rows)
+        pixels = pixels.to(self.run.device)
         with torch.no_grad(), self.run.autocast():
             picture = preview(
                 f"fakes of {own.fakes.name}", self.generator, pixels, paths, self.args

@@ -1,6 +1,7 @@
 """READMEs and logs of the official codes."""
 
 from clustercontrast.report.references.commands import PCA, PGM, RPNR, SDCL
+from clustercontrast.report.references.row_by_row import each_of
 from clustercontrast.report.references.rows import Configuration, Published, scores
 
 PGM_LOG = "training log published with the official code of PGM"
@@ -93,6 +94,7 @@ ROWS = tuple(
         row,
         selection=selection,
         trials=trials,
+        each=each_of(method, dataset) if (kind, selection) == README else {},
     )
     for method, dataset, (kind, selection), source, runs, row, cells, trials in FIGURES
 )

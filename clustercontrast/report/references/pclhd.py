@@ -13,8 +13,15 @@ from clustercontrast.report.references.rows import Configuration, Published, pap
 TABLE_1 = "PCLHD (NeurIPS 2024), Table 1"
 TABLE_2 = "PCLHD (NeurIPS 2024), Table 2"
 RANK_10 = "Rank-10: as quoted in CMAM-UDA (IEEE TCSVT 2024), Table II"
-OTHERWISE = {("PGM", "regdb"): "mAP visible to infrared: 65.5 in CMAM-UDA, Table II"}
-"""What another paper quotes differently."""
+OTHERWISE = {
+    ("PGM", "regdb"): "mAP visible to infrared: 65.5 in CMAM-UDA, Table II",
+    ("H2H", "regdb"): "infrared to visible: there alone",
+    **dict.fromkeys(
+        (("PMWGCN", "sysu"), ("PMWGCN", "regdb")),
+        "as printed; the two datasets may have been exchanged",
+    ),
+}
+"""What another paper quotes differently or alone, and what may be a misprint."""
 EQUATIONS = PCLHD.but(variant="paper")
 AT_ONCE = EQUATIONS.but(
     "--epochs progressive=100", "--match-from progressive=50", "--start-from pretrained"
@@ -43,7 +50,6 @@ QUOTED = {  # method, venue: cells of SYSU-MM01 and RegDB
         "MUN, ICCV 2023": ("76.2/73.8 79.4/82.1", "95.2/87.2 91.9/85.0"),
         "SAAI, ICCV 2023": ("75.9/77.0 83.2/88.0", "91.1/91.5 92.1/92.0"),
         "FDNM, arXiv 2024": ("77.8/75.1 87.3/89.1", "95.5/90.0 94.0/88.7"),
-        # as printed: the two datasets may have been exchanged
         "PMWGCN, TIFS 2024": ("90.6/84.5 88.8/81.6", "66.8/64.9 72.6/76.2"),
         "LCNL, IJCV 2024": ("70.2/68.0 76.2/80.3", "85.6/78.7 84.0/76.9"),
     },
@@ -53,15 +59,18 @@ QUOTED = {  # method, venue: cells of SYSU-MM01 and RegDB
         "DPIS, ICCV 2023": ("58.4/55.6 63.0/70.0", "62.3/53.2 61.5/52.7"),
     },
     "none": {
-        "H2H, TIP 2021": ("30.2/29.4 -", "23.8/18.9 -"),
+        "H2H, TIP 2021": ("30.2/65.9/29.4 -", "23.8/45.3/18.9 14.1/31.9/12.3"),
         "OTLA, ECCV 2022": ("29.9/27.1 29.8/38.8", "32.9/29.7 32.1/28.6"),
         "NGLR, ACM MM 2023": ("50.4/47.4 53.5/61.7", "85.6/76.7 82.9/75.0"),
         "MBCCM, ACM MM 2023": ("53.1/48.2 55.2/62.0", "83.8/77.9 82.8/76.7"),
         "CCLNet, ACM MM 2023": ("54.0/50.2 56.7/65.1", "69.9/65.5 70.2/66.7"),
-        "GUR*, ICCV 2023, without camera labels": ("61.0/57.0 64.2/69.5", "73.9/70.2 75.0/69.9"),
+        "GUR*, ICCV 2023": ("61.0/57.0 64.2/69.5", "73.9/70.2 75.0/69.9"),
     },
 }
-"""Competitors of Table 1 that this repository does not hold, by the labels they train with."""
+"""Competitors of Table 1 that this repository does not hold, by the labels they train with.
+
+GUR* is GUR without camera labels.
+"""
 
 KNOWN = {  # method, venue: what it belongs to, cells of SYSU-MM01 and RegDB
     "ADCA, ACM MM 2022": (
@@ -97,13 +106,13 @@ ABLATIONS = {  # row: what it belongs to, cells of SYSU-MM01; the last row is PC
 def _quoted(
     name: str, runs: Sequence[Configuration], labels: str, *cells: str
 ) -> Iterator[Published]:
-    """A competitor's rows: its method, its venue, and what Rank-10 is from where there is one."""
+    """A competitor's rows, and what Rank-10 is from where there is one."""
     method, _, venue = name.partition(", ")
     for dataset, text in zip(("sysu", "regdb"), cells, strict=True):
         rank_10 = RANK_10 if len(text.split()[0].split("/")) > 2 else None
         also = filter(None, (rank_10, OTHERWISE.get((method, dataset))))
-        source = "; ".join([f"{venue}, as quoted in {TABLE_1}", *also])
-        yield from paper(method, source, {dataset: text}, runs, labels=labels)
+        source = "; ".join([f"as quoted in {TABLE_1}", *also])
+        yield from paper(method, source, {dataset: text}, runs, labels=labels, venue=venue)
 
 
 ROWS = (

@@ -1,7 +1,7 @@
 """What rows of published figures are made of."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 METRICS = {
     "rank1": "Rank-1",
@@ -21,6 +21,14 @@ MODES = {
     "llcm": (*DIRECTIONS, "swapped_visible_to_infrared"),
 }
 """Search modes of every dataset, in the order of the cells of a row."""
+
+DRAWS, TRIALS = "gallery draws", "trials"
+MEANS_OVER = {
+    "sysu": (DRAWS, range(10)),
+    "regdb": (TRIALS, range(1, 11)),
+    "llcm": (DRAWS, range(10)),
+}
+"""What a paper's figures on a dataset are means over, and how these are numbered."""
 
 COLUMNS = {  # by how many figures a cell gives
     2: ("rank1", "mAP"),
@@ -74,6 +82,9 @@ class Published:
         selection: the model that it belongs to: "test" (best on the test set) or "last" (epoch).
         trials: of RegDB, if it is no mean over all ten.
         labels: what was trained with: "none", "some" or "all" identity labels of the dataset.
+        venue: where the method was published, and when; empty where the source itself says it.
+        each: number of a gallery draw, or of a trial -> its scores, as ``scores``; empty if the
+            means alone were published.
     """
 
     method: str
@@ -86,6 +97,8 @@ class Published:
     selection: str = "test"
     trials: tuple[int, ...] = ()
     labels: str = "none"
+    venue: str = ""
+    each: Mapping[int, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -101,6 +114,11 @@ class Published:
     def name(self) -> str:
         """Method, row, kind and model."""
         return ", ".join(filter(None, (self.method, self.label, self.model)))
+
+    @property
+    def where(self) -> str:
+        """Venue and source."""
+        return ", ".join(filter(None, (self.venue, self.source)))
 
     def shown(self, mode: str, metric: str) -> str:
         """A figure with as many decimals as were published; empty if it was not."""
@@ -136,10 +154,19 @@ def paper(
     runs: Sequence[Configuration] = (),
     row: str = "",
     labels: str = "none",
+    venue: str = "",
 ) -> Iterator[Published]:
     """A row of a paper's table, dataset by dataset; datasets without any figure are left out."""
     for dataset, text in cells.items():
         if found := scores(dataset, text):
             yield Published(
-                method, dataset, "paper", source, found, tuple(runs), row, labels=labels
+                method,
+                dataset,
+                "paper",
+                source,
+                found,
+                tuple(runs),
+                row,
+                labels=labels,
+                venue=venue,
             )

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from clustercontrast.report.references.rows import MODES
+import numpy as np
+
+from clustercontrast.report.references.rows import MEANS_OVER, MODES, Published
 
 
 @dataclass(frozen=True)
@@ -11,9 +13,9 @@ class Spread:
     """A documented spread of one method's figures on one dataset.
 
     Attributes:
-        method: as the command line calls it.
+        method: as the command line calls it; of published rows, as the literature writes it.
         dataset: a key of ``MODES``.
-        of: what varies: "repeated trainings" or "trials".
+        of: what varies: "repeated trainings", "gallery draws" or "trials".
         source: who documents it.
         points: mode -> metric -> points of percent to either side of a published figure; or the
             lowest and the highest figure of the trainings.
@@ -33,7 +35,7 @@ class Spread:
         return published - own, published + own
 
 
-TRAININGS, TRIALS = "repeated trainings", "trials"
+TRAININGS = "repeated trainings"
 DOCUMENTED = (
     Spread(
         "pgm",
@@ -49,34 +51,20 @@ DOCUMENTED = (
         "three trainings by others",
         {"all": {"mAP": (61.26, 63.41)}, "indoor": {"mAP": (73.39, 76.58)}},
     ),
-    Spread(
-        "rpnr",
-        "regdb",
-        TRIALS,
-        "sample deviation of the ten trials in RPNR's README",
-        {
-            "visible_to_infrared": {
-                "rank1": 1.87, "rank5": 1.42, "rank10": 1.24, "rank20": 0.84,
-                "mAP": 1.81, "mINP": 2.30,
-            },
-            "infrared_to_visible": {
-                "rank1": 1.72, "rank5": 1.41, "rank10": 1.17, "rank20": 0.90,
-                "mAP": 1.91, "mINP": 2.26,
-            },
-        },
-    ),
-    Spread(
-        "pca",
-        "regdb",
-        TRIALS,
-        "sample deviation of the ten trials in PCA's README",
-        {
-            "visible_to_infrared": {
-                "rank1": 1.37, "rank10": 1.05, "rank20": 0.83, "mAP": 1.33, "mINP": 1.70,
-            },
-            "infrared_to_visible": {
-                "rank1": 1.53, "rank10": 1.00, "rank20": 0.90, "mAP": 1.52, "mINP": 2.02,
-            },
-        },
-    ),
-)  # fmt: skip
+)
+
+
+def of_rows(row: Published) -> Spread:
+    """The population deviation of the gallery draws, or trials, that were published one by one.
+
+    It is the deviation of our own tables, too: the draws, or trials, of a protocol are all there
+    is, not a sample of more.
+    """
+    of = MEANS_OVER[row.dataset][0]
+    scores = list(row.each.values())
+    points = {
+        mode: {name: float(np.std([own[mode][name] for own in scores])) for name in metrics}
+        for mode, metrics in scores[0].items()
+    }
+    source = f"population deviation of {len(scores)} {of}, computed from the {row.kind}'s rows"
+    return Spread(row.method, row.dataset, of, source, points)

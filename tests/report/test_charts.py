@@ -1,0 +1,77 @@
+"""Several runs in one plot: which numbers end up where."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from clustercontrast.files import UserError
+from clustercontrast.report.charts import Scores, against, ari, save
+
+NOTE = "rendered identities: not a SYSU-MM01 result"
+
+
+def epoch(stage, **aris):
+    return {"stage": stage, "epoch": 0, "clusters": {key: {"ari": v} for key, v in aris.items()}}
+
+
+MATCHED = [
+    epoch("first", visible=0.1, infrared=0.2),
+    epoch("second", visible=0.3, infrared=0.4, joint=0.5, joint_clusters=0.9),
+]
+CLUSTERED = [epoch("first", visible=0.6, infrared=0.7, joint_clusters=0.8)]
+
+
+def known(axes):
+    """{legend: points that are there}"""
+    return {
+        line.get_label(): [tuple(p) for p in line.get_xydata() if np.isfinite(p[1])]
+        for line in axes.lines
+    }
+
+
+def test_every_run_has_a_curve_in_every_plot_of_ari():
+    """ALL is of matched clusters, or, where nothing is matched, of clusters of both modalities."""
+    figure = ari({"pgm": MATCHED, "pca": CLUSTERED})
+    assert {axes.get_title(loc="left"): known(axes) for axes in figure.axes} == {
+        "RGB": {"pgm": [(1, 0.1), (2, 0.3)], "pca": [(1, 0.6)]},
+        "IR": {"pgm": [(1, 0.2), (2, 0.4)], "pca": [(1, 0.7)]},
+        "ALL": {"pgm": [(2, 0.5)], "pca": [(1, 0.8)]},
+    }
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pgm", "pca"]
+
+
+def test_stages_are_not_joined_and_curves_differ():
+    figure = ari({f"run {i}": MATCHED for i in range(21)})
+    lines = figure.axes[0].lines
+    assert np.isnan(lines[0].get_ydata()).sum() == 2  # before either stage
+    assert len({(line.get_color(), line.get_linestyle()) for line in lines}) == 21
+
+
+def test_runs_on_people_without_identities_are_one_line():
+    with pytest.raises(UserError, match="no epoch has an ARI"):
+        ari({"sysu02": [epoch("first", visible=None)]})
+
+
+def test_scores_against_a_flag_go_through_the_means_of_its_values():
+    """Two runs at 400: 50 and 54; published figures stand apart."""
+    curve = Scores("a", [(600, 40.0), (400, 50.0), (400, 54.0)], [(400, 58.2)])
+    (axes,) = against([curve], "--clusters", "mAP").axes
+    line, points, published = axes.lines
+    assert [tuple(p) for p in line.get_xydata()] == [(400, 52), (600, 40)]
+    assert sorted(map(tuple, points.get_xydata())) == [(400, 50), (400, 54), (600, 40)]
+    assert [tuple(p) for p in published.get_xydata()] == [(400, 58.2)]
+    assert published.get_label() == "a, published"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("--clusters", "mAP, %")
+    assert axes.get_xticks().tolist() == [400, 600]
+
+
+def test_what_must_be_read_with_a_picture_stands_on_it(tmp_path):
+    for figure in (
+        ari({"a": MATCHED}, [NOTE]),
+        against([Scores("a", [(1, 2.0)])], "--k1", "mAP", [NOTE]),
+    ):
+        assert figure.get_suptitle() == NOTE
+        save(figure, tmp_path / "new" / "picture.png")
+        with Image.open(tmp_path / "new" / "picture.png") as picture:
+            assert picture.format == "PNG"
+            assert min(picture.size) > 400
