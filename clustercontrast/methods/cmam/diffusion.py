@@ -77,11 +77,16 @@ def edges_of(pixels: torch.Tensor, args: Namespace) -> torch.Tensor:
 
 
 def draw_images(
-    generator: nn.ModuleDict, edges: torch.Tensor, noise: torch.Tensor, args: Namespace
+    generator: nn.ModuleDict,
+    edges: torch.Tensor,
+    noise: torch.Tensor,
+    args: Namespace,
+    steps: int | None = None,
 ) -> torch.Tensor:
     """Eq. 1: fake infrared images (B, c, h, w) in about [-1, 1], from edges (B, 1, h, w) and noise.
 
-    The adapter does not see the noise level: its maps are computed once.
+    The adapter does not see the noise level: its maps are computed once.  ``steps`` of the sampler
+    are those of ``args`` by default.
     """
     maps = generator["adapter"](edges)
 
@@ -91,7 +96,8 @@ def draw_images(
     def denoise(x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
         return denoised(network, x, sigma, args.sigma_data)
 
-    sigmas = noise_levels(args.sampling_steps, args.sigma_min, args.sigma_max, args.rho)
+    number = args.sampling_steps if steps is None else steps
+    sigmas = noise_levels(number, args.sigma_min, args.sigma_max, args.rho)
     return SOLVERS[args.solver](denoise, noise, sigmas)
 
 
@@ -294,9 +300,8 @@ def preview(
     noise = noise_of(paths, shape, args.noise_seed).to(edges.device)
     rows = [("image", pixels), ("edges", quantised(scaled(edges)))]
     for number in steps or (args.sampling_steps,):
-        own = Namespace(**{**vars(args), "sampling_steps": number})
         name = f"{number} steps" if steps else "fake"
-        rows.append((name, quantised(draw_images(generator, edges, noise, own))))
+        rows.append((name, quantised(draw_images(generator, edges, noise, args, number))))
     return panels.panel(rows, title)
 
 
