@@ -173,6 +173,20 @@ def test_weights_of_others_are_a_file(tmp_path):
     assert found["robust"] == ["--start-from PATH"]
 
 
+@pytest.mark.parametrize(
+    ("place", "dataset", "expected"),
+    [
+        ("baseline/sysu_s1/model_best.pth.tar", "sysu", "baseline/sysu_s1/model_best.pth.tar"),
+        ("/a/baseline/sysu_s1/model_best.pth.tar", "sysu", "baseline/sysu_s1/model_best.pth.tar"),
+        ("sysu_s1/model_best.pth.tar", "sysu", "PATH"),
+        ("baseline/sysu_s1/model_best.pth.tar", "regdb", "PATH"),
+    ],
+)
+def test_the_first_stage_that_authors_publish_is_known_by_its_place(place, dataset, expected):
+    found = changes(f"--method rpnr --stage1 {place}", dataset)["robust"]
+    assert found == [f"--start-from {expected}"]
+
+
 def test_transfer_goes_on_from_a_pretrained_model_with_its_changes(tmp_path):
     words = "--method cmam --source x --sp pretrain=off"
     path = saved(tmp_path / "last.pth", words, "pretrain")

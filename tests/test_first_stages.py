@@ -9,7 +9,7 @@ from clustercontrast.settings.recipes import all_recipes
 
 PUBLISHED = "baseline/sysu_s1/model_best.pth.tar"
 OFFER = (
-    f"{PUBLISHED} is there, the first stage as its authors publish it: --stage1 {PUBLISHED} takes "
+    f"{PUBLISHED} is there, where the authors' first stage belongs: --stage1 {PUBLISHED} takes "
     "it in place of stage intra (with a --name of its own)"
 )
 OWN = "robust starts from stage intra of this run (test model)"

@@ -9,13 +9,14 @@ import pytest
 from clustercontrast.__main__ import main
 from clustercontrast.commands import cli, sweep
 from clustercontrast.files import UserError
-from clustercontrast.settings.command_line import parse
+from clustercontrast.settings.command_line import parse, without_effect_there
 from clustercontrast.settings.official import (
     AGREE,
     CODES,
     DATASETS,
     FILES,
     FLAGS,
+    IGNORED,
     METHODS,
     SAME,
     SCRIPTS,
@@ -64,7 +65,7 @@ def file_row(own):
 
 
 def flag_row(flag):
-    here = {"": "leave it out", SAME: SAME, AGREE: AGREE}.get(flag.here, flag.here)
+    here = flag.here or "leave it out"
     dead = f"no effect {'there' if flag.dead == flag.codes else f'in {titles(flag.dead)}'}"
     notes = "; ".join(filter(None, [flag.note, dead if flag.dead else ""]))
     there = ", ".join(map(code, flag.names))
@@ -152,7 +153,12 @@ def refused(*words, dataset="sysu"):
         (["--eps-gap", "0.02"], "--eps-gap has no effect in PCLHD's official code either: leave"),
         (["--method", "cmam", "--eps-gap=0.02"], "no effect in the official codes either"),
         (["--pooling-type", "gem"], "either (the AGW network always pools with GeM, p = 3): leave"),
-        (["-j", "8"], "not needed here (training has no loader processes; prepare has -j)"),
+        (["-a", "resnet50"], "not what pclhd runs, which is -a agw: leave it out, or say --arch"),
+        (["--optim", "sgd"], "--optim is a flag of MMM, and PCLHD's official code has none such"),
+        (["--method", "pclhd", "--method", "sdcl"], "2 methods are named, pclhd and sdcl"),
+        (["--method=pgm", "--method", "sdcl"], "2 methods are named, pgm and sdcl"),
+        (["--method", "train_cc_vit_sys.sh"], "train_cc_vit_sysu.sh of the official codes (SDCL)"),
+        (["--method", "baseline.py"], "Baseline.py of the official codes (MMM) is here"),
         (["--resume", "x"], "is here: the same command, which goes on by itself"),
         (
             ["--method", "mmm", "--sm_w", "1"],
@@ -172,8 +178,22 @@ def test_official_words_are_answered_with_ours(words, said):
     assert said in refused(*words)
 
 
+def test_a_flag_that_is_dead_there_and_changes_the_run_is_said():
+    words = "-b 256 -a agw -d regdb_rgb -j 2 --iters 50 --eps 0.6 --num-instances 16"
+    said = without_effect_there(parse("regdb", ["--method", "sdcl", *words.split()]))
+    assert said == [
+        "--batch-size 256 changes this run; it has no effect in the official code of SDCL, which "
+        "runs 128",
+        "--eps 0.6 changes this run; it has no effect in the official code of SDCL, which runs 0.3",
+    ]
+    harmless = ["--method", "pgm", "--eps", "0.6", "--data-dir", "elsewhere"]
+    assert without_effect_there(parse("sysu", harmless)) == []
+
+
 ANSWERED = [
-    flag for flag in FLAGS if flag.here not in (SAME, AGREE) and flag.names != ("--method",)
+    flag
+    for flag in FLAGS
+    if flag.here not in (SAME, AGREE, IGNORED) and flag.names != ("--method",)
 ]
 
 

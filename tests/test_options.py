@@ -497,6 +497,12 @@ IGNORED = [  # method, flags, what the message says
     ("pclhd", ["--stage1", "a.pth", "--stages", "intra"], "takes the place of stage intra"),
     ("pclhd", ["--hard-k", "2"], "--hard-init farthest, which is centroid"),
     ("pclhd", ["--hinge", "0.1", "--no-hpcl"], "--hpcl alone, which is off"),
+    (
+        "pclhd",
+        ["--variant", "paper", "--hard-update-k", "2"],
+        "in stage intra it is read with --memory hybrid, which is sequential; in stage progressive "
+        "it is read with --hard-update hardest, which is every",
+    ),
     ("pclhd", ["--joint-k1", "9", "--no-joint-branch"], "--joint-branch alone, which is off"),
     ("pclhd", ["--joint-k1", "intra=9"], "stage intra of pclhd does not read --joint-k1"),
     ("pclhd", ["--joint-k1", "9", "8"], "one for each stage that reads it: progressive"),

@@ -35,11 +35,15 @@ def graph_matching(
     """
     cost = centroid_cost(visible, infrared)
     if cost.shape[0] >= cost.shape[1]:
-        rewrites = rounds == "upstream" and 2 * cost.shape[1] <= cost.shape[0] <= 3 * cost.shape[1]
-        to_infrared, to_visible = _match(cost, rewrites)
+        to_infrared, to_visible = _match(cost, rewrites(*cost.shape, rounds))
     else:
         to_visible, to_infrared = _match(cost.T)
     return torch.from_numpy(to_infrared), torch.from_numpy(to_visible)
+
+
+def rewrites(visible: int, infrared: int, rounds: str) -> bool:
+    """Whether so many infrared clusters take the partners of later rounds."""
+    return rounds == "upstream" and 2 * infrared <= visible <= 3 * infrared
 
 
 def hungarian(visible: torch.Tensor, infrared: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -113,10 +117,10 @@ def centroid_cost(visible: torch.Tensor, infrared: torch.Tensor) -> np.ndarray:
     return torch.exp(-cosine).double().cpu().numpy()
 
 
-def _match(cost: np.ndarray, rewrites: bool = False) -> tuple[np.ndarray, np.ndarray]:
+def _match(cost: np.ndarray, rewritten: bool = False) -> tuple[np.ndarray, np.ndarray]:
     """Partners of the larger side (rows) and of the smaller side (columns).
 
-    ``rewrites``: rounds after the first give columns another partner.
+    ``rewritten``: rounds after the first give columns another partner.
     """
     partner_of_row = np.full(cost.shape[0], -1, dtype=np.int64)
     partner_of_column = np.full(cost.shape[1], -1, dtype=np.int64)
@@ -126,7 +130,7 @@ def _match(cost: np.ndarray, rewrites: bool = False) -> tuple[np.ndarray, np.nda
     while len(single) and cost.shape[1]:
         rows, columns = linear_sum_assignment(cost[single])
         partner_of_row[single[rows]] = columns
-        if rewrites:
+        if rewritten:
             partner_of_column[columns] = single[rows]
         single = np.flatnonzero(partner_of_row < 0)
     return partner_of_row, partner_of_column

@@ -16,11 +16,18 @@ from pathlib import Path
 from types import FrameType, ModuleType
 from typing import NoReturn
 
-from clustercontrast.commands.locating import is_folder, locate, located, say_located, say_place
+from clustercontrast.commands.locating import (
+    is_folder,
+    known_places,
+    locate,
+    located,
+    say_located,
+    say_place,
+)
 from clustercontrast.commands.newest import newest_run
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, say, write_error
-from clustercontrast.settings.command_line import check_needs, parse
+from clustercontrast.settings.command_line import check_needs, parse, without_effect_there
 from clustercontrast.settings.flags import count, draws, intensity, pixels
 from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options
@@ -138,6 +145,9 @@ def check_dataset(dataset: str, place: str) -> None:
         UserError: it is not.
     """
     if not Path(place).is_dir():
+        other = next((own for own in known_places(dataset) if is_folder(own)), None)
+        if place in known_places(dataset) and other:
+            raise UserError(f"no folder {place}, but there is {other}: leave --data-dir out")
         importlib.import_module(f"clustercontrast.data.{dataset}").read(Path(place))
 
 
@@ -152,6 +162,8 @@ def train(dataset: str, argv: Sequence[str] | None = None) -> None:
 def _train(dataset: str, argv: Sequence[str] | None) -> None:
     options, words = read_options(dataset, argv)
     say_located(options)
+    for line in without_effect_there(options):
+        say(f"note: {line}")
     with_torch("training").train_runs(options, words)
 
 

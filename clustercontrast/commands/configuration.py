@@ -66,7 +66,11 @@ def _start(
 def _model(
     path: Path, options: Options, digest: str, stage: type[Stage]
 ) -> tuple[str, Sequence[str]]:
-    """What a file of weights is among a stage's models, and its changes; PATH for one of others."""
+    """What a file of weights is among a stage's models, and its changes.
+
+    One of others is PATH, but for the first stage that a method's authors publish: it is known by
+    the place that its official script reads it from.
+    """
     about = weights.about(path) if path.is_file() else {}
     wanted = {
         "method": options.method,
@@ -76,7 +80,9 @@ def _model(
         "stage": stage.name,
     }
     if not about:
-        return "PATH", []
+        published = Path(options.recipe.first_stages.get(options.dataset, "PATH"))
+        is_published = path.parts[-len(published.parts) :] == published.parts
+        return str(published) if is_published else "PATH", []
     own_images = about.get("images", {}).get("digest") == digest
     if not (wanted.items() <= about.items() and own_images and path.stem in MODELS):
         return "another run's model", []

@@ -19,7 +19,7 @@ from clustercontrast.methods import METHODS
 from clustercontrast.report import charts, pictures
 from clustercontrast.report.comparison import short_of
 from clustercontrast.report.figures import read_epochs
-from clustercontrast.report.published import reference
+from clustercontrast.report.published import configuration, reference, typed
 from clustercontrast.report.references.rows import METRICS
 from clustercontrast.report.spaces import People, draw_people, embed
 from clustercontrast.report.tested import Tested, gather
@@ -142,7 +142,9 @@ def _features(
 
 
 def against(args: Namespace) -> None:
-    """Draw a score of several runs against the value of a flag, a curve per dataset and method.
+    """Draw a score of several runs against the value of a flag.
+
+    Runs of a curve have everything else in common: dataset, method, variant and other flags.
 
     Args:
         args: ``flag``, ``runs`` (tested ones), ``metric``, ``model``, ``out``.
@@ -151,7 +153,7 @@ def against(args: Namespace) -> None:
         UserError: a run is not tested, lacks the model, or its flag has no number.
     """
     flag = args.flag.lstrip("-").replace("_", "-")
-    found: dict[str, tuple[list, list]] = {}
+    found: dict[tuple[str, ...], tuple[list, list]] = {}
     tested = [(folder, gather(folder)) for folder in args.runs]
     for folder, run in tested:
         mode = PROTOCOLS[run.about["dataset"]].selection
@@ -159,12 +161,16 @@ def against(args: Namespace) -> None:
         if row is None:
             raise UserError(f"{folder} has no model '{args.model}': choose another --model")
         x = _value(folder, run, flag)
-        ours, published = found.setdefault(_curve_name(run, mode), ([], []))
+        ours, published = found.setdefault(_curve(run, mode, flag), ([], []))
         ours.append((x, row[args.metric]["mean"]))
         entry = reference(run.beside.own, args.model, run.trials)
         if entry and args.metric in entry.scores.get(mode, {}):
             published.append((x, entry.scores[mode][args.metric]))
-    curves = [charts.Scores(name, *points) for name, points in found.items()]
+    shared = set.intersection(*map(set, found))
+    curves = [
+        charts.Scores(", ".join([*name[:3], *(w for w in name[3:] if w not in shared)]), *points)
+        for name, points in found.items()
+    ]
     notes = _notes(run.images for _, run in tested)
     model = results.MODELS[args.model]
     figure = charts.against(curves, f"--{flag}", f"{METRICS[args.metric]}, {model}", notes)
@@ -172,9 +178,19 @@ def against(args: Namespace) -> None:
     say(f"wrote {args.out}")
 
 
-def _curve_name(run: Tested, mode: str) -> str:
+def _curve(run: Tested, mode: str, flag: str) -> tuple[str, ...]:
+    """What the runs of a curve have in common: all but the flag."""
     heading = PROTOCOLS[run.about["dataset"]].modes[mode].lower()
-    return f"{run.about['method']}, {run.images.title}, {heading}{short_of(run)}"
+    own, usual = configuration(run.about), all_recipes()[run.about["method"]].variants[0]
+    variant = [] if own.variant == usual else [f"--variant {own.variant}"]
+    others = [words for words in typed(own.flags) if words.split()[0] not in _spellings(flag)]
+    return (
+        run.about["method"], run.images.title, f"{heading}{short_of(run)}", *variant, *others
+    )  # fmt: skip
+
+
+def _spellings(flag: str) -> tuple[str, str]:
+    return f"--{flag}", f"--no-{flag}"
 
 
 def _value(folder: Path, run: Tested, flag: str) -> float:

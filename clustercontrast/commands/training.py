@@ -173,7 +173,7 @@ def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
     said = {options.origins.get(name) for name in ("stage1", "start_from", "stages")}
     if published and Path(published).is_file() and COMMAND_LINE not in said:
         lines.append(
-            f"{published} is there, the first stage as its authors publish it: --stage1 "
+            f"{published} is there, where the authors' first stage belongs: --stage1 "
             f"{published} takes it in place of stage {stages[0].name} (with a --name of its own)"
         )
     return lines

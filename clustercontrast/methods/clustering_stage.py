@@ -16,6 +16,7 @@ from scipy.sparse import csr_array
 from torch import nn
 
 from clustercontrast.association.choice import Clusters, associate
+from clustercontrast.association.graph_matching import rewrites
 from clustercontrast.clustering.centroids import (
     balanced_centroids,
     centroids,
@@ -290,9 +291,11 @@ class ClusteringStage(Stage):
             )
             return False
         if self.args.association == "pgm" and max(visible, infrared) >= 2 * min(visible, infrared):
+            rewritten = rewrites(visible, infrared, self.args.matching_rounds)
+            which = "a later round, as released" if rewritten else "round 1"
             self.run.log.say(
-                f"{counts}, a ratio of two or more: matched in further rounds "
-                f"(--matching-rounds {self.args.matching_rounds})"
+                f"{counts}, a ratio of two or more: the smaller side's partners are those of "
+                f"{which} (--matching-rounds, PGM-4)"
             )
         return True
 

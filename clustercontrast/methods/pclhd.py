@@ -36,6 +36,7 @@ import torch
 
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
+from clustercontrast.files import UserError
 from clustercontrast.memories.cluster import HybridMemory
 from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
 from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Memory, Pair
@@ -84,6 +85,16 @@ class Progressive(Prototypes):
         momentum = MomentumEncoder(self.encoder, self.args.ema_decay)
         self.momentum_encoder = self.add("momentum_encoder", momentum)
         self.retrieval = self.args.retrieval
+
+    def check_flags(self) -> None:
+        """Refuse, besides what every stage refuses, a matching that never begins."""
+        super().check_flags()
+        a = self.args
+        if a.association != "none" and a.match_from > self.epochs[-1]:
+            raise UserError(
+                f"--match-from {a.match_from} is beyond the last epoch, {self.epochs[-1]}: lower "
+                "it, or say --association none"
+            )
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         features = self.extract(self.encoder)

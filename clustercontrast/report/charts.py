@@ -102,7 +102,7 @@ def against(curves: Sequence[Scores], flag: str, metric: str, notes: Sequence[st
     calm(axes)
     axes.set_xticks(sorted({value for own in curves for value, _ in own.ours}))
     axes.set_ylim(0, max(axes.dataLim.y1 * 1.08, 1))
-    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False)
     return figure
 
 

@@ -7,6 +7,7 @@ read beside the values of other flags.
 import argparse
 import functools
 import importlib.util
+import itertools
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from typing import Any
 
 from clustercontrast.files import UserError
 from clustercontrast.settings.flags import NOT_GIVEN, Flag, switch
-from clustercontrast.settings.official import MEMORIES, method_name
+from clustercontrast.settings.official import FLAGS as OFFICIAL_FLAGS
+from clustercontrast.settings.official import MEMORIES, SAME, method_name
 from clustercontrast.settings.options import (
     Options,
     all_flags,
@@ -65,6 +67,7 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     first.add_argument("--method", default=DEFAULT_METHOD, type=method_name)
     first.add_argument("--variant")
     known, _ = first.parse_known_args(argv)
+    _check_one_method(argv)
     recipe = all_recipes()[known.method]
     values, origins = defaults(recipe, dataset, known.variant)
     values["method"] = known.method
@@ -72,6 +75,32 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     described = functools.partial(help_text, dataset, recipe, flags, values, origins)
     given = vars(TrainingParser(known.method, all_flags().values(), described).parse_args(argv))
     return CommandLine(known.method, recipe, dataset, given).over(values, origins)
+
+
+def _check_one_method(argv: Sequence[str]) -> None:
+    """Refuse two methods, such as the first word of a script and a --method behind it."""
+    pairs = itertools.pairwise([*argv, ""])
+    named = {value for word, value in pairs if word == "--method"}
+    named |= {word.partition("=")[2] for word in argv if word.startswith("--method=")}
+    if len(named) > 1:
+        raise UserError(f"{len(named)} methods are named, {' and '.join(sorted(named))}: name one")
+
+
+def without_effect_there(options: Options) -> list[str]:
+    """Lines on typed flags that change the run, and nothing in the method's official code."""
+    usual, _ = defaults(options.recipe, options.dataset, options.variant)
+    lines = []
+    for flag in OFFICIAL_FLAGS:
+        name = flag.names[-1].lstrip("-").replace("-", "_")
+        typed = options.origins.get(name) == COMMAND_LINE and not all_flags()[name].free
+        if options.method in flag.dead and flag.here == SAME and typed:
+            now, before = (shown(values[name]) for values in (options.values, usual))
+            if now != before:
+                lines.append(
+                    f"{flag.names[-1]} {now} changes this run; it has no effect in the official "
+                    f"code of {options.recipe.title}, which runs {before}"
+                )
+    return lines
 
 
 def check_needs(options: Options) -> None:
@@ -238,7 +267,7 @@ class CommandLine:
             stages = named.get(name) or readers(self.recipe, name) or list(self.recipe.stages)
             reasons = [unread(options, flag, stage) for stage in stages]
             if all(reasons) or (name in named and any(reasons)):
-                why = next(filter(None, reasons))
+                why = _joined({s: own for s, own in zip(stages, reasons, strict=True) if own})
                 raise UserError(f"{self.method} does not read {flag.spelled} here: {why}")
         arch, depth = options.values.get("arch", "resnet"), options.depth
         if arch == "resnet" and depth not in (None, *RESNETS):
@@ -259,7 +288,11 @@ class CommandLine:
             )
         arch = said.get("official_arch")
         if arch and arch != self.recipe.arch:
-            raise UserError(f"-a {arch} is not what {self.method} runs: say --arch and --depth")
+            runs = f"-a {self.recipe.arch}" if self.recipe.arch else "a network of its own"
+            raise UserError(
+                f"-a {arch} is not what {self.method} runs, which is {runs}: leave it out, or say "
+                "--arch and --depth"
+            )
         if arch and options.origins.get("arch") == COMMAND_LINE:
             raise UserError(f"-a {arch} and --arch {options.arch}: leave one of them out")
         memory = said.get("official_memory")
@@ -272,6 +305,15 @@ class CommandLine:
                 f"-mb {memory} is not what {self.method} runs ({first}): say --memory "
                 f"{MEMORIES.get(memory, 'sequential, hard or hybrid')}"
             )
+
+
+def _joined(reasons: Mapping[str, str]) -> str:
+    """Reasons of stages in one line; the stage is named where they differ."""
+    if len({*reasons.values()}) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(
+        why if stage in why else f"in stage {stage} {why}" for stage, why in reasons.items()
+    )
 
 
 def unread(options: Options, flag: Flag, stage: str) -> str | None:

@@ -15,6 +15,7 @@ CODES = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca", "sdcl")
 
 SAME = "the same"
 AGREE = "accepted where it agrees with what is run"
+IGNORED = "accepted, and not needed"
 
 
 @dataclass(frozen=True)
@@ -113,6 +114,11 @@ SCRIPTS = (
         "it starts the program for two GPUs on four",
     ),
     OfficialName(
+        "cluster_contrast_vit_sysu_gpux4.py", ("sdcl",),
+        "sh run_train_sysu.sh sdcl --bn-groups 4 --num-instances 4",
+        "no script starts it",
+    ),
+    OfficialName(
         "test_cc_vit_{dataset}.sh", ("sdcl",), f"{_TEST} logs/{{dataset}}/sdcl/seed1/"
     ),
     OfficialName(
@@ -139,13 +145,14 @@ FLAGS = (
         accepted="official_memory",
     ),
     OfficialFlag(
-        ("-b", "--batch-size"), CODES, SAME, (),
+        ("-b", "--batch-size"), CODES, SAME, ("sdcl",),
         "infrared images; --batch-visible for visible ones. SDCL's scripts say 256, which its "
         "training does not read: it has 128. MMM's main.py counts identities: 6 of 4 images are "
         "--batch-size final=24",
     ),
     OfficialFlag(
-        ("-j", "--workers"), CODES, note="training has no loader processes; prepare has -j",
+        ("-j", "--workers"), CODES, IGNORED, (),
+        "training has no loader processes; prepare has -j", accepted="official_workers",
     ),
     OfficialFlag(("--height",), CODES, SAME),
     OfficialFlag(("--width",), CODES, SAME),
@@ -314,8 +321,11 @@ def flag_answer(word: str, flags: Iterable[str], method: str | None = None) -> s
     flag = next((flag for flag in FLAGS if word in flag.names), None)
     if flag is None:
         return None
-    if flag.here in (SAME, AGREE):
+    if flag.here in (SAME, AGREE, IGNORED):
         return f"{word} is a flag of training: leave it out here"
+    if method in CODES and method not in flag.codes:
+        code = f"{all_recipes()[method].title}'s official code"
+        return f"{word} is a flag of {titles(flag.codes)}, and {code} has none such: leave it out"
     owner = f"{all_recipes()[method].title}'s official code" if method in flag.dead else None
     if owner or flag.dead == flag.codes:
         why = f" ({flag.note})" if flag.note and not flag.here else ""
@@ -330,14 +340,18 @@ def flag_answer(word: str, flags: Iterable[str], method: str | None = None) -> s
 
 
 def script_answer(word: str) -> str | None:
-    """What to say of a script of official codes where another word is expected; None of others."""
+    """What to say of a script of official codes where another word is expected; None of others.
+
+    A name that is nearly that of a script is taken for it.
+    """
+    known = {name: (script, here) for script in SCRIPTS for name, here in map(script.on, DATASETS)}
     name = word.rpartition("/")[2]
-    for script in SCRIPTS:
-        for dataset in DATASETS:
-            there, here = script.on(dataset)
-            if name == there:
-                return f"{name} of the official codes ({titles(script.codes)}) is here: {here}"
-    return None
+    if name not in known and name.endswith((".py", ".sh")):
+        name = next(iter(difflib.get_close_matches(name, known, n=1, cutoff=0.8)), name)
+    if name not in known:
+        return None
+    script, here = known[name]
+    return f"{name} of the official codes ({titles(script.codes)}) is here: {here}"
 
 
 def method_name(word: str) -> str:

@@ -55,7 +55,10 @@ def test_images_of_single_clusters_are_left_out():
         ((4, 5), ("--match-always",), True, ""),
         ((7, 4), (), True, ""),
         ((8, 4), (), True, "8 visible and 4 infrared clusters, a ratio of two or more"),
-        ((4, 8), ("--match-always",), True, "a ratio of two or more"),
+        ((8, 4), (), True, "partners are those of round 1"),
+        ((12, 4), ("--matching-rounds", "upstream"), True, "those of a later round"),
+        ((13, 4), ("--matching-rounds", "upstream"), True, "those of round 1"),
+        ((4, 8), ("--match-always", "--matching-rounds", "upstream"), True, "those of round 1"),
         ((8, 4), ("--association", "hungarian"), True, ""),
     ],
 )

@@ -381,5 +381,5 @@ def test_an_unfinished_run_is_not_compared():
 
 
 def test_the_authors_first_stage_of_rpnr_is_that_of_sysu_mm01():
-    given = RPNR.but("--start-from PATH")
+    given = RPNR.but("--start-from baseline/sysu_s1/model_best.pth.tar")
     assert [given in own.runs for own in PUBLISHED if own.method == "RPNR"] == [True, False]

@@ -42,6 +42,14 @@ def data_dir():
     return config["values"]["data_dir"], config["origins"]["data_dir"]
 
 
+def test_a_typed_place_that_is_not_there_names_the_one_that_is(people, capsys):
+    with pytest.raises(SystemExit):
+        cli.prepare("sysu", ["--data-dir", str(USUAL)])
+    assert f"no folder {USUAL}, but there is {OFFICIAL}: leave --data-dir out" in (
+        capsys.readouterr().err
+    )
+
+
 def test_the_official_place_is_prepared_trained_on_and_tested(people, capsys):
     for command, words in (
         (cli.prepare, [*tiny_runs.SIZE, "-j", "1"]),

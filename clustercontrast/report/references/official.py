@@ -10,8 +10,8 @@ SDCL_TEST = "test log published with the official code of SDCL"
 SDCL_LOG = "training log published with the official code of SDCL"
 RPNR_README = "README of RPNR's official code (hidden in a comment)"
 PCA_README = "README of PCA's official code, tested several times for the best result"
-OWN_WEIGHTS = RPNR.but("--start-from PATH")
-"""The authors' first stage of SYSU-MM01, which ``--stage1 PATH`` takes."""
+OWN_WEIGHTS = RPNR.but("--start-from baseline/sysu_s1/model_best.pth.tar")
+"""The authors' first stage of SYSU-MM01, in the place that their script reads it from."""
 
 BEST, LAST = ("upstream log", "test"), ("upstream log", "last")
 README = ("upstream README", "test")
