@@ -239,12 +239,15 @@ class Mutual(Stage):
         a, terms = self.args, {}
         for view, own in seen.items():
             labels = batch.streams[view[1]].labels
-            classified = smoothed_cross_entropy(own.logits, labels, a.smooth, a.smooth_over)
+            classified = smoothed_cross_entropy(
+                own.logits, labels, a.smooth, a.smooth_over, a.identity_reduction
+            )
             terms["identity_" + "_".join(view)] = (1.0, classified)
         for name, views in self.triplet_groups(seen).items():
             metric = torch.cat([seen[view].metric for view in views])
             labels = torch.cat([batch.streams[view[1]].labels for view in views])
-            terms[f"triplet_{name}"] = (1.0, soft_margin_triplet(metric, labels, a.unit_triplet))
+            hardest = soft_margin_triplet(metric, labels, a.unit_triplet, a.identity_reduction)
+            terms[f"triplet_{name}"] = (1.0, hardest)
         return terms
 
     def triplet_groups(self, seen: Iterable[View]) -> dict[str, list[View]]:

@@ -1,0 +1,303 @@
+"""CMAM-UDA's ablations on rendered identities, three seeds each, and how good its fakes are.
+
+    python -m benchmarks.experiments.cmam                        # what is missing, then the tables
+    python -m benchmarks.experiments.cmam --seeds 1 --rows default pre1
+    python -m benchmarks.experiments.cmam --only-table --write docs/experiments.md
+
+Whatever is finished stays so: the same command goes on where it was stopped, and several processes
+with other rows or seeds can work in one folder.  Rendered identities say that the parts of the
+method work together and what each does here; they say nothing about SYSU-MM01.
+
+Rendered are a target in SYSU-MM01's layout, a source in Market-1501's, and two sets of others: the
+visible ones give a warm start (the part ImageNet plays in a real run), the infrared ones a judge.
+The judge has seen neither visible images nor the target; it is asked whether it finds a person's
+infrared images by a fake.
+"""
+
+import argparse
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from clustercontrast.commands import cli
+from clustercontrast.data.augment import normalise
+from clustercontrast.data.images import ImageArray, open_prepared
+from clustercontrast.evaluation.metrics import evaluate
+from clustercontrast.files import atomic, read_events, read_json
+from clustercontrast.generation.edges import luminance
+from clustercontrast.generation.fake_infrared import FakeSet
+from clustercontrast.models import weights
+from clustercontrast.rendering import __main__ as rendering
+
+HEIGHT, WIDTH = 48, 24
+SEEDS = (1, 2, 3)
+SETS = {  # folder: flags of the renderer
+    "target": "--size demo --identities 40 --seed 1",
+    "source": "--layout market --size demo --identities 100 --seed 3",
+    "warm": "--layout market --size demo --identities 150 --seed 2",
+    "judge": "--size demo --identities 150 --seed 2",
+}
+INFRARED_CAMERAS = ("cam3", "cam6")
+SIZES = f"--height {HEIGHT} --width {WIDTH} --depth 10 --precision fp32 --test-batch 64"
+LABELLED = (
+    "--stages auxiliary pretrain --pair rgb-rgb --relation-mode none --label-method import "
+    "--pretrained random --epochs pretrain=3 --iters pretrain=100 --phase-one 3 "
+    "--batch-size pretrain=24 --num-instances pretrain=4 --lr pretrain=1e-3 "
+    "--warm-iterations pretrain=20 --first-lr pretrain=1e-4 --flat-iterations pretrain=150 "
+    "--eval-from pretrain=0 --eval-step pretrain=1 --selection-images 256"
+)
+"""Two networks that classify identities: the warm start, and the judge."""
+GENERATOR = (
+    f"--fake-height {HEIGHT} --fake-width {WIDTH} --unet-width 16 --unet-multipliers 1 2 4 "
+    "--attention-at 6 --sampling-steps 10 --solver dpmpp2m --epochs auxiliary=4 diffusion=4 "
+    "--iters auxiliary=40 diffusion=100 --batch-size auxiliary=32 diffusion=16 generation=64 "
+    "--lr diffusion=1e-3 --shared-seed 1 --k1 15 --k2 4 --source-splits train"
+)
+MUTUAL = (
+    "--clusters 40 --epochs pretrain=4 selftrain=3 --iters pretrain=20 selftrain=25 "
+    "--phase-one 2 --batch-size pretrain=16 selftrain=16 --num-instances pretrain=4 selftrain=4 "
+    "--warm-iterations 10 --flat-iterations pretrain=20 selftrain=40 --lr selftrain=3e-4 "
+    "--eval-from 9 --selection-images 64 --draws 10"
+)
+LAST_STAGE = "--similarity-weight selftrain=0.8 --probability-weight selftrain=0.04"
+WEIGHTED = "--similarity-weight 8 0.8 0.8 --probability-weight 0.4 0.04 0.04"
+"""The relation losses as heavy as in batches of 64: beside a mean, a sum over B images is 4 times
+smaller in a batch of 16, and one over B² pairs 16 times."""
+WEIGHTED_SUMS = "--similarity-weight 2 0.2 0.2"
+"""The same where all losses are sums."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+        title: what it is called there.
+        flags: beside those of all rows.
+        weighted: flags of the relation losses' weights.
+        goes_on: it starts stage 3 from the networks that the full method has pretrained.
+    """
+
+    title: str
+    flags: str = ""
+    weighted: str = WEIGHTED
+    goes_on: bool = False
+
+
+ROWS = {
+    "default": Row("CMAM-UDA, the full method"),
+    "pre1": Row(
+        "PRE1: no relation loss in pretraining",
+        "--sp pretrain=off --pp pretrain=off",
+        LAST_STAGE,
+    ),
+    "rgb-gray": Row("RGB-GRAY: symmetric in place of selective", "--relation-mode symmetric"),
+    "uda1": Row(
+        "UDA1: no relation loss in self-training",
+        "--sp selftrain=off --pp selftrain=off",
+        "",
+        goes_on=True,
+    ),
+    "literal": Row("`--variant literal`", "--variant literal", WEIGHTED_SUMS),
+    "uda3": Row(
+        "UDA3: k-means of both modalities together",
+        "--matching joint-kmeans --class-draw independent",
+        LAST_STAGE,
+        goes_on=True,
+    ),
+    "uda2": Row(
+        "UDA2: no probability preservation in self-training",
+        "--pp selftrain=off",
+        "--similarity-weight selftrain=0.8",
+        goes_on=True,
+    ),
+    "m-joint": Row("M_joint alone", "--models joint", ""),
+    "rgb-rgb": Row("RGB-RGB (DML): no fakes", "--pair rgb-rgb --relation-mode symmetric"),
+}
+
+
+# --- work ---
+
+
+def train(folder: Path, name: str, source: str, *flags: str) -> Path:
+    """Train a run, or what is missing of it; its folder."""
+    place = folder / "logs" / "sysu" / "cmam" / name
+    words = f"--method cmam --name {name} --logs-dir {folder}/logs --data-dir {folder}/target "
+    words += f"--source {folder}/{source} {SIZES} {' '.join(flags)}"
+    if not (place / "report.json").exists():  # the last thing that a run writes
+        cli.train("sysu", words.split())
+    return place
+
+
+def rendered(folder: Path) -> None:
+    """All sets, and the true labels of the two sets of others."""
+    for name, flags in SETS.items():
+        rendering.main([*f"--out {folder}/{name}".split(), *flags.split()])
+    _write_labels(folder, "warm", (folder / "warm").glob("bounding_box_train/*.jpg"))
+    shots = (p for c in INFRARED_CAMERAS for p in (folder / "judge" / c).glob("*/*.jpg"))
+    _write_labels(folder, "judge", shots)
+
+
+def _write_labels(folder: Path, name: str, images: Iterator[Path]) -> None:
+    rows = [
+        (path.relative_to(folder / name).as_posix(), _identity(path)) for path in sorted(images)
+    ]
+    with atomic(folder / f"{name}.csv") as file:
+        file.write("relpath,label\n" + "".join(f"{path},{label}\n" for path, label in rows))
+
+
+def _identity(path: Path) -> int:
+    """Market-1501 writes it into the file's name, SYSU-MM01 into the folder's."""
+    name = path.parent.name if path.parent.name.isdigit() else path.name.partition("_")[0]
+    return int(name)
+
+
+def warm_start(folder: Path) -> Path:
+    """Networks that tell visible images of other identities apart."""
+    flags = f"{LABELLED} --source-splits train --source-labels {folder}/warm.csv"
+    return train(folder, "warm", "warm", flags) / "pretrain" / "last.pth"
+
+
+def judge(folder: Path) -> Path:
+    """A network that tells infrared images of other identities apart."""
+    flags = f"{LABELLED} --source-format folder --source-labels {folder}/judge.csv"
+    return train(folder, "judge", "judge", flags) / "pretrain" / "last.pth"
+
+
+def train_row(folder: Path, warm: Path, name: str, seed: int) -> Path:
+    """One row with one seed."""
+    row = ROWS[name]
+    flags = [GENERATOR, MUTUAL, row.weighted, f"--pretrained {warm} --seed {seed}", row.flags]
+    if row.goes_on:
+        first = train_row(folder, warm, "default", seed)
+        flags.append(f"--stages selftrain --start-from {first}/pretrain/last.pth")
+    return train(folder, f"{name}-{seed}", "source", *flags)
+
+
+# --- fakes ---
+
+
+def features(network: torch.nn.Module, chunks: Iterator[torch.Tensor]) -> torch.Tensor:
+    """Unit features (N, d) of images (B, H, W, 3) uint8."""
+    with torch.no_grad():
+        return torch.cat([F.normalize(network(normalise(pixels))[1]) for pixels in chunks])
+
+
+def gray(array: ImageArray) -> Iterator[torch.Tensor]:
+    """Images as their luminance, three equal channels."""
+    for pixels in array.chunks(64):
+        values = (255 * luminance(pixels)).round().to(torch.uint8)
+        yield values.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+
+
+def judged(folder: Path, generation: Path) -> dict[str, dict[str, float]]:
+    """Rank-1 and mAP in percent of searches for infrared images, by what is searched with.
+
+    Images of the target's training identities; every other infrared image of the same person but
+    none of the query's own camera for the upper bound.
+    """
+    network = weights.network_for(weights.networks(judge(folder))["joint"]).eval()
+    parts = open_prepared(folder / f"target-{HEIGHT}x{WIDTH}", "sysu").parts(None)
+    visible, infrared = parts["train_visible"], parts["train_infrared"]
+    fakes = FakeSet(generation, "train_visible", visible.index).array((HEIGHT, WIDTH))
+    gallery = features(network, infrared.chunks(64))
+    queries = {
+        "visible images as they are": features(network, visible.chunks(64)),
+        "their luminance": features(network, gray(visible)),
+        "their fakes": features(network, fakes.chunks(64)),
+    }
+    found = {
+        name: _search(query, gallery, visible.index.identities, infrared.index.identities)
+        for name, query in queries.items()
+    }
+    cameras, people = infrared.index.cameras, infrared.index.identities
+    own = cameras[:, None] == cameras
+    found["true infrared images, of the other camera"] = _search(
+        gallery, gallery, people, people, own
+    )
+    return found
+
+
+def _search(query, gallery, askers, people, excluded=None) -> dict[str, float]:
+    result = evaluate((query @ gallery.T).numpy(), askers, people, excluded, cmc="image")
+    return {"rank1": 100 * float(result.cmc[0]), "mAP": 100 * result.mAP}
+
+
+# --- tables ---
+
+
+def scores(folder: Path, name: str, seed: int) -> dict[str, float] | None:
+    """Percent of mAP, all-search, by model and after pretraining; None for what is not finished."""
+    place = folder / "logs" / "sysu" / "cmam" / f"{name}-{seed}"
+    if not (place / "report.json").exists():
+        return None
+    found = {
+        row["model"]: row["mAP"]["mean"]
+        for row in read_json(place / "report.json")["results"]
+        if row["mode"] == "all"
+    }
+    events = read_events(place / "metrics.jsonl")
+    after = [e["scores"] for e in events if e["event"] == "epoch" and e["stage"] == "pretrain"]
+    return found | ({"pretrain": after[-1]["mAP"]} if after and after[-1] else {})
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Sample deviation (divided by n - 1)."""
+    return statistics.stdev(values) if len(values) > 1 else float("nan")
+
+
+def table(folder: Path, seeds: Sequence[int]) -> str:
+    """Rows with mean and sample deviation over the seeds, and what sets them apart."""
+    lines = [
+        "| row | mAP, seed by seed | mean ± deviation | minus the full method, seed by seed |",
+        "|---|---|---|---|",
+    ]
+    last = {n: {s: scores(folder, n, s) for s in seeds} for n in ROWS}
+    full = last["default"]
+    for name, row in ROWS.items():
+        own = {s: found["last"] for s, found in last[name].items() if found}
+        if not own:
+            lines.append(f"| {row.title} | not run | | |")
+            continue
+        values = list(own.values())
+        gains = [value - full[s]["last"] for s, value in own.items() if full[s]]
+        lines.append(
+            f"| {row.title} | {_listed(values)} | {statistics.mean(values):.2f} ± "
+            f"{deviation(values):.2f} | {_gains(gains) if name != 'default' else ''} |"
+        )
+    return "\n".join(lines)
+
+
+def _listed(values: Sequence[float], form: str = ".2f") -> str:
+    return ", ".join(f"{value:{form}}" for value in values)
+
+
+def _gains(gains: Sequence[float]) -> str:
+    mean = f"{statistics.mean(gains):+.2f} ± {deviation(gains):.2f}"
+    return f"{_listed(gains, '+.2f')}: {mean}"
+
+
+def main() -> None:
+    """Render, train and judge what is missing, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("data/experiments/cmam"))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
+    parser.add_argument("--only-table", action="store_true", help="train nothing")
+    o = parser.parse_args()
+    folder = o.folder.resolve()
+    if not o.only_table:
+        rendered(folder)
+        warm = warm_start(folder)
+        for seed in o.seeds:
+            for name in o.rows:
+                train_row(folder, warm, name, seed)
+    print(table(folder, SEEDS))
+
+
+if __name__ == "__main__":
+    main()
