@@ -2,7 +2,7 @@
 
     python -m benchmarks.experiments.cmam                        # what is missing, then the tables
     python -m benchmarks.experiments.cmam --seeds 1 --rows default pre1
-    python -m benchmarks.experiments.cmam --only-table --write docs/experiments.md
+    python -m benchmarks.experiments.cmam --only-tables --write docs/experiments.md
 
 Whatever is finished stays so: the same command goes on where it was stopped, and several processes
 with other rows or seeds can work in one folder.  Rendered identities say that the parts of the
@@ -15,8 +15,9 @@ infrared images by a fake.
 """
 
 import argparse
+import itertools
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from clustercontrast.commands import cli
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, open_prepared
 from clustercontrast.evaluation.metrics import evaluate
-from clustercontrast.files import atomic, read_events, read_json
+from clustercontrast.files import UserError, atomic, read_events, read_json
 from clustercontrast.generation.edges import luminance
 from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.models import weights
@@ -53,14 +54,14 @@ LABELLED = (
 """Two networks that classify identities: the warm start, and the judge."""
 GENERATOR = (
     f"--fake-height {HEIGHT} --fake-width {WIDTH} --unet-width 16 --unet-multipliers 1 2 4 "
-    "--attention-at 6 --sampling-steps 10 --solver dpmpp2m --epochs auxiliary=4 diffusion=4 "
-    "--iters auxiliary=40 diffusion=100 --batch-size auxiliary=32 diffusion=16 generation=64 "
+    "--attention-at 6 --sampling-steps 10 --solver dpmpp2m --epochs auxiliary=4 diffusion=8 "
+    "--iters auxiliary=40 diffusion=250 --batch-size auxiliary=32 diffusion=8 generation=64 "
     "--lr diffusion=1e-3 --shared-seed 1 --k1 15 --k2 4 --source-splits train"
 )
 MUTUAL = (
-    "--clusters 40 --epochs pretrain=4 selftrain=3 --iters pretrain=20 selftrain=25 "
+    "--clusters 40 --epochs pretrain=4 selftrain=3 --iters pretrain=15 selftrain=20 "
     "--phase-one 2 --batch-size pretrain=16 selftrain=16 --num-instances pretrain=4 selftrain=4 "
-    "--warm-iterations 10 --flat-iterations pretrain=20 selftrain=40 --lr selftrain=3e-4 "
+    "--warm-iterations 5 --flat-iterations pretrain=15 selftrain=30 --lr selftrain=3e-4 "
     "--eval-from 9 --selection-images 64 --draws 10"
 )
 LAST_STAGE = "--similarity-weight selftrain=0.8 --probability-weight selftrain=0.04"
@@ -194,12 +195,13 @@ def gray(array: ImageArray) -> Iterator[torch.Tensor]:
         yield values.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
 
 
-def judged(folder: Path, generation: Path) -> dict[str, dict[str, float]]:
+def judged(folder: Path) -> dict[str, dict[str, float]]:
     """Rank-1 and mAP in percent of searches for infrared images, by what is searched with.
 
-    Images of the target's training identities; every other infrared image of the same person but
-    none of the query's own camera for the upper bound.
+    All are of the target's training identities.  The upper bound searches with infrared images,
+    among those of the other camera.
     """
+    (generation,) = (folder / "logs" / "shared").glob("generation-*")
     network = weights.network_for(weights.networks(judge(folder))["joint"]).eval()
     parts = open_prepared(folder / f"target-{HEIGHT}x{WIDTH}", "sysu").parts(None)
     visible, infrared = parts["train_visible"], parts["train_infrared"]
@@ -231,72 +233,111 @@ def _search(query, gallery, askers, people, excluded=None) -> dict[str, float]:
 
 
 def scores(folder: Path, name: str, seed: int) -> dict[str, float] | None:
-    """Percent of mAP, all-search, by model and after pretraining; None for what is not finished."""
+    """Percent of mAP in all-search by network; None if the run is not finished.
+
+    Means of ten draws, but "pretrain", the network that stage 3 begins with, is of one.
+    """
     place = folder / "logs" / "sysu" / "cmam" / f"{name}-{seed}"
     if not (place / "report.json").exists():
         return None
-    found = {
-        row["model"]: row["mAP"]["mean"]
-        for row in read_json(place / "report.json")["results"]
-        if row["mode"] == "all"
-    }
+    results = read_json(place / "report.json")["results"]
+    found = {row["selection"]: row["mAP"]["mean"] for row in results if row["mode"] == "all"}
     events = read_events(place / "metrics.jsonl")
-    after = [e["scores"] for e in events if e["event"] == "epoch" and e["stage"] == "pretrain"]
-    return found | ({"pretrain": after[-1]["mAP"]} if after and after[-1] else {})
+    tested = [e["scores"]["mAP"] for e in events if e.get("scores") and e["stage"] == "pretrain"]
+    return found | ({"pretrain": tested[-1]} if tested else {})
 
 
-def deviation(values: Sequence[float]) -> float:
-    """Sample deviation (divided by n - 1)."""
-    return statistics.stdev(values) if len(values) > 1 else float("nan")
-
-
-def table(folder: Path, seeds: Sequence[int]) -> str:
-    """Rows with mean and sample deviation over the seeds, and what sets them apart."""
+def ablations(folder: Path) -> str:
+    """Every row over the seeds, and what sets it apart from the full method with the same seed."""
     lines = [
-        "| row | mAP, seed by seed | mean ± deviation | minus the full method, seed by seed |",
+        f"| row | mAP, seeds {_listed(SEEDS, 'd')} | mean ± deviation | minus the full method |",
         "|---|---|---|---|",
     ]
-    last = {n: {s: scores(folder, n, s) for s in seeds} for n in ROWS}
-    full = last["default"]
+    full = {seed: scores(folder, "default", seed) for seed in SEEDS}
     for name, row in ROWS.items():
-        own = {s: found["last"] for s, found in last[name].items() if found}
-        if not own:
-            lines.append(f"| {row.title} | not run | | |")
-            continue
-        values = list(own.values())
-        gains = [value - full[s]["last"] for s, value in own.items() if full[s]]
-        lines.append(
-            f"| {row.title} | {_listed(values)} | {statistics.mean(values):.2f} ± "
-            f"{deviation(values):.2f} | {_gains(gains) if name != 'default' else ''} |"
-        )
+        found = {seed: scores(folder, name, seed) for seed in SEEDS}
+        own = {seed: result["last"] for seed, result in found.items() if result}
+        gains = [value - full[seed]["last"] for seed, value in own.items() if full[seed]]
+        shown = [_listed(own.values()), _mean(own.values()), _mean(gains, "+.2f")]
+        cells = shown if own else ["not run", "", ""]
+        lines.append(" | ".join((f"| {row.title}", *cells)) + " |")
     return "\n".join(lines)
 
 
-def _listed(values: Sequence[float], form: str = ".2f") -> str:
+def levels(folder: Path) -> str:
+    """What the rows are measured against, and where the full method stands before stage 3."""
+    names = {
+        "chance": "chance (random features)",
+        "untrained": "random weights",
+        "start": "warm start",
+        "pretrain": "full method after pretraining (one draw)",
+        "last": "full method after self-training",
+    }
+    runs = [found for seed in SEEDS if (found := scores(folder, "default", seed))]
+    rows = {title: [run[key] for run in runs if key in run] for key, title in names.items()}
+    lines = [f"| {title} | {_listed(own)} |" for title, own in rows.items() if own]
+    return "\n".join(["| network | mAP, seed by seed |", "|---|---|", *lines])
+
+
+def fakes(folder: Path) -> str:
+    """How well the judge finds a person's infrared images by what stands for a visible one."""
+    lines = [
+        f"| {name} | {own['rank1']:.1f} | {own['mAP']:.1f} |"
+        for name, own in judged(folder).items()
+    ]
+    return "\n".join(["| searched with | Rank-1 | mAP |", "|---|---|---|", *lines])
+
+
+def _listed(values: Iterable[float], form: str = ".2f") -> str:
     return ", ".join(f"{value:{form}}" for value in values)
 
 
-def _gains(gains: Sequence[float]) -> str:
-    mean = f"{statistics.mean(gains):+.2f} ± {deviation(gains):.2f}"
-    return f"{_listed(gains, '+.2f')}: {mean}"
+def _mean(values: Iterable[float], form: str = ".2f") -> str:
+    """Mean and sample deviation (n - 1)."""
+    values = list(values)
+    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):{form}}{spread}" if values else ""
+
+
+TABLES = {"levels": levels, "fakes": fakes, "ablations": ablations}
+
+
+def put_into(page: Path, tables: Mapping[str, str]) -> None:
+    """Write tables into a page, each between its two marks.
+
+    Raises:
+        UserError: the page lacks a mark.
+    """
+    text = page.read_text()
+    for name, table in tables.items():
+        first, last = f"<!-- cmam: {name} -->", f"<!-- end of cmam: {name} -->"
+        if text.count(first) != 1 or text.count(last) != 1:
+            raise UserError(f"{page} has no lines {first} and {last}: write them where it belongs")
+        before, _, rest = text.partition(first)
+        text = f"{before}{first}\n{table}\n{last}{rest.partition(last)[2]}"
+    with atomic(page) as file:
+        file.write(text)
 
 
 def main() -> None:
     """Render, train and judge what is missing, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("data/experiments/cmam"))
+    parser.add_argument("--folder", type=Path, default=Path("data/experiments"))
     parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--only-table", action="store_true", help="train nothing")
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--only-tables", action="store_true", help="train no row")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
     o = parser.parse_args()
     folder = o.folder.resolve()
-    if not o.only_table:
+    if not o.only_tables:
         rendered(folder)
         warm = warm_start(folder)
-        for seed in o.seeds:
-            for name in o.rows:
-                train_row(folder, warm, name, seed)
-    print(table(folder, SEEDS))
+        for seed, name in itertools.product(o.seeds, o.rows):
+            train_row(folder, warm, name, seed)
+    tables = {name: table(folder) for name, table in TABLES.items()}
+    print("\n\n".join(tables.values()))
+    if o.write:
+        put_into(o.write, tables)
 
 
 if __name__ == "__main__":
