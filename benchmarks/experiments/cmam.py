@@ -45,8 +45,8 @@ SETS = {  # folder: flags of the renderer
 INFRARED_CAMERAS = ("cam3", "cam6")
 SIZES = f"--height {HEIGHT} --width {WIDTH} --depth 10 --precision fp32 --test-batch 64"
 LABELLED = (
-    "--stages auxiliary pretrain --pair rgb-rgb --relation-mode none --label-method import "
-    "--pretrained random --epochs pretrain=3 --iters pretrain=100 --phase-one 3 "
+    f"{SIZES} --stages auxiliary pretrain --pair rgb-rgb --relation-mode none "
+    "--label-method import --pretrained random --epochs pretrain=3 --iters pretrain=100 --phase-one 3 "
     "--batch-size pretrain=24 --num-instances pretrain=4 --lr pretrain=1e-3 "
     "--warm-iterations pretrain=20 --first-lr pretrain=1e-4 --flat-iterations pretrain=150 "
     "--eval-from pretrain=0 --eval-step pretrain=1 --selection-images 256"
@@ -54,7 +54,7 @@ LABELLED = (
 """Two networks that classify identities: the warm start, and the judge."""
 GENERATOR = (
     f"--fake-height {HEIGHT} --fake-width {WIDTH} --unet-width 16 --unet-multipliers 1 2 4 "
-    "--attention-at 6 --sampling-steps 10 --solver dpmpp2m --epochs auxiliary=4 diffusion=8 "
+    "--attention-at 6 --sampling-steps 8 --solver dpmpp2m --epochs auxiliary=4 diffusion=2 "
     "--iters auxiliary=40 diffusion=250 --batch-size auxiliary=32 diffusion=8 generation=64 "
     "--lr diffusion=1e-3 --shared-seed 1 --k1 15 --k2 4 --source-splits train"
 )
@@ -128,7 +128,7 @@ def train(folder: Path, name: str, source: str, *flags: str) -> Path:
     """Train a run, or what is missing of it; its folder."""
     place = folder / "logs" / "sysu" / "cmam" / name
     words = f"--method cmam --name {name} --logs-dir {folder}/logs --data-dir {folder}/target "
-    words += f"--source {folder}/{source} {SIZES} {' '.join(flags)}"
+    words += f"--source {folder}/{source} {' '.join(flags)}"
     if not (place / "report.json").exists():  # the last thing that a run writes
         cli.train("sysu", words.split())
     return place
@@ -169,10 +169,15 @@ def judge(folder: Path) -> Path:
     return train(folder, "judge", "judge", flags) / "pretrain" / "last.pth"
 
 
+def flags_of(row: Row) -> str:
+    """What a row is trained with, besides where it lies, its first weights and its seed."""
+    return " ".join((SIZES, GENERATOR, MUTUAL, row.weighted, row.flags))
+
+
 def train_row(folder: Path, warm: Path, name: str, seed: int) -> Path:
     """One row with one seed."""
     row = ROWS[name]
-    flags = [GENERATOR, MUTUAL, row.weighted, f"--pretrained {warm} --seed {seed}", row.flags]
+    flags = [flags_of(row), f"--pretrained {warm} --seed {seed}"]
     if row.goes_on:
         first = train_row(folder, warm, "default", seed)
         flags.append(f"--stages selftrain --start-from {first}/pretrain/last.pth")

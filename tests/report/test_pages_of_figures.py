@@ -133,7 +133,7 @@ def test_every_sensitivity_run_of_cmam_is_a_command():
         is_default = options.variant == "default" and not any(changes.values())
         assert not is_default, command
         seen |= {(flag, "$start" in command) for own in changes.values() for flag in own}
-    again = {"--neck none", "--batch-size pretrain=32", "--relation-temperature 16",
+    again = {"--neck none", "--batch-size pretrain=32", "--relation-temperature 16.0",
              "--num-instances pretrain=4", "--identity-reduction sum"}  # fmt: skip
     assert again <= {flag for flag, goes_on in seen if not goes_on}
     alone = {"--head cosine", "--num-instances selftrain=16", "--last-iters 3000"}
