@@ -34,6 +34,7 @@ def test_relation_losses_weigh_as_in_batches_of_the_paper(name):
 
 def test_rows_differ_and_share_source_labels_and_fakes():
     found = {name: configuration(options_of(name))["changes"] for name in cmam.ROWS}
+    assert {"--epochs diffusion=2", "--lr diffusion=0.001"} <= set(found["default"]["diffusion"])
     for name, own in found.items():
         for stage in ("auxiliary", "diffusion"):
             assert own.get(stage, found["default"][stage]) == found["default"][stage]

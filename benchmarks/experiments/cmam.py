@@ -46,7 +46,8 @@ INFRARED_CAMERAS = ("cam3", "cam6")
 SIZES = f"--height {HEIGHT} --width {WIDTH} --depth 10 --precision fp32 --test-batch 64"
 LABELLED = (
     f"{SIZES} --stages auxiliary pretrain --pair rgb-rgb --relation-mode none "
-    "--label-method import --pretrained random --epochs pretrain=3 --iters pretrain=100 --phase-one 3 "
+    "--label-method import --pretrained random --phase-one 3 "
+    "--epochs pretrain=3 --iters pretrain=100 "
     "--batch-size pretrain=24 --num-instances pretrain=4 --lr pretrain=1e-3 "
     "--warm-iterations pretrain=20 --first-lr pretrain=1e-4 --flat-iterations pretrain=150 "
     "--eval-from pretrain=0 --eval-step pretrain=1 --selection-images 256"
@@ -54,15 +55,16 @@ LABELLED = (
 """Two networks that classify identities: the warm start, and the judge."""
 GENERATOR = (
     f"--fake-height {HEIGHT} --fake-width {WIDTH} --unet-width 16 --unet-multipliers 1 2 4 "
-    "--attention-at 6 --sampling-steps 8 --solver dpmpp2m --epochs auxiliary=4 diffusion=2 "
-    "--iters auxiliary=40 diffusion=250 --batch-size auxiliary=32 diffusion=8 generation=64 "
-    "--lr diffusion=1e-3 --shared-seed 1 --k1 15 --k2 4 --source-splits train"
+    "--attention-at 6 --sampling-steps 8 --solver dpmpp2m --shared-seed 1 --k1 15 --k2 4 "
+    "--source-splits train"
 )
-MUTUAL = (
-    "--clusters 40 --epochs pretrain=4 selftrain=3 --iters pretrain=15 selftrain=20 "
-    "--phase-one 2 --batch-size pretrain=16 selftrain=16 --num-instances pretrain=4 selftrain=4 "
-    "--warm-iterations 5 --flat-iterations pretrain=15 selftrain=30 --lr selftrain=3e-4 "
-    "--eval-from 9 --selection-images 64 --draws 10"
+TRAINING = (
+    "--epochs auxiliary=4 diffusion=2 pretrain=4 selftrain=3 "
+    "--iters auxiliary=40 diffusion=250 pretrain=15 selftrain=20 "
+    "--batch-size auxiliary=32 diffusion=8 generation=64 pretrain=16 selftrain=16 "
+    "--num-instances pretrain=4 selftrain=4 --lr diffusion=1e-3 selftrain=3e-4 "
+    "--clusters 40 --phase-one 2 --warm-iterations 5 "
+    "--flat-iterations pretrain=15 selftrain=30 --eval-from 9 --selection-images 64 --draws 10"
 )
 LAST_STAGE = "--similarity-weight selftrain=0.8 --probability-weight selftrain=0.04"
 WEIGHTED = "--similarity-weight 8 0.8 0.8 --probability-weight 0.4 0.04 0.04"
@@ -171,7 +173,7 @@ def judge(folder: Path) -> Path:
 
 def flags_of(row: Row) -> str:
     """What a row is trained with, besides where it lies, its first weights and its seed."""
-    return " ".join((SIZES, GENERATOR, MUTUAL, row.weighted, row.flags))
+    return " ".join((SIZES, GENERATOR, TRAINING, row.weighted, row.flags))
 
 
 def train_row(folder: Path, warm: Path, name: str, seed: int) -> Path:
