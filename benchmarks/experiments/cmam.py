@@ -59,8 +59,8 @@ GENERATOR = (
     "--source-splits train"
 )
 TRAINING = (
-    "--epochs auxiliary=4 diffusion=2 pretrain=4 selftrain=3 "
-    "--iters auxiliary=40 diffusion=250 pretrain=15 selftrain=20 "
+    "--epochs auxiliary=4 diffusion=2 pretrain=4 selftrain=2 "
+    "--iters auxiliary=40 diffusion=250 pretrain=15 selftrain=30 "
     "--batch-size auxiliary=32 diffusion=8 generation=64 pretrain=16 selftrain=16 "
     "--num-instances pretrain=4 selftrain=4 --lr diffusion=1e-3 selftrain=3e-4 "
     "--clusters 40 --phase-one 2 --warm-iterations 5 "
