@@ -62,7 +62,7 @@ TRAINING = (
     "--epochs auxiliary=4 diffusion=2 pretrain=4 selftrain=2 "
     "--iters auxiliary=40 diffusion=250 pretrain=15 selftrain=30 "
     "--batch-size auxiliary=32 diffusion=8 generation=64 pretrain=16 selftrain=16 "
-    "--num-instances pretrain=4 selftrain=4 --lr diffusion=1e-3 selftrain=3e-4 "
+    "--num-instances pretrain=4 selftrain=4 --lr diffusion=1e-3 pretrain=1e-3 selftrain=5e-4 "
     "--clusters 40 --phase-one 2 --warm-iterations 5 "
     "--flat-iterations pretrain=15 selftrain=30 --eval-from 9 --selection-images 64 --draws 10"
 )
@@ -209,12 +209,14 @@ def judged(folder: Path) -> dict[str, dict[str, float]]:
     among those of the other camera.
     """
     (generation,) = (folder / "logs" / "shared").glob("generation-*")
+    torch.manual_seed(0)
     network = weights.network_for(weights.networks(judge(folder))["joint"]).eval()
     parts = open_prepared(folder / f"target-{HEIGHT}x{WIDTH}", "sysu").parts(None)
     visible, infrared = parts["train_visible"], parts["train_infrared"]
     fakes = FakeSet(generation, "train_visible", visible.index).array((HEIGHT, WIDTH))
     gallery = features(network, infrared.chunks(64))
     queries = {
+        "random features (chance)": F.normalize(torch.randn(len(visible), gallery.shape[1])),
         "visible images as they are": features(network, visible.chunks(64)),
         "their luminance": features(network, gray(visible)),
         "their fakes": features(network, fakes.chunks(64)),
