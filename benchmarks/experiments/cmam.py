@@ -60,11 +60,11 @@ GENERATOR = (
 )
 TRAINING = (
     "--epochs auxiliary=4 diffusion=2 pretrain=4 selftrain=2 "
-    "--iters auxiliary=40 diffusion=250 pretrain=15 selftrain=30 "
+    "--iters auxiliary=40 diffusion=250 pretrain=30 selftrain=30 "
     "--batch-size auxiliary=32 diffusion=8 generation=64 pretrain=16 selftrain=16 "
     "--num-instances pretrain=4 selftrain=4 --lr diffusion=1e-3 pretrain=1e-3 selftrain=5e-4 "
     "--clusters 40 --phase-one 2 --warm-iterations 5 "
-    "--flat-iterations pretrain=15 selftrain=30 --eval-from 9 --selection-images 64 --draws 10"
+    "--flat-iterations pretrain=30 selftrain=30 --eval-from 9 --selection-images 64 --draws 10"
 )
 LAST_STAGE = "--similarity-weight selftrain=0.8 --probability-weight selftrain=0.04"
 WEIGHTED = "--similarity-weight 8 0.8 0.8 --probability-weight 0.4 0.04 0.04"

@@ -33,13 +33,10 @@ SP, PP = {"sp": ON}, {"pp": ON}
 scale, level = number(float, 1e-3, 1e4), number(float, 1e-6, 1e6)
 small_pixels, logarithm = number(int, 8, 4096), number(float, -20, 20)
 
-SHARED_SEED = Flag(
-    "shared_seed", any_seed, "seed of the stages whose files runs share, such as the generator's",
-    follows="seed", sample=True,
-)  # fmt: skip
 SOURCE = group(
     "CMAM-UDA: source and its labels (stage auxiliary)",
-    SHARED_SEED,
+    Flag("shared_seed", any_seed, "seed of this stage and of the generator, whose files runs"
+         " share", follows="seed", sample=True),
     Flag("source", text, "visible images of other identities: Market-1501 or any folder",
          sample=True),  # what it holds is said by its format and by how many images are missing
     Flag("source_format", text, "layout of --source", choices=("market", "folder")),
