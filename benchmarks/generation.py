@@ -23,9 +23,11 @@ from clustercontrast.settings.command_line import parse
 PAPER = "paper, RTX 3090: 0.47 s per image, 1.16 s per training iteration of 32 images"
 
 
-def values(argv: list[str]):
-    """Flags of the stage that draws."""
-    return parse("sysu", ["--method", "cmam", *argv]).at("generation")
+def values(argv: list[str]) -> argparse.Namespace:
+    """Flags of the stages that train the generator and that draw with it."""
+    options = parse("sysu", ["--method", "cmam", *argv])
+    both = (vars(options.at(stage)) for stage in ("diffusion", "generation"))
+    return argparse.Namespace(**{name: value for own in both for name, value in own.items()})
 
 
 def timed(work, repeats: int, device: torch.device) -> float:

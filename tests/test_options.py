@@ -238,7 +238,7 @@ CMAM = {  # of the paper, and decisions (docs/methods/cmam.md#decisions)
         "unet_multipliers": [1, 2, 3, 4], "unet_blocks": 1, "attention_at": [32, 16, 8],
         "attention_axis": "width", "unet_dropout": 0.1, "batch_size": 32, "lr": 1e-4,
         "sigma_data": 0.5, "noise_mean": -1.2, "noise_std": 1.2, "ema_ramp": 0.05,
-        "edge_norm": "percentile", "weight_decay": 0, "held_out": 0.02, "fake_flip": False,
+        "edge_norm": "percentile", "weight_decay": 0, "held_out": 0, "fake_flip": False,
     },
     "generation": {
         "sampling_steps": 20, "solver": "heun", "sigma_min": 0.002, "sigma_max": 80, "rho": 7,
@@ -280,6 +280,37 @@ def test_defaults_of_cmam_are_those_of_the_paper_and_the_decisions(dataset, stag
 def test_cmam_trains_as_long_as_the_paper(stage, iterations):
     at = read(method="cmam").at(stage)
     assert at.epochs * at.iters == iterations
+
+
+def test_print_and_decisions_of_cmam_differ_in_these_flags():
+    """A2, A3, A17; the relation losses are sums and no image is held out in both."""
+    decisions, literal = (read(*flags, method="cmam") for flags in ((), ("--variant", "literal")))
+    for stage in STAGES["cmam"]:
+        before, now = (vars(options.at(stage)) for options in (decisions, literal))
+        changed = {name: (before[name], now[name]) for name in now if now[name] != before[name]}
+        changed.pop("variant")
+        assert changed == {
+            name: values
+            for name, values in {
+                "identity_reduction": ("mean", "sum"),
+                "neck": ("bnneck", "none"),
+                "proxy_update": ("batch_mean", "sequential"),
+            }.items()
+            if name in RECIPES["cmam"].stages[stage]
+        }
+        if "sp_reduction" in now:
+            assert now["sp_reduction"] == now["pp_reduction"] == "sum"
+
+
+def test_stages_whose_files_runs_share_may_have_a_seed_of_their_own():
+    alone, apart = (read("--seed", "7", *f, method="cmam") for f in ((), ("--shared-seed", "3")))
+    shared = ("auxiliary", "diffusion")
+    assert {stage: alone.at(stage).seed for stage in STAGES["cmam"]} == dict.fromkeys(
+        STAGES["cmam"], 7
+    )
+    assert {stage: apart.at(stage).seed for stage in STAGES["cmam"]} == {
+        stage: 3 if stage in shared else 7 for stage in STAGES["cmam"]
+    }
 
 
 def test_finetuning_is_run_when_asked_for():
@@ -462,6 +493,7 @@ def test_variants_of_the_methods():
     assert RECIPES["pgm"].variants == ("v2023", "v2024")
     assert RECIPES["pclhd"].variants == ("upstream", "paper")
     assert RECIPES["adca"].variants == ("upstream",)
+    assert RECIPES["cmam"].variants == ("default", "literal")
     with pytest.raises(UserError, match="choose from v2023, v2024"):
         read("--variant", "paper", method="pgm")
 

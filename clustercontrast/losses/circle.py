@@ -33,21 +33,26 @@ def circle_logits(
 
 
 def smoothed_cross_entropy(
-    logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.1, spread: str = "others"
+    logits: torch.Tensor,
+    labels: torch.Tensor,
+    smoothing: float = 0.1,
+    spread: str = "others",
+    reduction: str = "mean",
 ) -> torch.Tensor:
-    """Cross-entropy with smoothed targets, mean over the batch (CMAM Eq. 21; A39).
+    """Cross-entropy with smoothed targets (CMAM Eq. 21; A2, A39).
 
     Args:
         logits: (B, C).
         labels: (B,) int64 classes.
         smoothing: ε, taken from the target of the label.
         spread: where ε goes: "others" – ε/(C−1) to every other class – or "all" – ε/C to all.
+        reduction: over the batch, "mean" or "sum".
 
     Returns:
         Scalar, float32 at least.
 
     Raises:
-        ValueError: unknown spread.
+        ValueError: unknown spread or reduction.
     """
     if spread not in ("others", "all"):
         raise ValueError(f"spread is {spread!r}, expected 'others' or 'all'")
@@ -55,7 +60,7 @@ def smoothed_cross_entropy(
     # ε/(C−1) to the others leaves 1 - ε: as if a larger ε, ε C/(C−1), went to all.
     if spread == "others" and classes > 1:
         smoothing = smoothing * classes / (classes - 1)
-    return F.cross_entropy(_wide(logits), labels, label_smoothing=smoothing)
+    return F.cross_entropy(_wide(logits), labels, reduction=reduction, label_smoothing=smoothing)
 
 
 def _wide(x: torch.Tensor) -> torch.Tensor:

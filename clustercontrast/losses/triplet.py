@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+REDUCTIONS = {"mean": torch.mean, "sum": torch.sum}
+
 
 def batch_hard_triplet(features: torch.Tensor, labels: torch.Tensor, margin: float) -> torch.Tensor:
     """max(d(farthest of the class) - d(nearest of others) + margin, 0), mean over the batch.
@@ -22,27 +24,33 @@ def batch_hard_triplet(features: torch.Tensor, labels: torch.Tensor, margin: flo
 
 
 def soft_margin_triplet(
-    features: torch.Tensor, labels: torch.Tensor, normalise: bool = False
+    features: torch.Tensor, labels: torch.Tensor, normalise: bool = False, reduction: str = "mean"
 ) -> torch.Tensor:
-    """Mean of log(1 + exp(d(farthest of the class) - d(nearest of others))) (CMAM Eq. 2 and 21).
+    """log(1 + exp(d(farthest of the class) - d(nearest of others))) of a batch (CMAM Eq. 2, 21).
 
     Distances are formed in float32 at least, also under autocast (A14).
 
     Args:
         features: (B, d).
         labels: (B,) classes.
-        normalise: compare unit features; the loss cannot go below log(1 + e⁻²) = 0.127 then.
+        normalise: compare unit features; an image's loss cannot go below log(1 + e⁻²) = 0.127 then.
+        reduction: over the batch, "mean" or "sum" (A2).
 
     Returns:
         Scalar; 0 when a single class is there.
+
+    Raises:
+        ValueError: unknown reduction.
     """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction is {reduction!r}, expected one of {', '.join(REDUCTIONS)}")
     if (labels == labels[:1]).all():
         return features.sum() * 0
     with torch.autocast(features.device.type, enabled=False):
         features = features if features.dtype == torch.float64 else features.float()
         features = F.normalize(features) if normalise else features
         farthest, nearest = _hardest(features, labels)
-    return F.softplus(farthest - nearest).mean()
+    return REDUCTIONS[reduction](F.softplus(farthest - nearest))
 
 
 def _hardest(features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -64,6 +64,7 @@ class Options:
             leader = all_flags()[name].follows
             if leader and flags[name] is None:
                 flags[name] = flags[leader]
+        flags["seed"] = flags.get("shared_seed", flags["seed"])  # where runs share files
         if "depth" in flags and flags["depth"] is None:
             flags["depth"] = DEPTHS[flags["arch"]]
         if "first_epoch" in flags and flags["first_epoch"] is None:

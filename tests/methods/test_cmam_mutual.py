@@ -203,6 +203,8 @@ def test_the_schedule_of_the_paper(tmp_path):
         ("selective", [G2], []),
         ("symmetric", [J1, ("gray", "visible")], [(J1, ("gray", "visible"), False)]),  # DML
         ("symmetric", [J2, G2], [(J2, G2, False)]),
+        ("symmetric-visible", [J1, J2, G2], [(J1, G2, False)]),  # the other reading of RGB-GRAY
+        ("symmetric-visible", [J1, J2], []),
     ],
 )
 def test_relations(mode, views, expected):
@@ -246,6 +248,19 @@ def test_what_is_evaluated_and_on_which_images(pair, models, branch, network, fa
     assert SelfTrain(args, None, None).retrieval == network
     assert is_tested_on_fakes(args) is fakes
     assert (visible_input(args, network) == "fake") is fakes
+
+
+def test_print_sums_the_identification_losses(pretrain):
+    """A2: the same batch, 8 images a view."""
+    found = []
+    for flags in ([], ["--identity-reduction", "sum"]):
+        stage = pretrain(*flags)
+        _, terms = next(stage.iteration(tiny_cmam.first_batch(stage), 0))
+        found.append(terms)
+    mean, total = found
+    for name in ("identity_joint_visible", "triplet_joint_fake", "identity_gray_fake"):
+        assert total[name][1].item() == pytest.approx(8 * mean[name][1].item(), rel=1e-4)
+    assert total["similarity_to_gray"][1].item() == mean["similarity_to_gray"][1].item()
 
 
 def test_margins_make_the_relation_of_probabilities_unless_switched_off(pretrain):
@@ -481,6 +496,21 @@ def test_one_pass_over_the_images_between_clusterings(selftrain):
     stage = selftrain("--iters", "0")
     assert stage.iterations == -(-72 // 16)
     assert len(list(next(stage.refresh(0)))) == 5
+
+
+def test_the_last_epoch_may_be_longer_and_the_rate_falls_to_its_end(selftrain):
+    """A19: 2 iterations after each of two re-clusterings, 5 after the last."""
+    flags = ["--epochs", "3", "--last-iters", "5", "--warm-iterations", "0"]
+    stage = selftrain(*flags, "--flat-iterations", "0", "--batch-size", "2")
+    assert [len(list(next(stage.refresh(epoch)))) for epoch in range(3)] == [2, 2, 5]
+    assert stage.step == 4
+    rates = []
+    for position in ((0, 0), (2, 0), (2, 4)):  # iterations 0, 4 and 8 of 9
+        stage.optimisers["both"].set_learning_rate(*position)
+        rates += stage.optimisers["both"].learning_rates()
+    first, last = 1e-4, 7.7e-7
+    falling = [last + (first - last) * (1 + np.cos(np.pi * i / 9)) / 2 for i in (0, 4, 8)]
+    assert rates == pytest.approx(falling)
 
 
 def test_the_schedule_counts_from_the_first_epoch(selftrain):

@@ -22,7 +22,7 @@ from clustercontrast.settings.options import all_flags, flags_of_run
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS
 
-LED = {"eps", "k1", "momentum", "clusters"}  # read through their followers
+LED = {"eps", "k1", "momentum", "clusters", "shared_seed"}  # read as others, such as a follower
 EVALUATION = {"eval_from", "eval_step"}  # read by the engine, of stages that are evaluated
 TINY = [
     *("--height", "32", "--width", "16", "--device", "cpu", "--pretrained", "random"),

@@ -1,5 +1,7 @@
 """Circle logits at the reference cosines, their gradient, label smoothing by hand."""
 
+import math
+
 import pytest
 import torch
 
@@ -62,6 +64,12 @@ def test_smoothing_by_hand(spread, own, other):
     second = -(own * log_p[1, 2] + other * (log_p[1, 0] + log_p[1, 1]))
     loss = smoothed_cross_entropy(LOGITS, LABELS, 0.1, spread)
     assert loss.item() == pytest.approx((first + second).item() / 2)
+
+
+def test_a_sum_over_the_batch_by_hand():
+    """Without smoothing: log(1 + e⁻² + e⁻¹) and log 3."""
+    loss = smoothed_cross_entropy(LOGITS, LABELS, 0.0, reduction="sum")
+    assert loss.item() == pytest.approx(math.log(1 + math.exp(-2) + math.exp(-1)) + math.log(3))
 
 
 @pytest.mark.parametrize("spread", ["others", "all"])

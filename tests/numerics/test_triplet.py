@@ -80,6 +80,10 @@ def test_soft_margin_by_hand():
     x, y = torch.tensor([[0.0], [1.0], [3.0]]).double(), torch.tensor([0, 0, 1])
     expected = np.log1p(np.exp([-2, -1, -2])).mean()
     assert soft_margin_triplet(x, y).item() == pytest.approx(expected, abs=1e-5)
+    total = soft_margin_triplet(x, y, reduction="sum").item()
+    assert total == pytest.approx(3 * expected, abs=1e-5)
+    with pytest.raises(ValueError, match="'some', expected one of mean, sum"):
+        soft_margin_triplet(x, y, reduction="some")
 
 
 def test_soft_margin_of_unit_features_has_a_floor():

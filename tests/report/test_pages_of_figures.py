@@ -125,6 +125,24 @@ def test_every_ablation_of_cmam_stands_beside_the_flags_that_it_belongs_to():
     assert len(found) == 7
 
 
+def test_every_sensitivity_run_of_cmam_is_a_command():
+    """Those that vary what both stages do train pretrain again."""
+    commands = [row[1].strip("`") for row in tables(DOCS / "ablations.md")["Sensitivity"][1:]]
+    seen = set()
+    for command in commands:
+        words = command.replace("$start", "--stages selftrain --start-from last")
+        options = parse("sysu", ["--method", *words.replace("$cmam", "cmam --source x").split()])
+        changes = configuration_of(options)["changes"]
+        is_default = options.variant == "default" and not any(changes.values())
+        assert not is_default, command
+        seen |= {(flag, "$start" in command) for own in changes.values() for flag in own}
+    again = {"--neck none", "--batch-size pretrain=32", "--relation-temperature 16.0",
+             "--num-instances pretrain=4", "--identity-reduction sum"}  # fmt: skip
+    assert again <= {flag for flag, goes_on in seen if not goes_on}
+    alone = {"--head cosine", "--num-instances selftrain=16", "--last-iters 3000"}
+    assert alone <= {flag for flag, goes_on in seen if goes_on}
+
+
 PUBLISHED_ON = {  # page: names that the data write its method by
     "adca": ("ADCA",), "pgm": ("PGM",), "pclhd": ("PCLHD", "PCLHD+MMM", "PGM"),
     "rpnr": ("RPNR",), "mmm": ("MMM", "PCLHD+MMM"), "pca": ("PCA",), "sdcl": ("SDCL",),

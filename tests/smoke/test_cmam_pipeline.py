@@ -24,7 +24,6 @@ from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.run import Run
 from clustercontrast.generation import panels
 from clustercontrast.generation.fake_infrared import FakeSet
-from clustercontrast.methods.cmam import times
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("auxiliary", "diffusion", "generation", "pretrain", "selftrain")
@@ -121,32 +120,17 @@ def test_running_times_of_the_run_stand_beside_the_papers(finished):
     made = sum(np.load(shared(finished, "generation") / f"{name}.done.npy").sum()
                for name in ("source", "train_visible"))  # fmt: skip
     assert amounts == {
+        "source labels": 2,
         "diffusion training": 8,
         "generation": made,
         "mutual pretraining": 4,
         "self-training": 4,
         "features and k-means": 2,
+        "of which features": 2 * 2 * (250 + 145),  # re-clusterings, networks, training images
         "inference": 195,
     }
     assert all(row["seconds"] > 0 for row in table["ours"])
     assert "1.16 s" in (run_of(finished) / "times.txt").read_text()
-
-
-def test_times_by_hand():
-    steps = {"steps": 10.0, "features": 4.0, "clustering": 2.0}
-    iterations = {"diffusion": 10, "pretrain": 8, "selftrain": 4}
-    accounts = {name: times.Account(2, number, steps) for name, number in iterations.items()}
-    rounds = [{"images": 3, "seconds": 6.0}, {"images": 1, "seconds": 2.0}]
-    accounts["generation"] = times.Account(2, 0, {}, rounds)
-    found = times.works(accounts, {"described": 20, "tested": 7})
-    assert [(w.name, w.each, w.amount) for w in found] == [
-        ("diffusion training", 1.0, 10),
-        ("generation", 2.0, 4),
-        ("mutual pretraining", 1.25, 8),
-        ("self-training", 2.5, 4),
-        ("features and k-means", 3.0, 2),
-        ("inference", pytest.approx(0.1), 7),
-    ]
 
 
 def test_a_generation_killed_before_its_commit_commits(finished):

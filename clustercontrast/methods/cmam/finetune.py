@@ -54,6 +54,11 @@ class Finetune(SelfTrain):
         """L = λ_BPP L_BPP + λ_BSP L_BSP + L_PID of every view (Eq. 20), with true labels."""
         yield from super().iteration(batch, epoch)
 
+    @property
+    def last_iterations(self) -> int:
+        """As many batches as in every epoch: nothing is clustered."""
+        return self.iterations
+
     def _first_proxies(self) -> dict[str, torch.Tensor]:
         """Proxies of the features before training; the labelled images alone are used."""
         rows = [torch.from_numpy(np.flatnonzero(y >= 0)) for y in self.true_labels]

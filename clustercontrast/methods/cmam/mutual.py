@@ -20,6 +20,7 @@ from clustercontrast.data.batches import Batch
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.data.samples import MODALITIES
+from clustercontrast.engine.run import saved_model
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.evaluation.features import finite
 from clustercontrast.files import UserError, say
@@ -145,14 +146,18 @@ class Mutual(Stage):
     @classmethod
     def finish(cls, options: Any, data: TransferImages, folder: Path) -> None:
         """Running times beside those of the paper, files shared with other runs included."""
-        parts, networks = data.parts, len(NETWORKS[options.models])
-        trained, tested = (
-            sum(len(parts[f"{part}_{modality}"]) for modality in MODALITIES)
-            for part in ("train", "test")
-        )
-        counts = {"described": trained * networks, "tested": tested}
+        args = options.at(cls.name)
+        trained = sum(len(data.parts[f"train_{modality}"]) for modality in MODALITIES)
         places = {name: data.places.get(name, folder) for name in times.STAGES}
-        done = times.works(times.accounts(places), counts)
+        tested = cls.tested_parts(data.parts, cls.about(args, data))
+        model = weights.network_for(saved_model(folder / cls.name, "last")["weights"])
+        measured = times.inference(
+            model.to(data.device).eval(),
+            [tested[f"test_{modality}"] for modality in MODALITIES],
+            args.test_batch,
+        )
+        described = trained * len(NETWORKS[options.models])
+        done = times.works(times.accounts(places), described, measured)
         times.write(done, folder)
         say(times.text(done))
 
@@ -239,12 +244,15 @@ class Mutual(Stage):
         a, terms = self.args, {}
         for view, own in seen.items():
             labels = batch.streams[view[1]].labels
-            classified = smoothed_cross_entropy(own.logits, labels, a.smooth, a.smooth_over)
+            classified = smoothed_cross_entropy(
+                own.logits, labels, a.smooth, a.smooth_over, a.identity_reduction
+            )
             terms["identity_" + "_".join(view)] = (1.0, classified)
         for name, views in self.triplet_groups(seen).items():
             metric = torch.cat([seen[view].metric for view in views])
             labels = torch.cat([batch.streams[view[1]].labels for view in views])
-            terms[f"triplet_{name}"] = (1.0, soft_margin_triplet(metric, labels, a.unit_triplet))
+            hardest = soft_margin_triplet(metric, labels, a.unit_triplet, a.identity_reduction)
+            terms[f"triplet_{name}"] = (1.0, hardest)
         return terms
 
     def triplet_groups(self, seen: Iterable[View]) -> dict[str, list[View]]:

@@ -131,7 +131,8 @@ def relations(mode: str, views: list[View]) -> list[Relation]:
 
     Args:
         mode: "selective" – CMAM, Eq. 11-14; "symmetric" – both sides learn, no stop-gradient (deep
-            mutual learning; Table IV); "single" – M_joint's two branches, Eq. 3-4; "none".
+            mutual learning; Table IV); "symmetric-visible" – the same of M_gray and M_joint's
+            first view alone; "single" – M_joint's two branches, Eq. 3-4; "none".
         views: of the networks that there are.
     """
     visible, fake = ("joint", "visible"), ("joint", "fake")
@@ -143,7 +144,9 @@ def relations(mode: str, views: list[View]) -> list[Relation]:
     gray = next((view for view in views if view[0] == "gray"), None)
     if gray is None or not teachers:
         return []
-    if mode == "symmetric":
+    if mode == "symmetric-visible":
+        teachers = teachers[:1]
+    if mode.startswith("symmetric"):
         return [Relation("_".join(view), view, gray, False) for view in teachers]
     if {visible, fake} <= set(views):
         return [Relation("to_gray", gray, visible, True), Relation("to_joint", fake, gray, True)]

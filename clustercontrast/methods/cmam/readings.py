@@ -7,7 +7,7 @@ from argparse import Namespace
 
 _NETWORKS = {  # of both stages of mutual learning
     "A1": ("relation_logits", "relation_temperature"),
-    "A2": ("pp_reduction", "sp_reduction"),
+    "A2": ("pp_reduction", "sp_reduction", "identity_reduction"),
     "A3": ("neck",),
     "A4": ("gem_exponent", "train_gem"),
     "A5": ("num_instances",),
@@ -42,7 +42,11 @@ READINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "pretrain": _NETWORKS | {"A6": ("batch_size",), "A12": ("fresh_optimiser",)},
     "selftrain": _NETWORKS
     | _TARGET
-    | {"A19": ("iters", "epochs"), "A21": ("concatenation",), "A23": ("match_similarity",)},
+    | {
+        "A19": ("iters", "epochs", "last_iters"),
+        "A21": ("concatenation",),
+        "A23": ("match_similarity",),
+    },
     "finetune": _NETWORKS | _TARGET | {"A43": ("epochs", "iters")},
 }
 

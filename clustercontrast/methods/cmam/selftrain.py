@@ -34,7 +34,7 @@ Labels = tuple[np.ndarray, np.ndarray]
 class SelfTrain(Mutual):
     """Cluster, match, classify with proxies, fuse the knowledge of both networks."""
 
-    name = "selftrain"
+    name, is_last_epoch = "selftrain", False
 
     @property
     def starts_from(self) -> dict[str, str]:
@@ -50,21 +50,16 @@ class SelfTrain(Mutual):
         self.relations = self._relations()
         self.setup_networks()
         a = self.args
-        iterations = a.epochs * self.iterations
-        shape = (
-            a.warm_iterations,
-            a.first_lr / a.lr,
-            a.flat_iterations,
-            iterations,
-            a.last_lr / a.lr,
-        )
+        total = (a.epochs - 1) * self.iterations + self.last_iterations
+        shape = (a.warm_iterations, a.first_lr / a.lr, a.flat_iterations, total, a.last_lr / a.lr)
         schedule = warm_flat_cosine(self.iterations, *shape)
         first = self.epochs[0]
         self.optimise_with_adam(lambda epoch, iteration: schedule(epoch - first, iteration))
         self.arrays = self._arrays()
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
-        self.step = (epoch - self.epochs[0]) * self.iterations
+        self.step = (epoch - self.epochs[0]) * super().iterations
+        self.is_last_epoch = epoch == self.epochs[-1]
         features = self.features_of_views()
         with self.run.timed("clustering"):
             labels = self.pseudo_labels(features, epoch)  # Eq. 16
@@ -187,6 +182,16 @@ class SelfTrain(Mutual):
         return super().classify(cosines, labels)
 
     # --- batches and views ---
+
+    @property
+    def iterations(self) -> int:
+        """Batches of the epoch at hand."""
+        return self.last_iterations if self.is_last_epoch else super().iterations
+
+    @property
+    def last_iterations(self) -> int:
+        """Batches after the last re-clustering (A19)."""
+        return self.args.last_iters or super().iterations
 
     @property
     def images_of_a_pass(self) -> int:

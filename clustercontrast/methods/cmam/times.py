@@ -1,9 +1,15 @@
 """Running times of a CMAM-UDA run, by what took them, as its paper's Table VII lists them."""
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import torch
+from torch import nn
+
+from clustercontrast.data.images import ImageArray
+from clustercontrast.evaluation.features import extract
 from clustercontrast.files import atomic, read_events, write_json
 
 HOUR = 3600.0
@@ -38,17 +44,27 @@ PUBLISHED = {
     "inference": Printed(0.0016, 10_000, 17.0),
 }
 UNITS = {
+    "source labels": "epoch",
     "diffusion training": "iteration",
     "generation": "image",
     "mutual pretraining": "iteration",
     "self-training": "iteration",
     "features and k-means": "re-clustering",
+    "of which features": "image",
     "inference": "image",
+    "finetuning": "iteration",
 }
-STAGES = ("diffusion", "generation", "pretrain", "selftrain")
+STEPS = {
+    "diffusion training": "diffusion",
+    "mutual pretraining": "pretrain",
+    "self-training": "selftrain",
+    "finetuning": "finetune",
+}
+"""What a stage's iterations are called."""
+STAGES = ("auxiliary", "diffusion", "generation", "pretrain", "selftrain", "finetune")
 NOTE = (
     "paper: Table VII (IEEE TCSVT 2024), one RTX 3090, Market-1501 to SYSU-MM01; computed: its "
-    "time of each times its amount, both rounded there"
+    "time of each times its amount, both rounded there; -: the paper has no figure"
 )
 
 
@@ -108,32 +124,47 @@ def accounts(places: Mapping[str, Path]) -> dict[str, Account]:
     return {name: Account.of(place / "metrics.jsonl", name) for name, place in places.items()}
 
 
-def works(accounts: Mapping[str, Account], images: Mapping[str, int]) -> list[Work]:
+def inference(network: nn.Module, arrays: Sequence[ImageArray], batch_size: int) -> Work:
+    """Measure the features of test images: read, normalised, float32, back on the CPU.
+
+    Args:
+        network: in eval mode.
+        arrays: test images of both modalities, on the network's device.
+        batch_size: images per forward.
+    """
+    images = sum(map(len, arrays))
+    with torch.no_grad():
+        extract(network, arrays[0], batch_size, torch.arange(1))  # what the first call sets up
+        started = time.perf_counter()
+        for array in arrays:
+            extract(network, array, batch_size)
+        return Work("inference", time.perf_counter() - started, images)
+
+
+def works(accounts: Mapping[str, Account], described: int, inference: Work) -> list[Work]:
     """What was done, in the order of the paper's table; what no log knows of is left out.
 
     Args:
-        accounts: by stage: "diffusion", "generation", "pretrain", "selftrain".
-        images: "described" – images times networks whose features a re-clustering extracts – and
-            "tested" – test images.
+        accounts: by stage, a key of ``STAGES`` each.
+        described: images times networks whose features a re-clustering extracts.
+        inference: features of the test images, as they were measured.
     """
-    found = []
-    for name, stage in (
-        ("diffusion training", "diffusion"),
-        ("mutual pretraining", "pretrain"),
-        ("self-training", "selftrain"),
-    ):
+    found = {"inference": inference}
+    for name, stage in STEPS.items():
         account = accounts[stage]
-        found.append(Work(name, account.seconds.get("steps", 0.0), account.iterations))
+        found[name] = Work(name, account.seconds.get("steps", 0.0), account.iterations)
+    labels = accounts["auxiliary"]
+    epochs = labels.epochs if labels.iterations else 0  # labels made elsewhere take no training
+    found["source labels"] = Work("source labels", labels.seconds.get("total", 0.0), epochs)
     rounds = accounts["generation"].generated
     seconds, made = (sum(own[key] for own in rounds) for key in ("seconds", "images"))
-    found.insert(1, Work("generation", seconds, made))
+    found["generation"] = Work("generation", seconds, made)
     training = accounts["selftrain"]
     features, clustering = (training.seconds.get(n, 0.0) for n in ("features", "clustering"))
-    found.append(Work("features and k-means", features + clustering, training.epochs))
-    if training.epochs:
-        each = features / (training.epochs * images["described"])
-        found.append(Work("inference", each * images["tested"], images["tested"]))
-    return [work for work in found if work.amount]
+    both, one = "features and k-means", "of which features"
+    found[both] = Work(both, features + clustering, training.epochs)
+    found[one] = Work(one, features, training.epochs * described)
+    return [found[name] for name in UNITS if found[name].amount]
 
 
 def text(done: Sequence[Work]) -> str:
@@ -141,13 +172,23 @@ def text(done: Sequence[Work]) -> str:
     ours = f"{'running time':22} {'each':>22} {'amount':>10} {'total':>10}"
     lines = [f"{ours}   {'paper: each':>11} {'amount':>7} {'total':>8} {'computed':>8}"]
     for work in done:
-        paper, each = PUBLISHED[work.name], f"{_seconds(work.each)}/{UNITS[work.name]}"
+        each = f"{_seconds(work.each)}/{UNITS[work.name]}"
         lines.append(
             f"{work.name:22} {each:>22} {work.amount:10,} {_long(work.seconds):>10}   "
-            f"{_seconds(paper.each):>11} {paper.amount:7,} {_long(paper.total):>8} "
-            f"{_long(paper.computed):>8}"
+            + _published(work.name)
         )
     return "\n".join([*lines, NOTE])
+
+
+def _published(name: str) -> str:
+    """The paper's columns of a row."""
+    paper = PUBLISHED.get(name)
+    if paper is None:
+        return f"{'-':>11} {'-':>7} {'-':>8} {'-':>8}"
+    return (
+        f"{_seconds(paper.each):>11} {paper.amount:7,} {_long(paper.total):>8} "
+        f"{_long(paper.computed):>8}"
+    )
 
 
 def write(done: Sequence[Work], folder: Path) -> None:

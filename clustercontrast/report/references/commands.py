@@ -9,6 +9,6 @@ RPNR = Configuration("rpnr", "robust", "upstream")
 MMM = Configuration("mmm", "final", "upstream")
 PCA = Configuration("pca", "invariant", "upstream")
 SDCL = Configuration("sdcl", "agreed", "upstream")
-CMAM = Configuration("cmam", "selftrain", "upstream")
+CMAM = Configuration("cmam", "selftrain", "default")
 AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM)}
 """By the command line's name of the method."""

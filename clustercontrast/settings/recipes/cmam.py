@@ -1,7 +1,8 @@
 """CMAM-UDA: no official code exists.
 
 Values are the paper's, those of the works that it builds on, and decisions with a flag each (A1 to
-A44 in docs/methods/cmam.md).
+A44 in docs/methods/cmam.md).  Where a decision is against what is printed, ``--variant literal``
+follows the print.
 """
 
 from clustercontrast.settings.flags import (
@@ -24,7 +25,7 @@ from clustercontrast.settings.flags import (
 )
 from clustercontrast.settings.recipes.common import OURS, Need, Recipe, Row
 
-PAPER, PPLR, EDM = "paper", "PPLR", "EDM"
+PAPER, PPLR, EDM, PRINT = "paper", "PPLR", "EDM", "paper, as printed"
 BY_PPLR = {"label_method": ("pplr",)}
 BY_TRAINING = {"label_method": ("pplr", "baseline")}
 MATCHED = {"matching": ("bgm",)}
@@ -34,6 +35,8 @@ small_pixels, logarithm = number(int, 8, 4096), number(float, -20, 20)
 
 SOURCE = group(
     "CMAM-UDA: source and its labels (stage auxiliary)",
+    Flag("shared_seed", any_seed, "seed of this stage and of the generator, whose files runs"
+         " share", follows="seed", sample=True),
     Flag("source", text, "visible images of other identities: Market-1501 or any folder",
          sample=True),  # what it holds is said by its format and by how many images are missing
     Flag("source_format", text, "layout of --source", choices=("market", "folder")),
@@ -95,7 +98,7 @@ MUTUAL = group(
     Flag("eval_branch", text, "network that is evaluated", choices=("joint", "gray"),
          when={"models": ("both",)}),
     Flag("relation_mode", text, "pretrain: who learns from whom (Eq. 3, 4, 11-14)",
-         choices=("selective", "symmetric", "single", "none")),
+         choices=("selective", "symmetric", "symmetric-visible", "single", "none")),
     staged("sp", switch, "similarity preservation (Eq. 12, 14, 19)"),
     staged("pp", switch, "probability preservation (Eq. 11, 13, 18)"),
     staged("similarity_weight", positive, "its weight (λ_SP, λ_BSP)", when=SP),
@@ -103,6 +106,8 @@ MUTUAL = group(
     Flag("sp_reduction", text, "as printed: sum (A2)", choices=("sum", "per_anchor", "mean"),
          when=SP),
     Flag("pp_reduction", text, "as printed: sum (A2)", choices=("sum", "batchmean"), when=PP),
+    Flag("identity_reduction", text, "of the identification losses (A2); as printed: sum",
+         choices=("mean", "sum")),
     Flag("relation_logits", text, "probabilities of the head or of cosines (A1)",
          choices=("margin", "plain"), when=PP),
     Flag("relation_temperature", scale, "divides those logits (A1)", when=PP),
@@ -139,6 +144,8 @@ MUTUAL = group(
     Flag("cross_triplet", switch, "selftrain: mine triplets over both modalities (A15)"),
     Flag("class_draw", text, "selftrain: classes of the modalities in a batch",
          choices=("shared", "independent")),
+    Flag("last_iters", natural, "selftrain: iterations after the last re-clustering (A19)",
+         follows="iters"),
     Flag("labelled", share, "finetune: share of identities with labels"),
 )  # fmt: skip
 
@@ -156,7 +163,7 @@ GENERATOR = (
 NETWORKS = (
     *TRAINING, "eval_from", "eval_step", "batch_size", "num_instances", "padding", "flip",
     "erasing", "smooth", "depth", "models", "pair", "eval_branch", "sp", "pp", "similarity_weight",
-    "probability_weight", "sp_reduction", "pp_reduction", "relation_logits",
+    "probability_weight", "sp_reduction", "pp_reduction", "identity_reduction", "relation_logits",
     "relation_temperature", "circle_margin", "circle_scale", "smooth_over", "unit_triplet", "neck",
     "gem_exponent", "train_gem", "joint_forward", "jitter_probability", "share_augmentation",
     "warm_iterations", "first_lr", "flat_iterations", "last_lr", "freeze_iterations",
@@ -167,22 +174,22 @@ TARGET = (
 )  # fmt: skip
 STAGES = {
     "auxiliary": (
-        *TRAINING, "step_size", "batch_size", "num_instances", "padding", "flip", "erasing",
-        "smooth", "depth", "k1", "k2", "eps", "min_samples", "neighbours", "label_method",
-        "source_labels", "source_clusters", "parts", "agreement_neighbours", "refinement",
-        "agreement_from", "source_cameras", "source_outliers", "source_splits",
+        *TRAINING, "shared_seed", "step_size", "batch_size", "num_instances", "padding", "flip",
+        "erasing", "smooth", "depth", "k1", "k2", "eps", "min_samples", "neighbours",
+        "label_method", "source_labels", "source_clusters", "parts", "agreement_neighbours",
+        "refinement", "agreement_from", "source_cameras", "source_outliers", "source_splits",
     ),
     "diffusion": (
-        *TRAINING, "batch_size", *GENERATOR, "noise_mean", "noise_std", "ema", "ema_ramp",
-        "fake_flip", "held_out", "joint_adapter",
+        *TRAINING, "shared_seed", "batch_size", *GENERATOR, "noise_mean", "noise_std", "ema",
+        "ema_ramp", "fake_flip", "held_out", "joint_adapter",
     ),
     "generation": (
         *GENERATOR, "batch_size", "only_clustered", "shard", "models", "pair", "eval_branch",
     ),
     "pretrain": (*NETWORKS, "relation_mode", "phase_one", "fresh_optimiser"),
     "selftrain": (
-        *TARGET, "clusters", "clusters_infrared", "matching", "match_similarity", "concatenation",
-        "export_labels",
+        *TARGET, "last_iters", "clusters", "clusters_infrared", "matching", "match_similarity",
+        "concatenation", "export_labels",
     ),
     "finetune": (*TARGET, "labelled"),
 }  # fmt: skip
@@ -190,6 +197,7 @@ STAGES = {
 # In a list: one value per stage that reads the flag, in the order of training.
 RECIPE = Recipe(
     title="CMAM-UDA",
+    variants=("default", "literal"),
     paper="Asymmetric Mutual Learning, IEEE TCSVT 2024",
     year=2024,
     arch=None,
@@ -296,6 +304,7 @@ RECIPE = Recipe(
                 "select": "mAP",
                 "sp_reduction": "sum",
                 "pp_reduction": "sum",
+                "identity_reduction": "mean",
                 "relation_logits": "margin",
                 "relation_temperature": 1.0,
                 "smooth_over": "others",
@@ -332,7 +341,7 @@ RECIPE = Recipe(
                 "fake_channels": 1,
                 "attention_axis": "width",
                 "fake_flip": False,
-                "held_out": 0.02,
+                "held_out": 0.0,
                 "joint_adapter": True,
                 "edge_norm": "percentile",
                 "edge_threshold": None,
@@ -340,7 +349,14 @@ RECIPE = Recipe(
                 "only_clustered": True,
                 "shard": None,
                 "fresh_optimiser": True,
+                "shared_seed": None,
+                "last_iters": None,
             },
+        ),
+        Row(
+            PRINT,
+            {"identity_reduction": "sum", "neck": "none", "proxy_update": "sequential"},
+            variant="literal",
         ),
     ),
 )  # fmt: skip

@@ -1,0 +1,54 @@
+"""The experiments on rendered identities: their command lines, and how tables get into a page."""
+
+import pytest
+
+from benchmarks.experiments import cmam
+from clustercontrast.commands.configuration import configuration
+from clustercontrast.files import UserError
+from clustercontrast.settings.command_line import parse
+
+BATCH, PAPERS = 16, 64
+WEIGHTS = {"pretrain": (0.5, 0.1), "selftrain": (0.05, 0.01)}  # λ_SP, λ_PP of the paper
+
+
+def options_of(name):
+    words = f"--method cmam --source x {cmam.flags_of(cmam.ROWS[name])}"
+    if cmam.ROWS[name].goes_on:
+        words += " --stages selftrain --start-from last"
+    return parse("sysu", words.split())
+
+
+@pytest.mark.parametrize("name", cmam.ROWS)
+def test_relation_losses_weigh_as_in_batches_of_the_paper(name):
+    """Sums over pairs and over images, beside a mean or a sum over images."""
+    options = options_of(name)
+    for stage in options.stages[-2:] if options.stages != ["selftrain"] else options.stages:
+        a, (similarity, probability) = options.at(stage), WEIGHTS[stage]
+        assert a.batch_size == BATCH
+        images = PAPERS / BATCH if a.identity_reduction == "mean" else 1
+        if a.sp and a.models == "both":
+            assert a.similarity_weight == pytest.approx(similarity * PAPERS / BATCH * images)
+        if a.pp and a.models == "both":
+            assert a.probability_weight == pytest.approx(probability * images)
+
+
+def test_rows_differ_and_share_source_labels_and_fakes():
+    found = {name: configuration(options_of(name))["changes"] for name in cmam.ROWS}
+    assert {"--epochs diffusion=2", "--lr diffusion=0.001"} <= set(found["default"]["diffusion"])
+    for name, own in found.items():
+        for stage in ("auxiliary", "diffusion"):
+            assert own.get(stage, found["default"][stage]) == found["default"][stage]
+        same = [other for other in found if found[other]["selftrain"] == own["selftrain"]]
+        trained = [other for other in same if found[other].get("pretrain") == own.get("pretrain")]
+        assert trained == [name]
+
+
+def test_tables_replace_what_is_between_their_marks(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("above\n<!-- cmam: fakes -->\nold\n<!-- end of cmam: fakes -->\nbelow\n")
+    cmam.put_into(page, {"fakes": "| new |"})
+    assert page.read_text() == (
+        "above\n<!-- cmam: fakes -->\n| new |\n<!-- end of cmam: fakes -->\nbelow\n"
+    )
+    with pytest.raises(UserError, match="has no lines <!-- cmam: rows --> and"):
+        cmam.put_into(page, {"rows": ""})
