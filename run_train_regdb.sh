@@ -3,7 +3,8 @@
 # TRIALS="1 2 3" sh run_train_regdb.sh pgm --bn-groups 2 --name pgm-2gpu     some trials, other flags
 # sh run_train_regdb.sh cmam --source data/Market-1501       trains a generator of its own for every trial
 # METHOD is pclhd unless another is named first; --help lists all methods, METHOD --help its flags.
-set -euf
+set -eu
+set -f # TRIALS are words, not names of files
 cd "$(dirname "$(readlink -f "$0")")"
 . .ci/enter.sh
 case ${1:--} in -*) set -- pclhd "$@" ;; esac

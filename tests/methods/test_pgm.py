@@ -138,7 +138,8 @@ def test_jitter_stands_where_the_variant_puts_it(make):
 @pytest.mark.parametrize(
     ("flags", "visible", "matched"),
     [
-        ([], 3, True),
+        ([], 3, False),
+        (["--match-always"], 3, True),
         (["--no-match-always"], 3, False),
         (["--no-match-always"], 5, True),
         (["--association", "none"], 5, False),
