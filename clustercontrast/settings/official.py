@@ -323,7 +323,8 @@ def flag_answer(word: str, flags: Iterable[str], method: str | None = None) -> s
         return None
     if flag.here in (SAME, AGREE, IGNORED):
         return f"{word} is a flag of training: leave it out here"
-    if method in CODES and method not in flag.codes:
+    is_of_others = method in CODES and method not in flag.codes
+    if is_of_others and (not flag.here or flag.here.startswith("--")):
         code = f"{all_recipes()[method].title}'s official code"
         return f"{word} is a flag of {titles(flag.codes)}, and {code} has none such: leave it out"
     owner = f"{all_recipes()[method].title}'s official code" if method in flag.dead else None

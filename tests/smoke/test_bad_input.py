@@ -227,7 +227,6 @@ def test_damaged_prepared_images(refused, tmp_path):
         (["--pretrained", "nowhere.pth"], "nowhere.pth"),
         (["--eps-gap", "0.02"], "no effect in PGM's official code either"),
         (["-a", "resnet50"], "--depth"),
-        (["-j", "8"], "loader processes"),
         (["--resume", "x"], "goes on by itself"),
         (["--use-hard"], "--memory hard"),
         (["-d", "regdb_rgb"], "trains on sysu"),
