@@ -129,9 +129,11 @@ class Progressive(Prototypes):
         self.momentum_encoder.update(self.encoder)  # Eq. 16
 
     def across(self, memory: Memory) -> Memory | Callable:
-        """A hybrid memory with the cross-modality contrast's own weight of hard prototypes."""
-        is_hybrid = isinstance(memory, HybridMemory)
-        return partial(memory, hard_weight=self.args.cross_hard_weight) if is_hybrid else memory
+        """A hybrid memory with the cross-modality contrast's own weight, if it has one."""
+        weight = self.args.cross_hard_weight
+        if weight is None or not isinstance(memory, HybridMemory):
+            return memory
+        return partial(memory, hard_weight=weight)
 
     # Variety: dynamic prototypes
 

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from clustercontrast.engine.loop import take_step
+from clustercontrast.files import UserError
 from clustercontrast.methods import clustering_stage
 from clustercontrast.methods.pclhd import Progressive
 
@@ -264,7 +265,9 @@ def test_the_paper_begins_hard_prototypes_with_the_farthest_members(make):
 
 
 def test_clusters_are_matched_from_the_epoch_on_that_is_asked_for(make):
-    stage = make("--no-joint-branch", "--match-from", "3")
+    with pytest.raises(UserError, match="--match-from 3 is beyond the last epoch, 1"):
+        make("--match-from", "3")
+    stage = make("--no-joint-branch", "--match-from", "3", "--epochs", "5")
     (terms,) = one_iteration(stage, next(tiny_runs.open_epoch(stage, 2)), epoch=2)
     assert "cross" not in terms
     (terms,) = one_iteration(stage, next(tiny_runs.open_epoch(stage, 3)), epoch=3)

@@ -43,9 +43,9 @@ class Recorded:
     def __init__(self, memory, calls):
         self.memory, self.calls = memory, calls
 
-    def __call__(self, features, labels):
+    def __call__(self, features, labels, *more):
         self.calls.append((features.detach(), labels))
-        return self.memory(features, labels)
+        return self.memory(features, labels, *more)
 
 
 class Trajectory:

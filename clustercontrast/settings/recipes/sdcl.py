@@ -33,7 +33,7 @@ FLAGS: tuple[Flag, ...] = group(
     Flag("smoothing_neighbours", count, "visible images that vote on one's label"),
 )
 BOTH = (
-    *(name for name in PLAIN_INTRA if name != "non_local"), "homogeneous_from",
+    *(name for name in PLAIN_INTRA if name not in ("non_local", "pooling")), "homogeneous_from",
     "homogeneous_weight", "heterogeneous_from", "heterogeneous_weight", "visible_to_infrared",
     "shallow_weight", "neighbour_threshold", "instance_momentum", "raw_instances",
 )  # fmt: skip
