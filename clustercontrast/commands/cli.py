@@ -34,6 +34,9 @@ from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, shared_defaults
 
+MODELS = ("last", "test", "cycle")
+"""Models of a run that may be asked for."""
+
 SPELLED_OUT = "clustercontrast-spelled-out"
 PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-"}
 """Characters of tables, for a terminal that has letters and digits alone."""
@@ -219,8 +222,7 @@ def _export(argv: Sequence[str] | None) -> None:
         "run", help="logs/<dataset>/<method>/<name>/, a trial of it, or a .pth file"
     )
     parser.add_argument("--official", required=True, type=Path, help="file to write, .pth.tar")
-    chosen = ("last", "test", "cycle")
-    parser.add_argument("--model", choices=chosen, help="model of the run [last]")
+    parser.add_argument("--model", choices=MODELS, help="model of the run [last]")
     args = parser.parse_args(argv)
     target = existing(Path(args.run), "a run's folder or a checkpoint")
     with_torch("exporting").export(target, args.model, args.official)

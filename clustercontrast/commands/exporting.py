@@ -48,13 +48,7 @@ def _of_file(path: Path) -> dict:
 
 def _of_run(folder: Path, selection: str) -> dict:
     """The same of a model of a run."""
-    trials = runs.trials_of(folder)
-    if trials:
-        raise UserError(
-            f"{folder} has a model for each of its trials: give one of their folders, such as "
-            f"{runs.trial_folder(folder, trials[0])}"
-        )
-    stage = runs.last_stage(folder)
+    stage = runs.last_stage(runs.single(folder))
     model = results.model_of(folder, stage, selection)
     if model is None:
         raise UserError(f"{folder / stage} has no model '{selection}': give another --model")

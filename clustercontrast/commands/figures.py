@@ -38,28 +38,13 @@ def ari(args: Namespace) -> None:
     Raises:
         UserError: a run has no finished epoch, or none has an ARI.
     """
-    folders = [_single(folder) for folder in args.runs]
+    folders = [runs.single(folder) for folder in args.runs]
     abouts = [runs.about(folder) for folder in folders]
     epochs = [read_epochs(folder / "metrics.jsonl") for folder in folders]
     labels = _labels(map(_name, abouts))
     notes = _notes(Provenance.of(about) for about in abouts)
     charts.save(charts.ari(dict(zip(labels, epochs, strict=True)), notes), args.out)
     say(f"wrote {args.out}")
-
-
-def _single(folder: Path) -> Path:
-    """Folder of one model.
-
-    Raises:
-        UserError: it holds trials.
-    """
-    trials = runs.trials_of(folder)
-    if trials:
-        raise UserError(
-            f"{folder} holds trials, each with a model of its own: give one, such as "
-            f"{runs.trial_folder(folder, trials[0])}"
-        )
-    return folder
 
 
 def _name(about: Mapping[str, Any]) -> str:
@@ -94,7 +79,7 @@ def maps(args: Namespace) -> None:
     Raises:
         UserError: the runs have other test images, or lack the model.
     """
-    folders = [_single(folder) for folder in args.runs]
+    folders = [runs.single(folder) for folder in args.runs]
     abouts = [runs.about(folder) for folder in folders]
     opened = [
         open_evaluation(about["dataset"], args, folder)
@@ -220,7 +205,7 @@ def steps(args: Namespace) -> None:
     Raises:
         UserError: the run's method draws no images, or its generator is not trained.
     """
-    folder = _single(args.run)
+    folder = runs.single(args.run)
     config = runs.config(folder)
     about = config["about"]
     stages = METHODS[about["method"]]

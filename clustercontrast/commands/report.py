@@ -14,13 +14,18 @@ from argparse import Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from clustercontrast.commands.cli import add_evaluation_flags, command, existing, with_torch
+from clustercontrast.commands.cli import (
+    MODELS,
+    add_evaluation_flags,
+    command,
+    existing,
+    with_torch,
+)
 from clustercontrast.report.references.rows import METRICS
 from clustercontrast.settings.flags import any_seed, count
 from clustercontrast.settings.parser import OneLineParser
 
 FORMS = ("text", "markdown", "latex", "json")
-MODELS = ("last", "test", "cycle")
 MODEL_HELP = "last epoch, best on the test set, best by cycle consistency"
 
 

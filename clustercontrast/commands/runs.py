@@ -52,6 +52,21 @@ def trials_of(folder: Path) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdecimal())
 
 
+def single(folder: Path) -> Path:
+    """The folder of a run that is one model, or of one trial.
+
+    Raises:
+        UserError: it holds trials.
+    """
+    trials = trials_of(folder)
+    if trials:
+        raise UserError(
+            f"{folder} holds trials, each with a model of its own: give one, such as "
+            f"{trial_folder(folder, trials[0])}"
+        )
+    return folder
+
+
 def last_stage(folder: Path) -> str:
     """The last stage of a run that has a finished epoch.
 

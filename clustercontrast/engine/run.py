@@ -59,8 +59,7 @@ class Run:
 
     def autocast(self) -> torch.autocast:
         """The run's precision, as a context."""
-        enabled = self.precision == "bf16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+        return autocast(self.device, self.precision)
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
@@ -264,6 +263,11 @@ class Run:
             "companions": {name: stage.networks[name].state_dict() for name in stage.companions},
             "about": self.about,
         }
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The context of a precision: bf16, or none in all others."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def choose_device(name: str) -> torch.device:

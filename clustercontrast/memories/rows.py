@@ -141,7 +141,7 @@ def hybrid_update(
     """
     half = len(rows) // 2
     clusters, hardest = _hardest(rows, queries, labels, k)
-    new = _with_batch_means(rows, queries, labels, momentum)
+    new = _with_batch_means(rows, queries, labels, clusters, momentum)
     new[half + clusters] = momentum.blend(rows[half + clusters], hardest)
     return new
 
@@ -151,7 +151,7 @@ def every_query_update(
 ) -> torch.Tensor:
     """Hard rows move to every query of the cluster in batch order (PCLHD Eq. 14-15)."""
     half = len(rows) // 2
-    new = _with_batch_means(rows, queries, labels, momentum)
+    new = _with_batch_means(rows, queries, labels, labels.unique(), momentum)
     new[half:] = sequential_update(rows[half:], queries, labels, momentum)
     return new
 
@@ -160,10 +160,14 @@ UPDATES: dict[str, Update] = {"sequential": sequential_update, "hard": hard_upda
 
 
 def _with_batch_means(
-    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
+    rows: torch.Tensor,
+    queries: torch.Tensor,
+    labels: torch.Tensor,
+    clusters: torch.Tensor,
+    momentum: Momentum,
 ) -> torch.Tensor:
-    """A copy of the rows in which those of a batch's clusters have moved to its means."""
-    new, clusters = rows.clone(), labels.unique()
+    """A copy of the rows in which those of a batch's clusters (U,) have moved to its means."""
+    new = rows.clone()
     new[clusters] = momentum.blend(rows[clusters], _means(queries, labels, clusters))
     return new
 

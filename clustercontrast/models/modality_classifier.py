@@ -6,6 +6,12 @@ import torch
 from torch import nn
 
 MODALITIES = 3
+OFFICIAL_PARTS = {
+    "blocks.0.": "first_layer.",
+    **{f"blocks.{number + 1}.": f"layers.{number}." for number in range(7)},
+    "head.": "Liner.",
+}
+"""Beginnings of our names -> those of the official class."""
 
 
 class ModalityClassifier(nn.Module):

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from clustercontrast.files import UserError
+from clustercontrast.models.modality_classifier import OFFICIAL_PARTS
 from clustercontrast.models.two_stream_resnet import AVERAGED
 
 State = dict[str, torch.Tensor]
@@ -38,11 +39,7 @@ SDCL = (
     (r"shallow_neck\.", ("bottlenecks.",)),
     (r"", ("base.",)),
 )
-PCA_CLASSIFIER = (
-    (r"blocks\.0\.", ("first_layer.",)),
-    *((rf"blocks\.{i + 1}\.", (f"layers.{i}.",)) for i in range(7)),
-    (r"head\.", ("Liner.",)),
-)
+PCA_CLASSIFIER = tuple((re.escape(ours), (theirs,)) for ours, theirs in OFFICIAL_PARTS.items())
 # Parts of names in a transformer, ours -> official.
 TRANSFORMER_PARTS = {
     "class_token": "cls_token",

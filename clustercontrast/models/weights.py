@@ -5,6 +5,7 @@ names, and what a file holds beyond that is counted in the report.  Only weights
 """
 
 import dataclasses
+import re
 from pathlib import Path
 from urllib.error import URLError
 
@@ -14,6 +15,7 @@ from torchvision.models import get_model_weights
 
 from clustercontrast.files import UserError
 from clustercontrast.models import vit_weights
+from clustercontrast.models.modality_classifier import OFFICIAL_PARTS
 from clustercontrast.models.naming import innermost, translated, unwrapped
 from clustercontrast.models.part_resnet import PartResNet
 from clustercontrast.models.saved import read_saved
@@ -36,11 +38,7 @@ OFFICIAL_NAMES = (
     (r"bottleneck\.", r"neck."),
 )
 
-CLASSIFIER_NAMES = (  # of PCA's modality classifier
-    (r"first_layer\.", "blocks.0."),
-    *((rf"layers\.{number}\.", f"blocks.{number + 1}.") for number in range(7)),
-    (r"Liner\.", "head."),
-)
+CLASSIFIER_NAMES = tuple((re.escape(theirs), ours) for ours, theirs in OFFICIAL_PARTS.items())
 
 
 @dataclasses.dataclass(frozen=True)

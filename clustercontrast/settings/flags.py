@@ -138,6 +138,8 @@ def staged(name: str, kind: Callable, help: str, **more: Any) -> Flag:
 
 HYBRID = {"memory": ("hybrid",)}
 CLUSTERED = {"pseudo_labels": NOT_GIVEN}
+MATCHINGS = ("pgm", "mmm", "ot", "cma", "hungarian")
+MATCHED = {"association": MATCHINGS}
 RESNET, VIT = {"arch": ("resnet",)}, {"arch": ("vit",)}
 
 SHARED: tuple[Flag, ...] = (
@@ -224,14 +226,14 @@ SHARED: tuple[Flag, ...] = (
     *group(
         "association",
         Flag("association", text, "how clusters are matched",
-             choices=("pgm", "mmm", "ot", "cma", "hungarian", "none")),
+             choices=(*MATCHINGS, "none")),
         Flag("match_always", switch, "match if infrared clusters are more, too",
-             when={"association": ("pgm", "mmm", "ot", "cma", "hungarian")}),
+             when=MATCHED),
         Flag("matching_rounds", text, "with twice as many visible clusters: infrared ones keep"
              " their partners (total) or take those of later rounds (PGM-4)",
              choices=("upstream", "total"), when={"association": ("pgm",)}),
         staged("cross_weight", positive, "weight of the cross-modality contrast",
-               when={"association": ("pgm", "mmm", "ot", "cma", "hungarian")}),
+               when=MATCHED),
         Flag("vote_threshold", share, "similarity of an image pair that votes",
              when={"association": ("cma",)}),
         Flag("ot_regularisation", number(float, 1e-3, 1e6), "entropic regularisation",

@@ -19,6 +19,7 @@ from tqdm import tqdm
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch
+from clustercontrast.engine.run import autocast
 from clustercontrast.engine.sharing import process_of
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
@@ -114,8 +115,7 @@ class Generation(Stage):
         name = "source" if "source" in data.small else "train_visible"
         pixels, paths = some_of(data.small[name], count)
         generator = trained_generator(args, data).to(data.device)
-        is_bf16 = args.precision == "bf16"
-        with torch.no_grad(), torch.autocast(data.device.type, torch.bfloat16, is_bf16):
+        with torch.no_grad(), autocast(data.device, args.precision):
             return preview(
                 f"fakes of {name}", generator, pixels.to(data.device), paths, args, steps
             )

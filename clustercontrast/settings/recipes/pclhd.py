@@ -1,6 +1,8 @@
 """PCLHD: two GPUs; the released code, or the paper as far as flags go."""
 
 from clustercontrast.settings.flags import (
+    HYBRID,
+    MATCHED,
     ON,
     Flag,
     group,
@@ -22,7 +24,6 @@ from clustercontrast.settings.recipes.common import (
 )
 
 DPCL = {"dpcl": ON}
-MATCHED = {"association": ("pgm", "mmm", "ot", "cma", "hungarian")}
 FLAGS: tuple[Flag, ...] = group(
     "PCLHD",
     Flag("hpcl", switch, "hard prototypes (Eq. 6-15); off: hybrid memories are sequential"),
@@ -39,7 +40,7 @@ FLAGS: tuple[Flag, ...] = group(
         "cross_hard_weight",
         share,
         "of hard prototypes in the cross-modality contrast; HARD_WEIGHT if not given",
-        when={"memory": ("hybrid",), **MATCHED},
+        when=HYBRID | MATCHED,
     ),
     staged("match_from", natural, "first epoch in which clusters are matched", when=MATCHED),
     Flag("joint_branch", switch, "cluster both modalities together, with a step of its own"),
@@ -63,7 +64,7 @@ RECIPE = Recipe(
     },
     flags=FLAGS,
     when={
-        "hpcl": {"memory": ("hybrid",)},
+        "hpcl": HYBRID,
         **{name: {"hpcl": ON} for name in (*HYBRID_MEMORY, "cross_hard_weight")},
         **{name: {"joint_branch": ON} for name in JOINT_CLUSTERING},
     },
