@@ -21,8 +21,9 @@ from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.sharing import basis_of, places, process_of
 from clustercontrast.engine.stage import HANDED_OVER, Stage
+from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
-from clustercontrast.evaluation.scoring import retrieve, training_cycle
+from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cycle
 from clustercontrast.files import UserError, alone, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
@@ -253,9 +254,16 @@ def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[st
 def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
     """Cycle consistency of a stage's network on the training images and their labels."""
     a, network = stage.args, stage.networks[stage.retrieval]
-    train = parts["train_visible"], parts["train_infrared"]
     labels = stage.labels["visible"], stage.labels["infrared"]
-    return training_cycle(network, *train, labels, a.selection_images, a.test_batch)
+    rows = cycle_rows(labels, a.selection_images)
+    features = stage.features_at(rows)
+    if features is None:
+        arrays = parts["train_visible"], parts["train_infrared"]
+        features = [
+            extract(network, array, a.test_batch, own)
+            for array, own in zip(arrays, rows, strict=True)
+        ]
+    return training_cycle(features, labels, rows)
 
 
 RESULTS = ("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz")

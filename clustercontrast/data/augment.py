@@ -77,8 +77,8 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]."""
-    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:
@@ -208,7 +208,8 @@ def exchange(images: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
     """
     mixes = torch.tensor([(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMINANCE], device=images.device)
     weights = mixes[_to(choice, images.device)][:, :, None, None]
-    return (images * weights).sum(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+    mixed = (images * weights).sum(dim=1, keepdim=True).expand_as(images)
+    return mixed.contiguous(memory_format=torch.channels_last)
 
 
 def adaptive_gray(images: torch.Tensor, choice: torch.Tensor, gray: torch.Tensor) -> torch.Tensor:

@@ -37,9 +37,11 @@ class Stage:
         draws: whether it draws images, which ``sheet`` shows.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
+        epoch: that is at hand.
     """
 
     name: str
+    epoch: int
     retrieval: str | None = None
     continues: ClassVar[str | None] = None
     companions: ClassVar[tuple[str, ...]] = ()
@@ -108,6 +110,17 @@ class Stage:
         """
         raise NotImplementedError
 
+    def features_at(self, rows: tuple) -> tuple | None:  # noqa: ARG002
+        """Features of training images by the retrieval network, if the stage needs them anyway.
+
+        Args:
+            rows: (n,) int64 of the visible, and of the infrared training images.
+
+        Returns:
+            (n, d), (n, d) as they are clustered; None if they have to be extracted for the purpose.
+        """
+        return None
+
     # What the engine asks of every stage.
 
     @property
@@ -131,8 +144,13 @@ class Stage:
         return self.run.reached(self.name) == self.epochs[-1]
 
     def add(self, name: str, network: nn.Module) -> nn.Module:
-        """Register a network: it is put on the device, trained, saved and resumed."""
-        self.networks[name] = network.to(self.run.device)
+        """Register a network: it is put on the device, trained, saved and resumed.
+
+        Images and weights of convolutions lie channels last, which is faster everywhere.
+        """
+        self.networks[name] = network.to(self.run.device, memory_format=torch.channels_last)
+        if self.args.compile:
+            self.run.compile(network)
         return network
 
     def optimise(self, name: str, optimiser: torch.optim.Optimizer, schedule: Schedule) -> None:

@@ -260,7 +260,9 @@ class Final(ClusteringStage):
             {"params": [p for p in neck if p.requires_grad]},
             {"params": self.classifier.parameters()},
         ]
-        sgd = torch.optim.SGD(groups, a.lr, 0.9, weight_decay=a.weight_decay, nesterov=True)
+        sgd = torch.optim.SGD(
+            groups, a.lr, 0.9, weight_decay=a.weight_decay, nesterov=True, fused=True
+        )
         self.optimise("encoder", sgd, warm_steps(10, (20, 40)))
 
 

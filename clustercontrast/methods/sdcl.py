@@ -64,7 +64,7 @@ class Collaborative(ClusteringStage):
         self.load_initial_weights()
         a = self.args
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
-        sgd = torch.optim.SGD(trained, a.lr, momentum=0.9, weight_decay=a.weight_decay)
+        sgd = torch.optim.SGD(trained, a.lr, momentum=0.9, weight_decay=a.weight_decay, fused=True)
         self.optimise("encoder", sgd, step_decay(a.step_size))
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:

@@ -152,7 +152,10 @@ SHARED: tuple[Flag, ...] = (
         Flag("logs_dir", text, "folder of all runs", free=True),
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
-        Flag("precision", text, "bf16: autocast", choices=("fp32", "tf32", "bf16")),
+        Flag("precision", text, "of steps and features: bf16 autocast; on CUDA also tf32, or"
+             " tf32-conv, which is TF32 in convolutions alone",
+             choices=("fp32", "tf32", "tf32-conv", "bf16")),
+        Flag("compile", switch, "compile the networks: minutes at first, faster steps", free=True),
         Flag("seed", any_seed, "of the generator behind all random draws", sample=True),
         Flag("print_freq", count, "iterations between two lines of log.txt", free=True),
         Flag("overwrite", switch, "delete the run of this name first", free=True),

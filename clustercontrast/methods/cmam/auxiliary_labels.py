@@ -158,8 +158,9 @@ class AuxiliaryLabels(Stage):
         self.classifiers = nn.Parameter(torch.empty(0, device=self.run.device))
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
         groups = [{"params": trained}, {"params": [self.classifiers]}]
-        adam = torch.optim.Adam(groups, self.args.lr, weight_decay=self.args.weight_decay)
-        self.optimise("encoder", adam, step_decay(self.args.step_size))
+        a = self.args
+        adam = torch.optim.Adam(groups, a.lr, weight_decay=a.weight_decay, fused=True)
+        self.optimise("encoder", adam, step_decay(a.step_size))
 
     # --- features and labels ---
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch
-from clustercontrast.engine.run import autocast
+from clustercontrast.engine.precision import autocast
 from clustercontrast.engine.sharing import process_of
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError

@@ -120,7 +120,8 @@ class Mutual(Stage):
         """One Adam over all networks and whatever else is trained."""
         networks = [self.networks[name] for name in self.names]
         trained = [p for m in (*networks, *others) for p in m.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
+        a = self.args
+        adam = torch.optim.Adam(trained, a.lr, weight_decay=a.weight_decay, fused=True)
         self.optimise("both", adam, schedule)
 
     # --- what the commands ask ---
