@@ -81,7 +81,8 @@ class Meter:
         Raises:
             FloatingPointError: names the first term that is no longer finite.
         """
-        means = {name: float(value) / self.iterations for name, value in self.sums.items()}
+        sums = torch.stack(list(self.sums.values())).tolist() if self.sums else []  # one wait
+        means = {name: value / self.iterations for name, value in zip(self.sums, sums, strict=True)}
         for name, value in means.items():
             if not math.isfinite(value):
                 raise FloatingPointError(name)
