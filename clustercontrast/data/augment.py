@@ -382,8 +382,8 @@ def _draw_mild_jitter(
 
 @functools.cache
 def _constant(values: tuple, device: torch.device) -> torch.Tensor:
-    """Values per channel as (..., 3, 1, 1) on a device: copied, and waited for, once."""
-    return torch.tensor(values, device=device)[..., None, None]
+    """Values per channel as (..., 3, 1, 1) on a device, copied once."""
+    return _to(torch.tensor(values), device)[..., None, None]
 
 
 def _uniform(
