@@ -48,12 +48,13 @@ class Momentum:
         return rows.norm(dim=1, keepdim=True) if self.unit else rows.new_ones(1)
 
     def turns_that_count(self, dtype: torch.dtype) -> int | None:
-        """How many of a row's last steps decide it, when rows and queries have at most unit length.
+        """How many of a row's last steps decide it, for unit queries and rows that are no longer.
 
         Two rows that differ by δ before a step differ by at most c δ after it: c is μ, or
-        μ / (1 - 2μ) where the step divides by its length, which is at least (1 - μ) - μ.  So what
-        stood before the last m steps, off by 2 at most, moves the row by 2 cᵐ at most.  The m
-        returned makes that the rounding of the dtype; None, for all steps, if c is not below 1.
+        μ / (1 - 2μ) where the step divides by the length of the mixture, at least (1 - μ) - μ.
+        Two rows differ by 2 at most, so what stood before the last m steps moves the row by 2 cᵐ
+        at most.  The m returned makes that the rounding of the dtype; None, for all steps, if c is
+        not below 1.
         """
         shortest = 1 - 2 * self.old if self.unit else 1.0
         if self.old >= shortest:

@@ -1,6 +1,6 @@
-"""Losses and memories ask the device of their features for nothing.
+"""Augmentation, losses and memories ask the device of their images or features for nothing.
 
-Features lie on torch's meta device, which holds no values: reading one (``item``, a boolean index,
+These lie on torch's meta device, which holds no values: reading one (``item``, a boolean index,
 ``nonzero``, ``unique``, a CPU index into a tensor of the device) is an error there.  Labels lie on
 the CPU, as those of a batch do.
 """
@@ -10,6 +10,7 @@ import contextlib
 import pytest
 import torch
 
+from clustercontrast.data.augment import TwinView, View, augment, augment_twins
 from clustercontrast.engine.log import Meter
 from clustercontrast.losses import mmd, neighbours, part_refinement
 from clustercontrast.losses.adversarial import adversarial_loss, modality_loss
@@ -83,6 +84,15 @@ def test_the_meta_device_refuses_what_would_wait():
     ):
         with pytest.raises((RuntimeError, NotImplementedError)):
             question(rows(3))
+
+
+@pytest.mark.parametrize("channels", ["keep", "exchange", "adaptive_gray"])
+def test_augmentation(channels):
+    pixels = torch.empty(4, 32, 16, 3, dtype=torch.uint8, device="meta")
+    images = augment(pixels, View(jitter=True, channels=channels), torch.Generator())
+    assert images.device == torch.device("meta")
+    twins = augment_twins((pixels, pixels), TwinView(padding=4), torch.Generator())
+    assert all(kind.shape == images.shape for kind in twins)
 
 
 @pytest.mark.parametrize("name", MEMORIES)
