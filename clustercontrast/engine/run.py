@@ -15,7 +15,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clustercontrast.engine import checkpoint, compiling
-from clustercontrast.engine.log import Log, Meter
+from clustercontrast.engine.log import Log, Meter, numbers
 from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
@@ -204,7 +204,7 @@ class Run:
             loss=means,
             weights=self._meter.weights,
             learning_rates={name: own.learning_rates() for name, own in optimisers},
-            gradient_norms={name: own.gradient_norm() for name, own in optimisers},
+            gradient_norms=numbers({name: own.gradient_norm() for name, own in optimisers}),
             images_per_second=round(rate, 1),
         )
 
