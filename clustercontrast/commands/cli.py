@@ -69,8 +69,9 @@ def command(action: Callable[[], None]) -> None:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported
             raise
-        _leave(2, "error: the GPU's memory is full: add --checkpoint-groups, --precision bf16 or "
-                  "a smaller --batch-size; epochs already finished are saved")  # fmt: skip
+        _leave(2, "error: the GPU's memory is full, beyond what the memory plan had left free: end "
+                  "other programs on this GPU, or add --checkpoint-groups, --images pinned or "
+                  "--precision bf16; epochs already finished are saved")  # fmt: skip
     except KeyboardInterrupt as error:
         _leave(130, f"interrupted{error.args[0] if error.args else ''}")
     finally:

@@ -13,6 +13,7 @@ import torch
 import clustercontrast
 from clustercontrast.commands import results, runs
 from clustercontrast.commands.configuration import configuration
+from clustercontrast.commands.planning import Planner
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.provenance import MARKS, Provenance
 from clustercontrast.data.target import TargetImages
@@ -139,10 +140,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     )
     _write_config(options, folder, about, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
-    place = data.infrared.residence
-    run.log.say(
-        f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"
-    )
+    run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
         run.log.say(line)
     _run_stages(stages, data, run)
@@ -181,7 +179,7 @@ def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
 
 def _run_stages(stages: Sequence[type[Stage]], data: TargetImages, run: Run) -> None:
     try:
-        run_pipeline(stages, data.options, data, run)
+        run_pipeline(stages, data.options, data, run, Planner(data.options, data))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f" {run.position}: every epoch before is saved in {run.folder}; the same command goes "
