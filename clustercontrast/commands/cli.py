@@ -31,7 +31,7 @@ from clustercontrast.settings.command_line import check_needs, parse, without_ef
 from clustercontrast.settings.flags import count, draws, intensity, pixels
 from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options
-from clustercontrast.settings.parser import OneLineParser
+from clustercontrast.settings.parser import DRY_RUN, OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, shared_defaults
 
 MODELS = ("last", "test", "cycle")
@@ -164,11 +164,16 @@ def train(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 
 def _train(dataset: str, argv: Sequence[str] | None) -> None:
-    options, words = read_options(dataset, argv)
+    given = sys.argv[1:] if argv is None else argv
+    words = [word for word in given if word != DRY_RUN]
+    options, typed = read_options(dataset, words)
     say_located(options)
     for line in without_effect_there(options):
         say(f"note: {line}")
-    with_torch("training").train_runs(options, words)
+    if len(words) < len(given):
+        with_torch("dry_run").dry_run(options)
+    else:
+        with_torch("training").train_runs(options, typed)
 
 
 def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str]:

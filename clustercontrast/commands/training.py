@@ -49,8 +49,7 @@ def train_runs(options: Options, words: str) -> Path:
     """
     folder = run_folder(options)
     for trial in options.trials():
-        place = folder if trial is None else runs.trial_folder(folder, trial)
-        _train_run(options.of_trial(trial), place, words)
+        _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
     if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
         results.report_trials(folder, options.dataset)
     return folder
@@ -64,10 +63,42 @@ def run_folder(options: Options) -> Path:
     return Path(options.logs_dir) / options.dataset / options.method / name
 
 
+def folder_of_trial(folder: Path, trial: int | None) -> Path:
+    """Folder of one model: the run's, or that of a trial in it."""
+    return folder if trial is None else runs.trial_folder(folder, trial)
+
+
+def asked_stages(options: Options) -> list[type[Stage]]:
+    """Stages that a command line asks for, in order."""
+    every = METHODS[options.method]
+    return [stage for stage in every if not options.stages or stage.name in options.stages]
+
+
+def check_run(
+    options: Options, folder: Path, data: TargetImages, own: Sequence[type[Stage]]
+) -> None:
+    """Refuse what training would refuse before its first epoch.
+
+    Args:
+        options: of one model.
+        folder: of the run, which need not exist.
+        data: its images.
+        own: stages that make the run's model.
+
+    Raises:
+        UserError: says what is wrong.
+    """
+    if not own:
+        return
+    if not options.overwrite:
+        _check_flags(options, folder)
+        _check_images(data, folder)
+    _with_marks_of_weights(_about(options, data), options)
+
+
 def _train_run(options: Options, folder: Path, words: str) -> None:
     """Train and report one model, of a dataset or of one trial of it."""
-    every = METHODS[options.method]
-    stages = [stage for stage in every if not options.stages or stage.name in options.stages]
+    every, stages = METHODS[options.method], asked_stages(options)
     own = [stage for stage in stages if not stage.reads]
     if own and not options.overwrite:
         _check_flags(options, folder)  # before waiting for another process

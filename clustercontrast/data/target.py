@@ -86,6 +86,10 @@ class TargetImages:
             if array.residence == "device":
                 array.place(self.device, 0, pins=False)
 
+    def bytes_on_device(self) -> int:
+        """Of all arrays that lie there."""
+        return sum(own.pixels.nbytes for own in self.opened if own.residence == "device")
+
     def _put(self, arrays: Iterable[ImageArray]) -> None:
         for array in arrays:
             if array.place(self.device, self._budget, self._pins) == "device":

@@ -43,6 +43,7 @@ class Rehearsal:
             memories.
         state_bytes: of a checkpoint of the stage.
         model_bytes: of a saved model; 0 where none is kept.
+        file_bytes: of what else the stage writes, such as fakes.
     """
 
     stage: str
@@ -56,6 +57,7 @@ class Rehearsal:
     static: int = 0
     state_bytes: int = 0
     model_bytes: int = 0
+    file_bytes: int = 0
 
     @property
     def step_seconds(self) -> float:
@@ -136,6 +138,7 @@ class RehearsedRun(Run):
         self.steps, self.warm_up = steps, warm_up
         self.memory = PeakMemory(device)
         self.generator.manual_seed(0)
+        self.file_bytes = 0
         self._times: list[float] = []
         self._images = self._forward = 0
         self._forward_seconds = 0.0
@@ -185,6 +188,7 @@ class RehearsedRun(Run):
             static=self.memory.held,
             state_bytes=sum(map(_bytes_of, (*stage.networks.values(), *_states(stage)))),
             model_bytes=sum(_bytes_of(stage.networks[name]) for name in kept),
+            file_bytes=self.file_bytes,
         )
 
 
