@@ -206,8 +206,9 @@ class _Measured:
 
     def __init__(self, make: type[Stage], args: Namespace, data: TargetImages) -> None:
         self.make, self.data = make, data
-        random = {"pretrained": "random", "start_from": "pretrained"}
-        self.args = changed(args, **{name: own for name, own in random.items() if name in args})
+        untrained = {"pretrained": "random", "start_from": "pretrained"}
+        known = {name: value for name, value in untrained.items() if name in args}
+        self.args = changed(args, **known)
 
     def needs(self) -> Iterator[tuple[bool | None, Need]]:
         """Without recomputation, then with it, as far as the flags leave that open."""
