@@ -21,7 +21,7 @@ class Clusters:
     """The clusters of both modalities, visible first.
 
     Attributes:
-        features: (N_v, d), (N_r, d) clustering features.
+        features: (N_v, d), (N_r, d) clustering features; cma counts its votes where they are.
         labels: (N_v,), (N_r,) int64 pseudo labels, -1 for outliers.
         means: (C_v, d), (C_r, d) cluster means, any length.
     """

@@ -7,6 +7,7 @@ All draws come from one generator on the CPU: runs on different devices draw ali
 draws depends on the view and on the number of images, never on what was drawn.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +17,10 @@ import torch.nn.functional as F
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 LUMINANCE = (0.2989, 0.5870, 0.1140)
+MIXES = ((1, 0, 0), (0, 1, 0), (0, 0, 1), LUMINANCE)
+"""Weights of the channels of what an exchange may copy."""
+TRAPEZIUMS = (5.0, 3.0, 1.0)
+"""Where red, green and blue begin on the colour circle, in sixths of a turn."""
 # Meant for values in [0, 1] but written after normalisation, as upstream does (COMMON-4).
 ERASED = (0.4914, 0.4822, 0.4465)
 MEAN_COLOUR = (0.0, 0.0, 0.0)
@@ -83,7 +88,7 @@ def to_unit(pixels: torch.Tensor) -> torch.Tensor:
 
 def standardise(images: torch.Tensor) -> torch.Tensor:
     """Remove ImageNet's mean and deviation from (B, 3, H, W) images in [0, 1]."""
-    mean, std = (torch.tensor(v, device=images.device)[:, None, None] for v in (MEAN, STD))
+    mean, std = (_constant(values, images.device) for values in (MEAN, STD))
     return (images - mean).div_(std)
 
 
@@ -119,17 +124,12 @@ def crop(
     """
     count, height, width = pixels.shape[:3]
     padded = F.pad(pixels, (0, 0, padding, padding, padding, padding))
-    across = torch.arange(width)
-    across = torch.where(mirrored[:, None], across.flip(0), across)
-    image, row, column = (
-        _to(index, pixels.device)
-        for index in (
-            torch.arange(count)[:, None, None],
-            (tops[:, None] + torch.arange(height))[:, :, None],
-            (lefts[:, None] + across)[:, None, :],
-        )
-    )
-    return padded[image, row, column]
+    # Only the draws are copied: the indices made of them are too large to be staged at once.
+    tops, lefts, mirrored = (_to(draws, pixels.device) for draws in (tops, lefts, mirrored))
+    image, down, across = (torch.arange(n, device=pixels.device) for n in (count, height, width))
+    across = torch.where(mirrored[:, None], width - 1 - across, across)
+    row, column = tops[:, None] + down, lefts[:, None] + across
+    return padded[image[:, None, None], row[:, :, None], column[:, None, :]]
 
 
 # --- erasing
@@ -151,8 +151,7 @@ def erase(
     in_rows = (row >= top) & (row < top + height)
     in_columns = (column >= left) & (column < left + width)
     inside = in_rows[:, None, :, None] & in_columns[:, None, None, :]
-    fill = torch.tensor(constants[: images.shape[1]], device=images.device)[:, None, None]
-    return torch.where(inside, fill, images)
+    return torch.where(inside, _constant(constants[: images.shape[1]], images.device), images)
 
 
 def draw_rectangles(
@@ -206,8 +205,7 @@ def exchange(images: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
         images: (B, 3, H, W).
         choice: (B,) int64: the channel to copy, 0, 1 or 2, or 3 for the luminance of the values.
     """
-    mixes = torch.tensor([(1, 0, 0), (0, 1, 0), (0, 0, 1), LUMINANCE], device=images.device)
-    weights = mixes[_to(choice, images.device)][:, :, None, None]
+    weights = _constant(MIXES, images.device)[_to(choice, images.device)]
     return (images * weights).sum(dim=1, keepdim=True).repeat(1, 3, 1, 1)
 
 
@@ -306,15 +304,13 @@ def hue(images: torch.Tensor, turn: torch.Tensor) -> torch.Tensor:
     sixths = torch.where(value == green, 2 + (blue - red) / divisor, 4 + (red - green) / divisor)
     sixths = torch.where(value == red, (green - blue) / divisor, sixths)
     # Back from hue, value and chroma: each channel is a trapezium over the colour circle.
-    offsets = torch.tensor([5.0, 3.0, 1.0], device=images.device)[:, None, None]
-    place = (sixths + 6 * turn + offsets).remainder(6)
+    place = (sixths + 6 * turn + _constant(TRAPEZIUMS, images.device)).remainder(6)
     return value - chroma * torch.minimum(place, 4 - place).clamp(0, 1)
 
 
 def _luminance(images: torch.Tensor) -> torch.Tensor:
     """(B, 1, H, W) weighted mean of the channels."""
-    weights = torch.tensor(LUMINANCE, device=images.device)[:, None, None]
-    return (images * weights).sum(dim=1, keepdim=True)
+    return (images * _constant(LUMINANCE, images.device)).sum(dim=1, keepdim=True)
 
 
 def _blend(images: torch.Tensor, others: torch.Tensor, factor: torch.Tensor) -> torch.Tensor:
@@ -381,7 +377,13 @@ def _draw_mild_jitter(
     return factors.float(), _uniform(count, 2, generator=generator).argsort(dim=1)
 
 
-# --- draws
+# --- constants and draws
+
+
+@functools.cache
+def _constant(values: tuple, device: torch.device) -> torch.Tensor:
+    """Values per channel as (..., 3, 1, 1) on a device, copied once."""
+    return _to(torch.tensor(values), device)[..., None, None]
 
 
 def _uniform(

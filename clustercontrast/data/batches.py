@@ -42,7 +42,9 @@ class StreamPlan:
 
 @dataclass
 class Stream:
-    """One modality's part of a batch.
+    """One modality's part of a batch: images on the device, labels and rows on the CPU.
+
+    What is known on the CPU can be asked there; who needs labels on the device copies them.
 
     Attributes:
         images: (V * B, 3, H, W) normalised: all images in the first view, then in the next.
@@ -55,10 +57,11 @@ class Stream:
     rows: torch.Tensor
 
     def to(self, device: torch.device) -> "Stream":
-        """The same on ``device``."""
-        return Stream(
-            *(t.to(device, non_blocking=True) for t in (self.images, self.labels, self.rows))
-        )
+        """The same with the images on ``device``; labels and rows stay where they are."""
+        images = self.images
+        if device.type == "cuda" and images.device.type == "cpu":
+            images = images.pin_memory()  # from other host memory a copy waits for the device
+        return Stream(images.to(device, non_blocking=True), self.labels, self.rows)
 
 
 class Batch:
@@ -79,7 +82,7 @@ class Batch:
         return sum(len(stream.images) for stream in self.streams.values())
 
     def to(self, device: torch.device) -> "Batch":
-        """The same on ``device``."""
+        """The same with the images on ``device``; labels and rows stay where they are."""
         return Batch({name: stream.to(device) for name, stream in self.streams.items()})
 
 

@@ -81,8 +81,14 @@ class Meter:
         Raises:
             FloatingPointError: names the first term that is no longer finite.
         """
-        means = {name: float(value) / self.iterations for name, value in self.sums.items()}
+        means = {name: value / self.iterations for name, value in numbers(self.sums).items()}
         for name, value in means.items():
             if not math.isfinite(value):
                 raise FloatingPointError(name)
         return means
+
+
+def numbers(values: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Scalars of one device as numbers: it is waited for once, however many there are."""
+    found = torch.stack(list(values.values())).tolist() if values else []
+    return dict(zip(values, found, strict=True))

@@ -14,7 +14,7 @@ import torch
 from tqdm import tqdm
 
 from clustercontrast.engine import checkpoint
-from clustercontrast.engine.log import Log, Meter
+from clustercontrast.engine.log import Log, Meter, numbers
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 
@@ -189,7 +189,7 @@ class Run:
             loss=means,
             weights=self._meter.weights,
             learning_rates={name: own.learning_rates() for name, own in optimisers},
-            gradient_norms={name: own.gradient_norm() for name, own in optimisers},
+            gradient_norms=numbers({name: own.gradient_norm() for name, own in optimisers}),
             images_per_second=round(rate, 1),
         )
 

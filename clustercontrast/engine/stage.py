@@ -171,8 +171,8 @@ class ScheduledOptimiser:
         """Of the parameter groups, as the last step used them."""
         return [group["lr"] for group in self.optimiser.param_groups]
 
-    def gradient_norm(self) -> float:
-        """Euclidean norm of all gradients that the last step left."""
-        groups = self.optimiser.param_groups
-        norms = [p.grad.norm() for g in groups for p in g["params"] if p.grad is not None]
-        return float(torch.stack(norms).norm()) if norms else 0.0
+    def gradient_norm(self) -> torch.Tensor:
+        """Euclidean norm of all gradients that the last step left, on their device."""
+        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
+        norms = [p.grad.norm() for p in parameters if p.grad is not None]
+        return torch.stack(norms).norm() if norms else parameters[0].new_zeros(())

@@ -67,7 +67,7 @@ def denoised(
         Of the shape of ``x``, in its dtype, float32 at least.
     """
     wide = torch.promote_types(x.dtype, torch.float32)
-    x, sigma = x.to(wide), sigma.to(x.device, wide).expand(len(x))
+    x, sigma = x.to(wide), sigma.to(x.device, wide, non_blocking=True).expand(len(x))
     c_skip, c_out, c_in, c_noise = coefficients(sigma, sigma_data)
     c_skip, c_out, c_in = (c.view(-1, *[1] * (x.ndim - 1)) for c in (c_skip, c_out, c_in))
     return c_skip * x + c_out * network((c_in * x).float(), c_noise.float()).to(wide)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import torch
 
+from clustercontrast.losses.placing import beside
+
 Memory = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 Pair = tuple[torch.Tensor, torch.Tensor]
 
@@ -21,7 +23,7 @@ def alternate_contrast(
         memories: visible, infrared.
         features: visible (n_v, d), infrared (n_r, d).
         targets: the *other* modality's cluster of every visible (n_v,), infrared (n_r,) feature, -1
-            for features of a cluster without a partner, which are left out.
+            for features of a cluster without a partner, which are left out; at best on the CPU.
     """
     if epoch % 2 == 0:
         return contrast_matched(memories[1], features[0], targets[0])
@@ -29,10 +31,14 @@ def alternate_contrast(
 
 
 def contrast_matched(memory: Memory, features: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Contrast features (n, d) with a memory, those with target -1 left out; 0 if none is left."""
+    """Contrast features (n, d) with a memory, those with target -1 left out; 0 if none is left.
+
+    ``targets`` (n,) are read on the CPU; on a device they are waited for.
+    """
     matched = targets >= 0
     if matched.all():
         return memory(features, targets)
     if not matched.any():
         return features.sum() * 0
-    return memory(features[matched], targets[matched])
+    rows = matched.nonzero()[:, 0]
+    return memory(features[beside(rows, features)], targets[rows])

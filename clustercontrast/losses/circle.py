@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.losses.placing import beside
+
 
 def circle_logits(
     cosines: torch.Tensor, labels: torch.Tensor, margin: float = 0.35, scale: float = 64.0
@@ -18,7 +20,7 @@ def circle_logits(
 
     Args:
         cosines: (B, C).
-        labels: (B,) int64 classes.
+        labels: (B,) int64 classes, on the CPU or where the cosines are.
         margin: m, relaxation factor.
         scale: s.
 
@@ -27,7 +29,7 @@ def circle_logits(
     """
     cosines = _wide(cosines)
     constant = cosines.detach()
-    own = F.one_hot(labels, cosines.shape[1]).bool()
+    own = F.one_hot(beside(labels, cosines), cosines.shape[1]).bool()
     weights = F.relu(torch.where(own, 1 + margin - constant, constant + margin))
     return scale * weights * (cosines - torch.where(own, 1 - margin, margin))
 
@@ -43,7 +45,7 @@ def smoothed_cross_entropy(
 
     Args:
         logits: (B, C).
-        labels: (B,) int64 classes.
+        labels: (B,) int64 classes, on the CPU or where the logits are.
         smoothing: ε, taken from the target of the label.
         spread: where ε goes: "others" – ε/(C−1) to every other class – or "all" – ε/C to all.
         reduction: over the batch, "mean" or "sum".
@@ -56,7 +58,7 @@ def smoothed_cross_entropy(
     """
     if spread not in ("others", "all"):
         raise ValueError(f"spread is {spread!r}, expected 'others' or 'all'")
-    classes = logits.shape[1]
+    classes, labels = logits.shape[1], beside(labels, logits)
     # ε/(C−1) to the others leaves 1 - ε: as if a larger ε, ε C/(C−1), went to all.
     if spread == "others" and classes > 1:
         smoothing = smoothing * classes / (classes - 1)

@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.losses.placing import beside
+
 
 def confidence_weighted_cross_entropy(
     logits: torch.Tensor, labels: torch.Tensor, weights: torch.Tensor
@@ -11,10 +13,11 @@ def confidence_weighted_cross_entropy(
 
     Args:
         logits: (B, C).
-        labels: (B,) classes.
+        labels: (B,) classes, on the CPU or where the logits are.
         weights: (B,) in [0, 1].
     """
-    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
+    losses = F.cross_entropy(logits, beside(labels, logits), reduction="none")
+    return (weights * losses).mean()
 
 
 def self_mimic(
@@ -24,9 +27,10 @@ def self_mimic(
 
     Args:
         features: (B, d).
-        labels: (B,) classes.
+        labels: (B,) classes, on the CPU or where the features are.
         weights: (B,) in [0, 1].
         prototypes: (C, d), constants.
     """
-    differences = (features - prototypes[labels].detach()).abs().mean(dim=1)
+    own = prototypes[beside(labels, features)].detach()
+    differences = (features - own).abs().mean(dim=1)
     return (weights * differences).mean()

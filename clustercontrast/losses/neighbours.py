@@ -39,7 +39,7 @@ def relation_contrast(
     weights = torch.exp(-_distances(seen).square() / sigma)
     pull = weights * scaled.square()
     push = (1 - weights) * F.relu(delta - scaled).square()
-    return (pull + push)[~itself].sum() / (size * (size - 1))
+    return (pull + push).masked_fill(itself, 0).sum() / (size * (size - 1))
 
 
 @torch.no_grad()

@@ -9,6 +9,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.losses.placing import beside
+
 
 def refined_targets(
     labels: torch.Tensor, part_logits: torch.Tensor, agreement: torch.Tensor, beta: float
@@ -16,7 +18,7 @@ def refined_targets(
     """Targets t = β·onehot(ŷ) + (1 − β)·Σ_p w_p·softmax(logits_p), w = softmax_p(a).
 
     Args:
-        labels: (B,) int64 pseudo labels ŷ in 0 … C−1.
+        labels: (B,) int64 pseudo labels ŷ in 0 … C−1, on the CPU or where the logits are.
         part_logits: (P, B, C) of the parts' classifiers; P = 0 goes with β = 1.
         agreement: (B, P) a in [0, 1], see ``cross_agreement``.
         beta: weight of the pseudo label.
@@ -25,7 +27,7 @@ def refined_targets(
         (B, C) probabilities without a gradient.
     """
     part_logits = part_logits.detach()
-    own = F.one_hot(labels, part_logits.shape[2]).to(part_logits.dtype)
+    own = F.one_hot(beside(labels, part_logits), part_logits.shape[2]).to(part_logits.dtype)
     weights = agreement.to(part_logits.dtype).softmax(dim=1)
     seen = torch.einsum("bp,pbc->bc", weights, part_logits.softmax(dim=2))
     return beta * own + (1 - beta) * seen
@@ -43,7 +45,7 @@ def agreement_aware_smoothing(
 
     Args:
         part_logits: (P, B, C), P ≥ 1.
-        labels: (B,) int64 in 0 … C−1.
+        labels: (B,) int64 in 0 … C−1, on the CPU or where the logits are.
         agreement: (B, P) in [0, 1].
 
     Returns:
@@ -51,7 +53,7 @@ def agreement_aware_smoothing(
     """
     parts, _, classes = part_logits.shape
     log_p = part_logits.log_softmax(dim=2)
-    chosen = labels[None, :, None].expand(parts, -1, 1)
+    chosen = beside(labels, part_logits)[None, :, None].expand(parts, -1, 1)
     entropy = -log_p.gather(2, chosen).squeeze(2)  # (P, B)
     divergence = -log_p.mean(dim=2) - math.log(classes)
     share = agreement.T.to(log_p.dtype)

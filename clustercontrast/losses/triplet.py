@@ -3,6 +3,8 @@
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.losses.placing import beside
+
 REDUCTIONS = {"mean": torch.mean, "sum": torch.sum}
 
 
@@ -11,7 +13,7 @@ def batch_hard_triplet(features: torch.Tensor, labels: torch.Tensor, margin: flo
 
     Args:
         features: (B, d), compared by Euclidean distance as they are.
-        labels: (B,) classes.
+        labels: (B,) classes, on the CPU or where the features are.
         margin: by which others must be farther.
 
     Returns:
@@ -32,7 +34,7 @@ def soft_margin_triplet(
 
     Args:
         features: (B, d).
-        labels: (B,) classes.
+        labels: (B,) classes, on the CPU or where the features are.
         normalise: compare unit features; an image's loss cannot go below log(1 + e⁻²) = 0.127 then.
         reduction: over the batch, "mean" or "sum" (A2).
 
@@ -58,6 +60,7 @@ def _hardest(features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor
     squares = features.square().sum(dim=1)
     distances = squares[:, None] + squares[None] - 2 * features @ features.T
     distances = distances.clamp_min(1e-12).sqrt()
+    labels = beside(labels, features)
     same = labels[:, None] == labels[None]
     farthest = distances.masked_fill(~same, -torch.inf).amax(dim=1)
     nearest = distances.masked_fill(same, torch.inf).amin(dim=1)

@@ -8,6 +8,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.memories.members import beside
 from clustercontrast.memories.rows import (
     UPDATES,
     Momentum,
@@ -30,7 +31,8 @@ class ClusterMemory:
         smoothing: label smoothing ε (0: plain cross-entropy).
         unit: rows are stored, and stay, at unit length (PCLHD-11).
 
-    Calling the memory with features (B, d), not normalised, and labels (B,) int64 gives the loss.
+    Calling the memory with features (B, d), not normalised, and labels (B,) int64, on the CPU or
+    where the features are, gives the loss.
     """
 
     def __init__(
@@ -61,7 +63,7 @@ class ClusterMemory:
     def __call__(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """-log softmax(z Mᵀ / τ) at the labels, mean over the batch (Eq. 3-4)."""
         logits = self.bank.similarity(features, labels) / self.temperature
-        return cross_entropy(logits, labels, self.smoothing)
+        return cross_entropy(logits, beside(labels, logits), self.smoothing)
 
 
 class HybridMemory:
@@ -122,9 +124,13 @@ class HybridMemory:
     def __call__(
         self, features: torch.Tensor, labels: torch.Tensor, hard_weight: float | None = None
     ) -> torch.Tensor:
-        """The hybrid loss, see the class; ``hard_weight`` replaces λ in this call."""
+        """The hybrid loss, see the class; ``hard_weight`` replaces λ in this call.
+
+        Features (B, d) are not normalised; labels (B,) int64 are on the CPU, or where they are.
+        """
         weight = self.hard_weight if hard_weight is None else hard_weight
         logits = self.bank.similarity(features, labels) / self.temperature
+        labels = beside(labels, logits)
         centroid, hard = (cross_entropy(x, labels, self.smoothing) for x in logits.chunk(2, dim=1))
         return weight * hard + self.centroid_weight * (centroid - self.hinge).clamp(min=0)
 

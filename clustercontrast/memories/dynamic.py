@@ -3,6 +3,7 @@
 import torch
 import torch.nn.functional as F
 
+from clustercontrast.memories.members import beside
 from clustercontrast.memories.rows import full_precision, wide
 
 
@@ -36,10 +37,10 @@ class DynamicMemory:
 
         Args:
             features: the queries of Eq. 20-21.
-            labels: (B,) int64.
+            labels: (B,) int64, on the CPU or where the features are.
             selecting: (B, d) the queries of Eq. 19; None: the same.
         """
-        draws = self._similarities(features)
+        labels, draws = beside(labels, features), self._similarities(features)
         others = draws if selecting is None else self._similarities(selecting.detach())
         own = F.one_hot(labels, self.clusters).bool()
         chosen = torch.where(own, others.argmin(1), others.argmax(1))  # Eq. 19

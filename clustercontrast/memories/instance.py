@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
+from clustercontrast.memories.members import beside
 from clustercontrast.memories.rows import Momentum, full_precision, sequential_update, wide
 
 
@@ -40,11 +41,18 @@ class InstanceMemory:
             unit = F.normalize(wide(features))
             return _InstanceSimilarity.apply(unit, self) / self.temperature
 
+    def rows_of(self, indices: torch.Tensor) -> torch.Tensor:
+        """Rows (B, d) of images (B,) int64, on the CPU or where the rows are."""
+        return self.rows[beside(indices, self.rows)]
+
     @torch.no_grad()
     def update(self, features: torch.Tensor, indices: torch.Tensor) -> None:
-        """M_i <- norm(μ M_i + (1 - μ) f) for every feature (B, d) in batch order, i its image."""
+        """M_i <- norm(μ M_i + (1 - μ) f) for every feature (B, d) in batch order, i its image.
+
+        ``indices`` (B,) int64 are read on the CPU; on a device they are waited for.
+        """
         f = wide(features) if self.raw else F.normalize(wide(features))
-        self.rows = sequential_update(self.rows, f, indices, self.momentum)
+        self.rows = sequential_update(self.rows, f, indices, self.momentum, not self.raw)
 
 
 class _InstanceSimilarity(torch.autograd.Function):

@@ -2,10 +2,18 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.memories.rows import Momentum, full_precision, sequential_update, wide
+from clustercontrast.memories.members import beside
+from clustercontrast.memories.rows import (
+    Momentum,
+    batch_means,
+    full_precision,
+    sequential_update,
+    wide,
+)
 
 Groups = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
@@ -37,7 +45,8 @@ class ProxyMemory:
         """Move the rows of the classes of a batch: v_c <- norm(μ v_c + (1 - μ) u_c).
 
         Args:
-            groups: features (n, d), not normalised, and labels (n,) int64 of every modality.
+            groups: features (n, d), not normalised, and labels (n,) int64 of every modality, which
+                are read on the CPU; on a device they are waited for.
         """
         with full_precision(self.rows):
             groups = [(F.normalize(wide(features)), labels) for features, labels in groups]
@@ -55,17 +64,15 @@ def batch_mean_update(rows: torch.Tensor, groups: Groups, momentum: Momentum) ->
     Returns:
         (C, d); rows of other classes as they were.
     """
-    clusters = torch.cat([labels for _, labels in groups]).unique()
-    means = torch.zeros_like(rows[clusters])
-    present = torch.zeros_like(means[:, :1])
-    for queries, labels in groups:
-        members = (labels == clusters[:, None]).to(queries.dtype)  # (U, n)
-        counts = members.sum(1, keepdim=True)
-        means += members @ queries / counts.clamp(min=1)
-        present += counts > 0
-    rows = rows.clone()
-    rows[clusters] = momentum.blend(rows[clusters], means / present)
-    return rows
+    found = [batch_means(queries, labels) for queries, labels in groups]
+    clusters, present = np.unique(np.concatenate([own for own, _ in found]), return_counts=True)
+    chosen = beside(clusters, rows)
+    old = rows[chosen]
+    total = torch.zeros_like(old)
+    for own, means in found:
+        total.index_add_(0, beside(np.searchsorted(clusters, own), rows), means)
+    means = total / beside(present, rows)[:, None]
+    return rows.index_put((chosen,), momentum.blend(old, means))
 
 
 def one_by_one_update(rows: torch.Tensor, groups: Groups, momentum: Momentum) -> torch.Tensor:

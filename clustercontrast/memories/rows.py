@@ -11,11 +11,15 @@ official run had it; ``"clean"`` uses the rows of the forward pass and writes th
 backward pass afterwards, in the order of the calls.
 """
 
+import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
+
+from clustercontrast.memories.members import Members, beside
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Momentum"], torch.Tensor]
 
@@ -37,7 +41,27 @@ class Momentum:
     def blend(self, rows: torch.Tensor, queries: torch.Tensor) -> torch.Tensor:
         """norm(μ rows + (1 - μ) queries), row by row; not normalised where rows need not be."""
         mixed = self.old * rows + self.new * queries
-        return mixed / mixed.norm(dim=1, keepdim=True) if self.unit else mixed
+        return mixed / self.length(mixed)
+
+    def length(self, rows: torch.Tensor) -> torch.Tensor:
+        """Divisors of rows (n, d): their lengths (n, 1), or 1 where they need not be unit."""
+        return rows.norm(dim=1, keepdim=True) if self.unit else rows.new_ones(1)
+
+    def turns_that_count(self, dtype: torch.dtype) -> int | None:
+        """How many of a row's last steps decide it, for unit queries and rows that are no longer.
+
+        Two rows that differ by δ before a step differ by at most c δ after it: c is μ, or
+        μ / (1 - 2μ) where the step divides by the length of the mixture, at least (1 - μ) - μ.
+        Two rows differ by 2 at most, so what stood before the last m steps moves the row by 2 cᵐ
+        at most.  The m returned makes that the rounding of the dtype; None, for all steps, if c is
+        not below 1.
+        """
+        shortest = 1 - 2 * self.old if self.unit else 1.0
+        if self.old >= shortest:
+            return None
+        precision = torch.finfo(dtype)
+        factor = max(self.old / shortest, precision.tiny)
+        return math.ceil(math.log(precision.eps / 2) / math.log(factor))
 
 
 class RowBank:
@@ -66,7 +90,10 @@ class RowBank:
         self._rows = rows
 
     def similarity(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """Similarities z Mᵀ of queries (B, d) whose rows, ``labels``, backward will rewrite."""
+        """Similarities z Mᵀ of queries (B, d) whose rows, ``labels``, backward will rewrite.
+
+        ``labels`` (B,) are read on the CPU; on a device they are waited for in backward.
+        """
         with full_precision(features):
             self._calls += 1
             return _Similarity.apply(F.normalize(wide(features)), labels, self, self._calls)
@@ -99,32 +126,47 @@ class _Similarity(torch.autograd.Function):
         return result, None, None, None
 
 
+@torch.no_grad()
 def sequential_update(
-    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
+    rows: torch.Tensor,
+    queries: torch.Tensor,
+    labels: torch.Tensor,
+    momentum: Momentum,
+    is_unit: bool = True,
 ) -> torch.Tensor:
     """For every sample in batch order: M_y <- norm(μ M_y + (1 - μ) z) (MEM-3).
 
-    Vectorised: the first sample of every cluster at once, then the second ones, and so on.
+    Vectorised: the first sample of every cluster at once, then the second ones, and so on.  Samples
+    whose trace in the row is below rounding are left out (:meth:`Momentum.turns_that_count`).
+
+    Args:
+        rows: (C, d), of at most unit length; not written.
+        queries: (B, d).
+        labels: (B,) int64 row of every query, at best on the CPU.
+        momentum: μ.
+        is_unit: queries are of unit length; else every sample is visited.
+
+    Returns:
+        (C, d); rows without a sample as they were.
     """
-    rows = rows.clone()
-    order = labels.argsort(stable=True)
-    clusters, counts = labels[order].unique_consecutive(return_counts=True)
-    first = counts.cumsum(0) - counts
-    for turn in range(int(counts.max())):
-        present = counts > turn
-        now = clusters[present]
-        rows[now] = momentum.blend(rows[now], queries[order[first[present] + turn]])
-    return rows
+    members = Members(labels, momentum.turns_that_count(rows.dtype) if is_unit else None)
+    clusters, turns = beside(members.clusters, rows), members.turns()
+    drawn = momentum.new * queries[beside(np.concatenate(turns), rows)]
+    first, *later = drawn.split(list(map(len, turns)))
+    moving = torch.add(first, rows[clusters], alpha=momentum.old)
+    for query in later:  # of clusters with most samples, which come first
+        now = moving[: len(query)]
+        torch.addcdiv(query, now, momentum.length(now), value=momentum.old, out=now)
+    return rows.index_put((clusters,), moving / momentum.length(moving))
 
 
 def hard_update(
     rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
 ) -> torch.Tensor:
     """Once per cluster, with its query least similar to the old row (CM_Hard of PGM, ADCA)."""
-    rows = rows.clone()
-    clusters, hardest = _hardest(rows, queries, labels)
-    rows[clusters] = momentum.blend(rows[clusters], hardest)
-    return rows
+    clusters, own, members = _gathered(rows, queries, labels)
+    old = rows[clusters]
+    return rows.index_put((clusters,), momentum.blend(old, _hardest(old, own, members)))
 
 
 def hybrid_update(
@@ -140,61 +182,55 @@ def hybrid_update(
     PCLHD's released code (PCLHD-11).
     """
     half = len(rows) // 2
-    clusters, hardest = _hardest(rows, queries, labels, k)
-    new = _with_batch_means(rows, queries, labels, clusters, momentum)
-    new[half + clusters] = momentum.blend(rows[half + clusters], hardest)
-    return new
+    clusters, own, members = _gathered(rows, queries, labels)
+    old = rows[clusters]
+    centroids = momentum.blend(old, _mean(own, members.shares()))
+    hard = momentum.blend(rows[half + clusters], _hardest(old, own, members, k))
+    return rows.index_put((torch.cat([clusters, half + clusters]),), torch.cat([centroids, hard]))
 
 
 def every_query_update(
     rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, momentum: Momentum
 ) -> torch.Tensor:
     """Hard rows move to every query of the cluster in batch order (PCLHD Eq. 14-15)."""
-    half = len(rows) // 2
-    new = _with_batch_means(rows, queries, labels, labels.unique(), momentum)
-    new[half:] = sequential_update(rows[half:], queries, labels, momentum)
-    return new
+    centroids, hard = rows.chunk(2)
+    clusters, own, members = _gathered(rows, queries, labels)
+    moved = momentum.blend(centroids[clusters], _mean(own, members.shares()))
+    hard = sequential_update(hard, queries, labels, momentum)
+    return torch.cat([centroids.index_put((clusters,), moved), hard])
 
 
 UPDATES: dict[str, Update] = {"sequential": sequential_update, "hard": hard_update}
 
 
-def _with_batch_means(
-    rows: torch.Tensor,
-    queries: torch.Tensor,
-    labels: torch.Tensor,
-    clusters: torch.Tensor,
-    momentum: Momentum,
-) -> torch.Tensor:
-    """A copy of the rows in which those of a batch's clusters (U,) have moved to its means."""
-    new = rows.clone()
-    new[clusters] = momentum.blend(rows[clusters], _means(queries, labels, clusters))
-    return new
+def batch_means(queries: torch.Tensor, labels: torch.Tensor) -> tuple[np.ndarray, torch.Tensor]:
+    """Distinct labels (U,) of a batch, on the host, and the mean query (U, d) of each."""
+    _, own, members = _gathered(queries, queries, labels)
+    return members.clusters, _mean(own, members.shares())
 
 
-def _hardest(
-    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor, k: int = 1
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Distinct labels (U,), ascending, and the mean of the k queries least similar to the row.
+def _gathered(
+    rows: torch.Tensor, queries: torch.Tensor, labels: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, Members]:
+    """Clusters (U,) beside the rows, the queries (U, n, d) of each, and the plan behind them."""
+    members = Members(labels)
+    return beside(members.clusters, rows), queries[beside(members.positions, rows)], members
+
+
+def _hardest(rows: torch.Tensor, own: torch.Tensor, members: Members, k: int = 1) -> torch.Tensor:
+    """Mean (U, d) of the k queries least similar to the row, of queries (U, n, d).
 
     Of equally similar queries the first ones count; a cluster with fewer than k gives all.
     """
-    similarity = (queries * rows[labels]).sum(1)
-    order = similarity.argsort(stable=True)
-    order = order[labels[order].argsort(stable=True)]
-    clusters, counts = labels[order].unique_consecutive(return_counts=True)
-    first = counts.cumsum(0) - counts
-    if k == 1:
-        return clusters, queries[order[first]]
-    rank = torch.arange(len(order), device=order.device) - first.repeat_interleave(counts)
-    chosen = order[rank < k]
-    return clusters, _means(queries[chosen], labels[chosen], clusters)
+    similarity = (own * rows[:, None]).sum(2)
+    is_repeated = beside(members.shares() == 0, rows)
+    order = similarity.masked_fill(is_repeated, torch.inf).argsort(dim=1, stable=True)
+    return _mean(own.take_along_dim(order[:, :k, None], 1), members.shares(k)[:, :k])
 
 
-def _means(queries: torch.Tensor, labels: torch.Tensor, clusters: torch.Tensor) -> torch.Tensor:
-    """Mean query (U, d) of each of the clusters (U,)."""
-    members = (labels == clusters[:, None]).to(queries.dtype)  # (U, B)
-    return members @ queries / members.sum(1, keepdim=True)
+def _mean(own: torch.Tensor, shares: np.ndarray) -> torch.Tensor:
+    """Weighted sum (U, d) of queries (U, n, d): no matrix product, which may run in TF32."""
+    return (own * beside(shares, own).to(own.dtype)[:, :, None]).sum(1)
 
 
 def wide(features: torch.Tensor) -> torch.Tensor:

@@ -50,6 +50,7 @@ class Aggregation(ClusteringStage):
         matched = (to_infrared >= 0).nonzero()[:, 0]
         pairs = torch.stack([matched, to_infrared[matched]], dim=1)
         visible, infrared = self.visible_memory.rows, self.infrared_memory.rows
+        pairs = pairs.to(visible.device)
         weight = self.args.aggregation_weight  # λ
         self.visible_memory.rows = aggregate(visible, infrared, pairs, weight)
         self.facts["aggregated"] = len(pairs)

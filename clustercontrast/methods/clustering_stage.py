@@ -93,7 +93,7 @@ class ClusteringStage(Stage):
         encoder: the trained network.
         visible_memory, infrared_memory: of the clusters of either modality.
         joint_memory: of the clusters that hold both; None while there are none.
-        maps: to_infrared (C_v,), to_visible (C_r,); None without matching.
+        maps: to_infrared (C_v,), to_visible (C_r,), on the CPU; None without matching.
         one_label_space: equal labels of both modalities mean one identity.
     """
 
@@ -275,13 +275,13 @@ class ClusteringStage(Stage):
         a, self.maps = self.args, None
         if a.association == "none" or not self.is_matched(*map(len, means)):
             return
-        clusters = Clusters(tuple(f.cpu() for f in features), labels, means)
         with self.run.timed("association"):
-            maps = self.associate(clusters)
+            if a.association == "cma":  # votes of all pairs of images
+                features = tuple(f.to(self.run.device) for f in features)
+            maps = self.associate(Clusters(features, labels, means))
         # MMM's released code may point beyond the last cluster of the other side (MMM-1).
         self.maps = tuple(
-            torch.where(m < len(other), m, -1).to(self.run.device)
-            for m, other in zip(maps, means[::-1], strict=True)
+            torch.where(m < len(other), m, -1) for m, other in zip(maps, means[::-1], strict=True)
         )
 
     def is_matched(self, visible: int, infrared: int) -> bool:
@@ -302,7 +302,7 @@ class ClusteringStage(Stage):
         return True
 
     def partners(self, labels: Pair) -> Pair:
-        """The other modality's cluster of every image of a batch, -1 without a partner."""
+        """The other modality's cluster of every image of a batch, -1 without one; on the CPU."""
         return tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
 
     def cross_term(self, features: Pair, labels: Pair, epoch: int) -> Terms:
@@ -436,7 +436,7 @@ class ClusteringStage(Stage):
         }
         if maps is None:
             return
-        to_infrared, to_visible = (m.cpu().numpy() for m in maps)
+        to_infrared, to_visible = (m.numpy() for m in maps)
         self.facts["joint"] = joint_quality(y_v, y_r, to_infrared, true_v, true_r)
         if (true_v >= 0).any() and (true_r >= 0).any():
             self.facts["match_accuracy"] = {

@@ -38,6 +38,7 @@ from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
 from clustercontrast.losses.confidence import confidence_weighted_cross_entropy, self_mimic
 from clustercontrast.losses.mmd import alignment
+from clustercontrast.losses.placing import beside
 from clustercontrast.losses.triplet import batch_hard_triplet
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import ClusteringStage
@@ -110,9 +111,10 @@ class Final(ClusteringStage):
         pooled, logits = self.classify(batch)  # (3B, d), (3B, C): [plain; exchanged; infrared]
         y = torch.cat([batch.visible.labels, batch.infrared.labels])
         if not self.is_warm:
-            yield "encoder", {"identity": (1.0, F.cross_entropy(logits, y))}
+            yield "encoder", {"identity": (1.0, F.cross_entropy(logits, beside(y, logits)))}
             return
-        yield "encoder", self.weighted_terms(pooled, logits, y, self.confidence(batch))
+        w = beside(self.confidence(batch), logits)
+        yield "encoder", self.weighted_terms(pooled, logits, y, w)
 
     def weighted_terms(
         self, pooled: torch.Tensor, logits: torch.Tensor, y: torch.Tensor, w: torch.Tensor
@@ -174,11 +176,11 @@ class Final(ClusteringStage):
             with self.watching():
                 _, logits = self.classify(batch.to(self.run.device))
             streams = batch.visible, batch.infrared
-            y = torch.cat([stream.labels for stream in streams]).to(logits.device)
+            y = beside(torch.cat([stream.labels for stream in streams]), logits)
             loss = F.cross_entropy(logits, y, reduction="none").float().cpu()
             visible = len(batch.visible.labels)
-            losses[0][:, batch.visible.rows.cpu()] = loss[:visible].view(2, -1)
-            losses[1][:, batch.infrared.rows.cpu()] = loss[visible:].view(1, -1)
+            losses[0][:, batch.visible.rows] = loss[:visible].view(2, -1)
+            losses[1][:, batch.infrared.rows] = loss[visible:].view(1, -1)
         self.weights_v, self.weights_r = (self._clean(loss) for loss in losses)
 
     def _clean(self, losses: torch.Tensor) -> torch.Tensor:
@@ -190,20 +192,19 @@ class Final(ClusteringStage):
         return weights
 
     def confidence(self, batch: Batch) -> torch.Tensor:
-        """W (3B,) of the images of a batch."""
-        visible = self.weights_v[:, batch.visible.rows.cpu()].flatten()
-        infrared = self.weights_r[:, batch.infrared.rows.cpu()].flatten()
-        return torch.cat([visible, infrared]).to(self.run.device)
+        """W (3B,) of the images of a batch, on the CPU."""
+        visible = self.weights_v[:, batch.visible.rows].flatten()
+        infrared = self.weights_r[:, batch.infrared.rows].flatten()
+        return torch.cat([visible, infrared])
 
     def renew_prototypes(self, batches: Iterator[Batch]) -> None:
         """Confidence-weighted sums over counts, of the pass's own images (MMM-8)."""
         parts: list[tuple] = []
         for batch in batches:
-            on_device = batch.to(self.run.device)
             with self.watching():
-                pooled, _ = self.classify(on_device)
-            y = torch.cat([on_device.visible.labels, on_device.infrared.labels])
-            parts.append((pooled.float(), y, self.confidence(batch)))
+                pooled, _ = self.classify(batch.to(self.run.device))
+            known = torch.cat([batch.visible.labels, batch.infrared.labels]), self.confidence(batch)
+            parts.append((pooled.float(), *(beside(values, pooled) for values in known)))
         size = [len(y) // 3 for _, y, _ in parts]
         for view in range(3):
             chosen = [

@@ -88,7 +88,7 @@ class Robust(ClusteringStage):
         A cluster that calibration has emptied has a row of zeros until a batch writes it (RPNR-7).
         """
         visible, infrared = means
-        partner = self.maps[1].cpu()
+        partner = self.maps[1]
         mixed = torch.where((partner >= 0)[:, None], (infrared + visible[partner]) / 2, infrared)
         kept = torch.zeros(len(infrared), dtype=torch.bool)
         kept[torch.from_numpy(labels[1][labels[1] >= 0])] = True

@@ -154,7 +154,7 @@ class Collaborative(ClusteringStage):
         for own, bank, weight in self.directions(epoch):
             rows = rows_of(getattr(batch, own))
             near = shared_neighbours(
-                *(memory.rows[rows] for memory in self.instances[own]),
+                *(memory.rows_of(rows) for memory in self.instances[own]),
                 *(memory.rows for memory in self.instances[bank]),
                 self.args.neighbour_threshold,
             )

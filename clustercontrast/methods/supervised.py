@@ -13,6 +13,7 @@ from torch import nn
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
+from clustercontrast.losses.placing import beside
 from clustercontrast.methods.clustering_stage import ClusteringStage
 
 
@@ -46,8 +47,9 @@ class Supervised(ClusteringStage):
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         """L = CE(visible) + CE(infrared)."""
         f_v, f_r = self.encoder(batch.visible.images, batch.infrared.images)
-        infrared = F.cross_entropy(self.classifier(f_r), batch.infrared.labels)
-        visible = F.cross_entropy(self.classifier(f_v), batch.visible.labels)
+        y_v, y_r = (beside(stream.labels, f_v) for stream in (batch.visible, batch.infrared))
+        infrared = F.cross_entropy(self.classifier(f_r), y_r)
+        visible = F.cross_entropy(self.classifier(f_v), y_v)
         yield "encoder", {"infrared": (1.0, infrared), "visible": (1.0, visible)}
 
 

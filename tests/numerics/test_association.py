@@ -128,6 +128,21 @@ def test_round_one_is_the_cheapest_assignment(rgb, ir, seed):
     assert chosen == pytest.approx(cost[rows, columns].sum())
 
 
+def slow_pairs(visible, infrared, labels_v, labels_r, threshold):
+    """Votes pair by pair; most votes first, then the most similar pair, then the lowest labels."""
+    votes = {}
+    for f, a in zip(visible.tolist(), labels_v.tolist(), strict=True):
+        for g, b in zip(infrared.tolist(), labels_r.tolist(), strict=True):
+            similarity = sum(x * y for x, y in zip(f, g, strict=True))
+            if similarity >= threshold and a >= 0 and b >= 0:
+                votes.setdefault((a, b), []).append(similarity)
+    pairs = []
+    for a, b in sorted(votes, key=lambda pair: (-len(votes[pair]), -max(votes[pair]), pair)):
+        if all(a != taken and b != other for taken, other in pairs):
+            pairs.append([a, b])
+    return pairs
+
+
 class TestInstanceVotes:
     vectors = golden_set.load("matching/cma.npz")
 
@@ -159,6 +174,18 @@ class TestInstanceVotes:
             torch.stack(visible), torch.stack(infrared), np.array(labels_v), np.array(labels_r), 0.5
         )
         assert pairs.tolist() == [[1, 0], [0, 1]]
+
+    @given(st.integers(0, 10**6), st.integers(0, 30), st.integers(0, 30), st.integers(1, 8))
+    def test_pairs_equal_those_of_plain_loops(self, seed, visible, infrared, block):
+        """Small whole numbers, hence many ties in votes and similarities; some are outliers."""
+        draw = np.random.default_rng(seed)
+        features = [draw.integers(-2, 3, (n, 3)) for n in (visible, infrared)]
+        labels = [draw.integers(-1, 5, n) for n in (visible, infrared)]
+        given = [torch.from_numpy(f).float() for f in features]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("clustercontrast.association.instance_votes.BLOCK", block)
+            pairs = instance_votes(*given, *labels, 2.0)
+        assert pairs.tolist() == slow_pairs(*features, *labels, 2)
 
     def test_no_similar_pair_gives_no_match(self):
         rows = torch.eye(4)

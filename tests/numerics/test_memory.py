@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory, cross_entropy
 from clustercontrast.memories.dynamic import DynamicMemory, draw_members, instance_rows
+from clustercontrast.memories.members import Members
 from clustercontrast.memories.rows import Momentum as MemoryMomentum
 from clustercontrast.memories.rows import (
     every_query_update,
@@ -193,6 +195,90 @@ def test_vectorised_updates_equal_loops(seed, size, clusters):
         rows = F.normalize(torch.randn(count, 4, generator=generator, dtype=torch.float64))
         expected = slow_update(kind, rows, queries, labels, momentum)
         torch.testing.assert_close(update(rows, queries, labels, momentum), expected)
+
+
+@given(
+    seed=st.integers(0, 10**6),
+    size=st.integers(1, 120),
+    clusters=st.integers(1, 3),
+    momentum=st.sampled_from([0.0, 0.05, 0.1, 0.2, 0.3, 0.45]),
+    unit=st.booleans(),
+)
+def test_turns_that_are_left_out_leave_no_trace(seed, size, clusters, momentum, unit):
+    """Mutation check: one turn in ten fewer than ``turns_that_count`` says fails here."""
+    generator = torch.Generator().manual_seed(seed)
+    queries = F.normalize(torch.randn(size, 3, generator=generator, dtype=torch.float64))
+    labels = torch.randint(clusters, (size,), generator=generator)
+    rows = F.normalize(torch.randn(clusters, 3, generator=generator, dtype=torch.float64))
+    blend = MemoryMomentum(momentum, unit=unit)
+    expected = rows.clone()
+    for query, label in zip(queries, labels.tolist(), strict=True):
+        expected[label : label + 1] = blend.blend(expected[label : label + 1], query[None])
+    got = sequential_update(rows, queries, labels, blend)
+    torch.testing.assert_close(got, expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "unit", "dtype", "turns"),
+    [
+        (0.1, True, torch.float64, 18),  # factor 1/8: 2 / 8^18 = 2^-53, and 2 / 8^17 = 2^-50
+        (0.0, True, torch.float32, 1),  # the last query replaces the row
+        (0.5, False, torch.float32, 24),  # 2 / 2^24 = 2^-23
+        (0.34, True, torch.float32, None),
+        (0.9, True, torch.float32, None),
+        (1.0, False, torch.float32, None),
+    ],
+)
+def test_turns_that_count_by_hand(momentum, unit, dtype, turns):
+    blend = MemoryMomentum(momentum, is_tensor=False, unit=unit)
+    assert blend.turns_that_count(dtype) == turns
+
+
+@given(seed=st.integers(0, 10**6), momentum=st.floats(0.01, 0.33))
+def test_opposite_rows_meet_within_the_turns_that_count(seed, momentum):
+    """The worst case of the bound: rows two apart, and queries that are drawn against them."""
+    blend = MemoryMomentum(momentum, is_tensor=False)
+    generator = torch.Generator().manual_seed(seed)
+    row = F.normalize(torch.randn(1, 3, generator=generator, dtype=torch.float64))
+    one, other = row, -row
+    for _ in range(blend.turns_that_count(torch.float64)):
+        query = F.normalize(torch.randn(1, 3, generator=generator, dtype=torch.float64) - 2 * one)
+        one, other = blend.blend(one, query), blend.blend(other, query)
+    assert (one - other).norm() <= 4 * torch.finfo(torch.float64).eps
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that reach a device, views included."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.count += any(t.device.type == "meta" for t in torch.utils._pytree.tree_leaves(out))
+        return out
+
+
+@pytest.mark.parametrize(("momentum", "most"), [(0.1, 45), (0.2, 60)])
+def test_a_sequential_update_of_official_size_is_few_operations(momentum, most):
+    """8 clusters with 32 samples each; with tensors on the meta device nothing can be asked."""
+    rows, queries = torch.empty(450, 2048, device="meta"), torch.empty(256, 2048, device="meta")
+    labels = torch.arange(16, 24).repeat_interleave(16).repeat(2)
+    blend = MemoryMomentum(momentum)
+    with Operations() as operations:
+        sequential_update(rows, queries, labels, blend)
+    assert 10 < operations.count <= most
+
+
+def test_members_by_hand():
+    """Label 7 has three queries, 2 two, 5 one."""
+    members = Members(torch.tensor([2, 7, 7, 5, 2, 7]))
+    assert members.clusters.tolist() == [7, 2, 5]
+    assert members.counts.tolist() == [3, 2, 1]
+    assert members.positions.tolist() == [[1, 2, 5], [0, 4, 4], [3, 3, 3]]
+    assert [turn.tolist() for turn in members.turns()] == [[1, 0, 3], [2, 4], [5]]
+    np.testing.assert_array_equal(members.shares(2), [[0.5, 0.5, 0], [0.5, 0.5, 0], [1, 0, 0]])
+    last = Members(torch.tensor([2, 7, 7, 5, 2, 7]), last=2)
+    assert last.positions.tolist() == [[0, 4], [2, 5], [3, 3]]
 
 
 def test_the_first_of_equally_hard_queries_is_taken():

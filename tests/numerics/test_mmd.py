@@ -96,6 +96,22 @@ def test_alignment_is_the_mean_over_the_classes_there():
     assert alignment(v, r, labels).item() == pytest.approx(expected, rel=1e-9)
 
 
+def test_classes_may_be_of_any_size():
+    """Sizes 3, 1, 3 and 2 in one batch: value and gradient of the classes one by one."""
+    v, r = (torch.from_numpy(side).requires_grad_() for side in sides_of(3, 9))
+    labels = torch.tensor([4, 0, 4, 7, 9, 7, 4, 7, 9])
+    loss = alignment(v, r, labels)
+    gradients = torch.autograd.grad(loss, (v, r))
+    one_by_one = [
+        mmd(v[labels == c], r[labels == c].detach()) + mmd(r[labels == c], v[labels == c].detach())
+        for c in (0, 4, 7, 9)
+    ]
+    expected = sum(one_by_one) / 4
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-12)
+    for got, wanted in zip(gradients, torch.autograd.grad(expected, (v, r)), strict=True):
+        torch.testing.assert_close(got, wanted)
+
+
 def test_alignment_moves_each_side_towards_the_other_held_fixed():
     """A gradient through the held side as well would be twice as long."""
     v, r, labels = aligned()

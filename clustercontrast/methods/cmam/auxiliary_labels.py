@@ -34,6 +34,7 @@ from clustercontrast.losses.part_refinement import (
     part_guided_loss,
     refined_targets,
 )
+from clustercontrast.losses.placing import beside
 from clustercontrast.losses.triplet import soft_margin_triplet
 from clustercontrast.methods.clustering_stage import cluster
 from clustercontrast.methods.cmam import readings
@@ -121,7 +122,7 @@ class AuxiliaryLabels(Stage):
 
     def terms(self, g: torch.Tensor, q: torch.Tensor, source: Stream, epoch: int) -> Terms:
         """PPLR's losses of g (B, d) and q (P, B, d)."""
-        labels, agreement = source.labels, self.agreement[source.rows]
+        labels, agreement = source.labels, self.agreement[beside(source.rows, g)]
         part_logits = q @ self.classifiers[1:].mT  # (P, B, C)
         beta = self.args.refinement if self.parts else 1.0
         targets = refined_targets(labels, part_logits, agreement, beta)
@@ -212,7 +213,7 @@ class AuxiliaryLabels(Stage):
         """Loss of the parts' logits (P, B, C): smoothed evenly at first, then by agreement."""
         if epoch >= self.args.agreement_from:
             return agreement_aware_smoothing(logits, labels, agreement)
-        repeated = labels.repeat(self.parts)
+        repeated = beside(labels, logits).repeat(self.parts)
         return F.cross_entropy(logits.flatten(0, 1), repeated, label_smoothing=self.args.smooth)
 
     def batches(self, labels: np.ndarray) -> Iterator[Batch]:

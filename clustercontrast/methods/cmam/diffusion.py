@@ -174,9 +174,8 @@ class Diffusion(Stage):
         pixels = batch.images.images
         if self.args.fake_flip:
             flips = torch.rand(len(pixels), generator=self.run.generator) < 0.5
-            pixels = torch.where(
-                flips.to(pixels.device)[:, None, None, None], pixels.flip(2), pixels
-            )
+            flips = flips.to(pixels.device, non_blocking=True)
+            pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
         loss = self._loss(self.generator, pixels, self.run.generator)
         is_lost = ~loss.detach().isfinite()
         self.lost += is_lost
@@ -197,7 +196,9 @@ class Diffusion(Stage):
         a, clean = self.args, self._clean(pixels)
         maps = network["adapter"](edges_of(pixels, a)) if self.is_conditional else None
         sigma = draw_noise_levels(len(clean), a.noise_mean, a.noise_std, generator)
-        noise = torch.randn(clean.shape, generator=generator)
+        # From other host memory a copy of this size waits for the device.
+        is_pinned = clean.device.type == "cuda"
+        noise = torch.randn(clean.shape, generator=generator, pin_memory=is_pinned)
         sigma, noise = (t.to(clean.device, non_blocking=True) for t in (sigma, noise))
         noisy = clean + sigma[:, None, None, None] * noise
         found = denoised(
