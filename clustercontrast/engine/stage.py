@@ -35,6 +35,8 @@ class Stage:
         is_divisible: whether several processes can share its work.
         opens: class of the images that it sees; None for the target's alone.
         draws: whether it draws images, which ``sheet`` shows.
+        stand_ins: word -> what takes its place in a rehearsal, since it would take minutes.
+        forward_flag: images per forward without gradients; the memory plan may lower it.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
         epoch: that is at hand.
@@ -52,6 +54,8 @@ class Stage:
     is_divisible: ClassVar[bool] = False
     opens: ClassVar[type | None] = None
     draws: ClassVar[bool] = False
+    stand_ins: ClassVar[Mapping[str, Any]] = {}
+    forward_flag: ClassVar[str] = "test_batch"
 
     def __init__(self, args: Namespace, data: Any, run: Any) -> None:
         self.args, self.data, self.run = args, data, run

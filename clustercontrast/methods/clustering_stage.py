@@ -40,6 +40,7 @@ from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 from clustercontrast.methods.encoder import Encoder, build_encoder
+from clustercontrast.methods.stand_ins import CLUSTERING
 from clustercontrast.models import weights
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -97,6 +98,7 @@ class ClusteringStage(Stage):
     """
 
     retrieval = "encoder"
+    stand_ins = CLUSTERING
     one_label_space: ClassVar[bool] = False
     joint_memory: Memory | None = None
     maps: Pair | None = None

@@ -42,6 +42,7 @@ from clustercontrast.losses.placing import beside
 from clustercontrast.losses.triplet import batch_hard_triplet
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import ClusteringStage
+from clustercontrast.methods.stand_ins import WEIGHING
 
 
 class Joint(ClusteringStage):
@@ -80,7 +81,7 @@ class Prototypes(nn.Module):
 class Final(ClusteringStage):
     """Classification on matched, frozen pseudo labels, weighted by their confidence."""
 
-    name = "final"
+    name, stand_ins = "final", WEIGHING
 
     def setup(self) -> None:
         self.check_flags()

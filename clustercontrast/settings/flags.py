@@ -167,6 +167,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("cache_root", text, "folder of all prepared images without a --cache-dir", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
+        Flag("images", text, "where images live: GPU, pinned host memory, disk; auto: as they fit",
+             choices=("auto", "device", "pinned", "map"), free=True),
         Flag("trial", count, "splits to train on, a model for each", many=True, sample=True),
         Flag("allow_leak", switch, "accept images or weights that show test identities", free=True),
     ),
@@ -183,7 +185,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("start_from", text, "of later stages: test, cycle, last, pretrained or PATH"),
         Flag("stage1", text, "checkpoint in place of the first stage"),
         staged("bn_groups", count, "GPUs whose BatchNorm is emulated"),
-        Flag("checkpoint_groups", switch, "recompute activations: less memory", free=True),
+        Flag("checkpoint_groups", switch, "recompute activations: less memory, a quarter more time;"
+             " on a GPU the memory plan decides", free=True),
     ),
     *group(
         "schedule",
@@ -275,6 +278,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),
         Flag("selection_images", count, "training images per modality of the cycle score",
              sample=True),
-        Flag("test_batch", count, "images per forward of feature extraction", free=True),
+        Flag("test_batch", count, "images per forward of feature extraction; fewer by default where"
+             " a GPU has no memory for them", free=True),
     ),
 )  # fmt: skip

@@ -89,7 +89,7 @@ class Recipe:
 
 RUN = (
     "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile", "seed",
-    "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "height", "width",
+    "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height", "width",
     "pretrained", "select", "selection_images", "test_batch",
 )  # fmt: skip
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
@@ -192,7 +192,8 @@ SHARED_ROWS = (
             "vit_width": 768,
             "drop_path": 0.1,
             "stage1": None,
-            "checkpoint_groups": False,
+            "checkpoint_groups": None,
+            "images": "auto",
             "neighbours": "torch",
             "pseudo_labels": None,
             "export_labels": False,

@@ -1,0 +1,47 @@
+"""The simulated device is what its documentation says."""
+
+import pytest
+
+from simulated import launch, toolchain
+
+
+@launch.needed
+def test_the_device_keeps_its_promises(tmp_path):
+    done = launch.run(tmp_path, "-m", "pytest", "tests/simulated/on_device.py", gib=0.25)
+    assert " passed" in done.output
+    assert "skipped" not in done.output
+
+
+@launch.needed
+def test_the_first_mistake_ends_a_program_unless_it_shall_go_on(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import torch\nx = torch.ones(3, device='cuda')\nprint((x + torch.ones(3)).tolist())\n"
+        "print('the end')\n"
+    )
+    stopped = launch.run(tmp_path, str(program), code=1)
+    assert "tensors on cuda:0 and cpu (simulated)" in stopped.output
+    assert "the end" not in stopped.output
+    gone_on = launch.run(tmp_path, str(program), code=1, goes_on=True)
+    assert "[2.0, 2.0, 2.0]\nthe end" in gone_on.output
+    assert (
+        stopped.mistakes
+        == gone_on.mistakes
+        == ["start: aten.add.Tensor: tensors on cuda:0 and cpu at elsewhere"]
+    )
+
+
+@launch.needed
+def test_a_program_keeps_its_exit_code(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text("import sys\nassert sys.argv[1:] == ['a', 'b']\nsys.exit(7)\n")
+    assert launch.run(tmp_path, str(program), "a", "b", code=7).mistakes == []
+
+
+def test_a_machine_without_a_compiler_is_told_in_one_word(monkeypatch):
+    monkeypatch.setattr(toolchain.shutil, "which", lambda name: None)
+    missing = toolchain.missing.__wrapped__()
+    assert missing == "g++"
+    monkeypatch.setattr(toolchain, "missing", lambda: missing)
+    with pytest.raises(RuntimeError, match=r"cannot be built here: no g\+\+"):
+        toolchain.runtime.__wrapped__()
