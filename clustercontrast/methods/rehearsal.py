@@ -32,6 +32,7 @@ class Rehearsal:
         stage: its name.
         images: of a step, every view counted; 0 where nothing is trained.
         seconds: of every step that was measured.
+        cpu_seconds: the same of the process, all threads together.
         forward: images of a forward without gradients, such as of feature extraction; 0 for none.
         forward_seconds: that an epoch spends on such forwards.
         iterations: of an epoch.
@@ -49,6 +50,7 @@ class Rehearsal:
     stage: str
     images: int
     seconds: tuple[float, ...]
+    cpu_seconds: tuple[float, ...]
     forward: int
     forward_seconds: float
     iterations: int
@@ -139,21 +141,21 @@ class RehearsedRun(Run):
         self.memory = PeakMemory(device)
         self.generator.manual_seed(0)
         self.file_bytes = 0
-        self._times: list[float] = []
+        self._times: list[tuple[float, float]] = []
         self._images = self._forward = 0
         self._forward_seconds = 0.0
 
     def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterator:
         """The first batches."""
-        self._since = time.perf_counter()
+        self._since = _now()
         yield from itertools.islice(batches, self.warm_up + self.steps)
 
     def tick(self, stage: Stage, epoch: int, iteration: int, images: int) -> None:
         """Note what the step took."""
         synchronise(self.device)
         self.memory.lap("steps")
-        now = time.perf_counter()
-        self._times.append(now - self._since)
+        now = _now()
+        self._times.append((now[0] - self._since[0], now[1] - self._since[1]))
         self._images, self._since = images, now
 
     def measure_forward(self, forward: Callable[[], Any], images: int, of: float) -> None:
@@ -176,10 +178,13 @@ class RehearsedRun(Run):
     def rehearsal(self, stage: Stage) -> Rehearsal:
         """What was noted."""
         kept = (*stage.companions, stage.retrieval) if stage.retrieval else ()
+        measured = self._times[self.warm_up :] or self._times[-1:]
+        seconds, cpu_seconds = zip(*measured, strict=True) if measured else ((), ())
         return Rehearsal(
             stage=stage.name,
             images=self._images,
-            seconds=tuple(self._times[self.warm_up :] or self._times[-1:]),
+            seconds=seconds,
+            cpu_seconds=cpu_seconds,
             forward=self._forward,
             forward_seconds=self._forward_seconds,
             iterations=stage.iterations if self._images else 0,
@@ -190,6 +195,11 @@ class RehearsedRun(Run):
             model_bytes=sum(_bytes_of(stage.networks[name]) for name in kept),
             file_bytes=self.file_bytes,
         )
+
+
+def _now() -> tuple[float, float]:
+    """Seconds on the clock, and those that the process has worked."""
+    return time.perf_counter(), time.process_time()
 
 
 class _Silence:
