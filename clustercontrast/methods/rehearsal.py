@@ -32,7 +32,6 @@ class Rehearsal:
         stage: its name.
         images: of a step, every view counted; 0 where nothing is trained.
         seconds: of every step that was measured.
-        cpu_seconds: the same of the process, all threads together.
         forward: images of a forward without gradients, such as of feature extraction; 0 for none.
         forward_seconds: that an epoch spends on such forwards.
         iterations: of an epoch.
@@ -45,12 +44,12 @@ class Rehearsal:
         state_bytes: of a checkpoint of the stage.
         model_bytes: of a saved model; 0 where none is kept.
         file_bytes: of what else the stage writes, such as fakes.
+        cpu_seconds: of every measured step, that the process worked, all threads together.
     """
 
     stage: str
     images: int
     seconds: tuple[float, ...]
-    cpu_seconds: tuple[float, ...]
     forward: int
     forward_seconds: float
     iterations: int
@@ -60,6 +59,7 @@ class Rehearsal:
     state_bytes: int = 0
     model_bytes: int = 0
     file_bytes: int = 0
+    cpu_seconds: tuple[float, ...] = ()
 
     @property
     def step_seconds(self) -> float:
