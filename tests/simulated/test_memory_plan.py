@@ -1,0 +1,52 @@
+"""The memory plan's estimates against what a training takes, on the simulated device."""
+
+import json
+
+import method_runs
+import pytest
+import tiny_runs
+
+from clustercontrast.methods import METHODS
+from simulated import launch
+
+BATCHES = {  # large enough for activations to outweigh weights and optimiser
+    "mmm": ["--batch-size", "128", "128", "64"],
+}
+NETWORKS = {"sdcl": ["--depth", "3", "--vit-width", "64"], "cmam": []}
+DEVIATION = 0.15
+
+
+def arguments(method, logs):
+    flags = ["--device", "cuda", "--epochs", "1", "--iters", "2", "--eval-draws", "1"]
+    if method in method_runs.FROM_A_SOURCE:
+        return [
+            *tiny_runs.cmam_arguments(logs),
+            *("--device", "cuda", "--batch-size", "64", "--num-instances", "4"),
+            *("--phase-one", "0", "--epochs", "1", "--last-iters", "2"),
+        ]
+    own = [*NETWORKS.get(method, ["--depth", "10"]), *method_runs.FLAGS[method]]
+    batches = BATCHES.get(method, ["--batch-size", "128"])
+    if method == "mmm":
+        flags += ["--warm-epochs", "0"]
+    return tiny_runs.arguments(
+        method, logs, *own, *batches, "--batch-visible", "128", *flags, "--test-batch", "64"
+    )
+
+
+@launch.needed
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_the_estimate_of_every_stage_is_close_to_its_peak(method, tmp_path):
+    file = tmp_path / "found.json"
+    launch.run(
+        tmp_path, "tests/simulated/planned.py", str(file), *arguments(method, tmp_path / "logs")
+    )
+    found = json.loads(file.read_text())
+    options_stages = {stage.name for stage in METHODS[method]} - {"finetune"}
+    assert found.keys() == options_stages
+    wrong = {
+        name: f"{estimate / 2**20:.1f} MiB expected, {peak / 2**20:.1f} MiB taken"
+        for name, (estimate, peak) in found.items()
+        if abs(estimate / peak - 1) > DEVIATION
+    }
+    assert not wrong, wrong
