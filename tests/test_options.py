@@ -95,8 +95,8 @@ def test_flags_that_may_change_on_resuming():
     assert free == {
         "device", "logs_dir", "data_dir", "cache_dir", "cache_root", "print_freq", "overwrite",
         "stages", "name",
-        "images", "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard", "allow_incomplete",
-        "intensity_range", "swapped",
+        "images", "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard",
+        "allow_incomplete", "intensity_range", "swapped",
     }  # fmt: skip
 
 

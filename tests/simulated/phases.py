@@ -1,4 +1,4 @@
-"""The engine's places, named in the records: refresh, steps, rehearsal, tick, evaluation, saving."""
+"""The engine's places in the records: rehearsal, refresh, steps, tick, evaluation, saving."""
 
 import contextlib
 import functools
