@@ -88,9 +88,9 @@ def test_forwards_shrink_before_anything_is_recomputed():
 
 
 def test_images_that_have_to_lie_on_the_device_count():
-    assert decide(needs(FAST, SLOW), 200, [256], 24 * GIB, kept=6 * GIB).recomputed is True
-    assert decide(needs(FAST, SLOW), 200, [256], 16 * GIB, kept=6 * GIB) is None
-    kept = decide(needs(FAST, SLOW), 200, [256], 26 * GIB, kept=6 * GIB)
+    assert decide(needs(FAST, SLOW), 200, [256], 24 * GIB, kept=lambda: 6 * GIB).recomputed is True
+    assert decide(needs(FAST, SLOW), 200, [256], 16 * GIB, kept=lambda: 6 * GIB) is None
+    kept = decide(needs(FAST, SLOW), 200, [256], 26 * GIB, kept=lambda: 6 * GIB)
     assert kept.for_images >= 6 * GIB
 
 

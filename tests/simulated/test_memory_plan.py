@@ -43,3 +43,19 @@ def test_the_estimate_of_every_stage_is_close_to_its_peak(method, tmp_path):
         if abs(estimate / peak - 1) > DEVIATION
     }
     assert not wrong, wrong
+
+
+@launch.needed
+@pytest.mark.slow
+def test_a_dry_run_prints_the_plan_or_what_would_fit(tmp_path):
+    logs = tmp_path / "logs"
+    words = arguments("supervised", logs)
+    done = launch.run(tmp_path, "train_sysu.py", *words, "--dry-run")
+    assert "supervised: memory plan: 0." in done.output
+    assert "of 24.0 GiB that are free, nothing recomputed, 64 images per forward" in done.output
+    assert "in all" in done.output
+    full = launch.run(tmp_path, "train_sysu.py", *words, "--dry-run", gib=0.9, code=2)
+    (line,) = [line for line in full.output.splitlines() if line.startswith("error")]
+    assert "stage supervised does not fit" in line
+    assert "0.9 GiB are free" in line
+    assert not logs.exists()
