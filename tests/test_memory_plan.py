@@ -88,9 +88,9 @@ def test_forwards_shrink_before_anything_is_recomputed():
 
 
 def test_images_that_have_to_lie_on_the_device_count():
-    assert decide(needs(FAST, SLOW), 200, [256], 24 * GIB, kept=6 * GIB).recomputed is True
-    assert decide(needs(FAST, SLOW), 200, [256], 16 * GIB, kept=6 * GIB) is None
-    kept = decide(needs(FAST, SLOW), 200, [256], 26 * GIB, kept=6 * GIB)
+    assert decide(needs(FAST, SLOW), 200, [256], 24 * GIB, kept=lambda: 6 * GIB).recomputed is True
+    assert decide(needs(FAST, SLOW), 200, [256], 16 * GIB, kept=lambda: 6 * GIB) is None
+    kept = decide(needs(FAST, SLOW), 200, [256], 26 * GIB, kept=lambda: 6 * GIB)
     assert kept.for_images >= 6 * GIB
 
 
@@ -142,7 +142,7 @@ class Device:
 
     def __init__(self, monkeypatch, free: float):
         self.rehearsed: list[Namespace] = []
-        self.each = {(False, "fp32"): 0.08, (True, "fp32"): 0.04}
+        self.each = {(False, "tf32"): 0.08, (True, "tf32"): 0.04}
         monkeypatch.setattr(planning, "free_memory", lambda device: free * GIB)
         monkeypatch.setattr(planning, "rehearse", self.rehearse)
         monkeypatch.setattr(images_module.os, "sysconf", lambda name: 2**20)

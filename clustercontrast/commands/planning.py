@@ -8,7 +8,7 @@ along a straight line.  No decision changes a number beyond rounding.
 import gc
 import math
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,7 @@ def decide(
     images: int,
     forwards: Sequence[int],
     free: float,
-    kept: float = 0.0,
+    kept: Callable[[], float] = lambda: 0.0,
 ) -> Decision | None:
     """The first way to run a stage that fits.
 
@@ -105,7 +105,7 @@ def decide(
         images: of a training step.
         forwards: images per forward that may be chosen, the most wanted first.
         free: bytes of the device.
-        kept: bytes of images that have to lie there.
+        kept: bytes of images that have to lie there; known when a need has been measured.
 
     Returns:
         The decision; None if nothing fits.
@@ -113,9 +113,9 @@ def decide(
     for recomputed, need in needs:
         for forward in forwards:
             peak = need.at(images, forward)
-            left = free - with_margin(peak) - kept
-            if left >= 0:
-                return Decision(recomputed, forward, peak, left + kept)
+            left = free - with_margin(peak)
+            if left >= kept():
+                return Decision(recomputed, forward, peak, left)
     return None
 
 
@@ -142,7 +142,7 @@ class Planner:
         free = free_memory(self.data.device)
         measured = _Measured(make, args, self.data)
         decision = decide(
-            measured.needs(), images_of(args), self._forwards(make, args), free, self._kept()
+            measured.needs(), images_of(args), self._forwards(make, args), free, self._kept
         )
         if decision is None:
             raise UserError(self._refusal(measured, free))

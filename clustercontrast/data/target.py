@@ -97,10 +97,10 @@ class TargetImages:
 
     def residence(self) -> str:
         """Where the images are, in words."""
-        names = {"device": "the GPU", "pinned": "pinned host memory", "map": "the disk"}
+        names = {"device": "on the GPU", "pinned": "in pinned host memory", "map": "on the disk"}
         gigabytes = {
             name: sum(own.pixels.nbytes for own in self.opened if own.residence == place) / 1e9
             for place, name in names.items()
         }
-        shown = [f"{size:.1f} GB on {name}" for name, size in gigabytes.items() if size]
+        shown = [f"{size:.1f} GB {name}" for name, size in gigabytes.items() if size]
         return f"images: {', '.join(shown)}" if shown else "no images"

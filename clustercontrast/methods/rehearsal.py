@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from clustercontrast.engine.loop import train_on
+from clustercontrast.engine import loop
 from clustercontrast.engine.memory import PeakMemory, synchronise
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import Stage
@@ -112,7 +112,7 @@ def rehearse(
         epoch = stage.epochs[-1]
         for batches in itertools.islice(stage.refresh(epoch), 1):
             run.memory.lap("labels")
-            train_on(batches, stage, run, epoch)
+            loop.train_on(batches, stage, run, epoch)
         return run.rehearsal(stage)
 
 
