@@ -152,6 +152,8 @@ class RehearsedRun(Run):
         """Note what the step took."""
         synchronise(self.device)
         self.memory.lap("steps")
+        if iteration < self.warm_up:  # algorithms of convolutions are tried out, in much memory
+            self.memory.skip("steps", "optimiser")
         now = time.perf_counter()
         self._times.append(now - self._since)
         self._images, self._since = images, now
@@ -166,6 +168,7 @@ class RehearsedRun(Run):
         """
         self.memory.lap("labels")
         for _ in range(self.warm_up + 1):
+            self.memory.skip()
             started = time.perf_counter()
             forward()
             synchronise(self.device)
