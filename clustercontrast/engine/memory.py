@@ -33,6 +33,13 @@ class PeakMemory:
         self.peaks[phase] = max(self.peaks.get(phase, 0), peak)
         torch.cuda.reset_peak_memory_stats(self.device)
 
+    def skip(self, *phases: str) -> None:
+        """Leave out what lay there since the last lap, and all that was noted of some phases."""
+        for phase in phases:
+            self.peaks.pop(phase, None)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+
     @property
     def held(self) -> int:
         """Bytes that lie there now; 0 on a CPU."""

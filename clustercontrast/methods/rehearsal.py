@@ -154,6 +154,8 @@ class RehearsedRun(Run):
         """Note what the step took."""
         synchronise(self.device)
         self.memory.lap("steps")
+        if iteration < self.warm_up:  # algorithms of convolutions are tried out, in much memory
+            self.memory.skip("steps", "optimiser")
         now = _now()
         self._times.append((now[0] - self._since[0], now[1] - self._since[1]))
         self._images, self._since = images, now
@@ -168,6 +170,7 @@ class RehearsedRun(Run):
         """
         self.memory.lap("labels")
         for _ in range(self.warm_up + 1):
+            self.memory.skip()
             started = time.perf_counter()
             forward()
             synchronise(self.device)

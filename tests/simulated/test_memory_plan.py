@@ -9,6 +9,7 @@ import tiny_runs
 from clustercontrast.methods import METHODS
 from simulated import launch
 
+BATCHES = {"mmm": ["128", "128", "24"]}  # the last stage has few classes here, none drawn twice
 NETWORKS = {"sdcl": ["--depth", "3", "--vit-width", "64"], "cmam": []}
 DEVIATION = 0.15
 
@@ -23,7 +24,8 @@ def arguments(method, logs):
         ]
     own = [*NETWORKS.get(method, ["--depth", "10"]), *method_runs.FLAGS[method]]
     own += ["--warm-epochs", "0"] if method == "mmm" else []  # so that the only epoch is a late one
-    batches = ["--batch-size", "128", "--batch-visible", "128"]  # activations outweigh weights
+    sizes = BATCHES.get(method, ["128"])
+    batches = ["--batch-size", *sizes, "--batch-visible", "128"]  # activations outweigh weights
     return tiny_runs.arguments(method, logs, *own, *batches, *flags, "--test-batch", "64")
 
 
