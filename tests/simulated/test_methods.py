@@ -1,4 +1,4 @@
-"""Every method on the simulated device: two iterations and more, tested, saved, interrupted, resumed.
+"""Every method on the simulated device: trained, tested, saved, interrupted and resumed.
 
 The commands are the real ones and the networks the real ones in narrow; values are the CPU's.
 """
@@ -13,7 +13,8 @@ from clustercontrast.methods import METHODS
 from simulated import launch
 
 VIT = ["--arch", "vit", "--depth", "2", "--vit-width", "64", "--drop-path", "0.2"]
-NETWORKS = {"sdcl": VIT, "cmam": []}
+AGREEING = ["--candidates", "10", "--lr", "1e-6"]  # so that rankings by random weights agree
+NETWORKS = {"sdcl": [*VIT, *AGREEING]}
 MOST_WAITS = 2  # of the host for the device, per step
 
 
@@ -38,7 +39,7 @@ def arguments(method, logs):
     if method in method_runs.FROM_A_SOURCE:
         return tiny_runs.cmam_arguments(logs, *flags)
     network = NETWORKS.get(method, ["--depth", "10"])
-    return tiny_runs.arguments(method, logs, *network, *method_runs.FLAGS[method], *flags)
+    return tiny_runs.arguments(method, logs, *method_runs.FLAGS[method], *network, *flags)
 
 
 every_method = pytest.mark.parametrize("method", METHODS)

@@ -11,7 +11,6 @@ import pytest
 from clustercontrast.commands import cli, results
 from clustercontrast.engine.run import Run
 
-
 INTERRUPTED = 130
 
 
