@@ -1,37 +1,43 @@
 """The same stage on the CPU and on the GPU: what both need to start alike, and what they did."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
+import tiny_runs
 import torch
 import torch.nn.functional as F
 
 from clustercontrast.data import pseudo_labels
+from clustercontrast.data.images import open_prepared
 from clustercontrast.engine.loop import train_on
 from clustercontrast.methods import mmm
 
 STEPS = 2
 
 
-def planted(stage) -> tuple[torch.Tensor, torch.Tensor]:
+def planted(lists, width: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Features in which every identity is a tight cluster, so that rounding moves no label."""
     generator = torch.Generator().manual_seed(0)
-    people = torch.randn(1000, stage.encoder.width, generator=generator)
-    lists = (images.identities for images in stage.image_lists())
-    found = []
-    for identities in lists:
-        rows = people[torch.from_numpy(np.asarray(identities))]
-        found.append(0.98 * F.normalize(rows + 0.3 * torch.randn(rows.shape, generator=generator)))
-    return tuple(found)
+    people = torch.randn(1000, width, generator=generator)
+    rows = [people[torch.from_numpy(np.asarray(images.identities))] for images in lists]
+    noisy = (own + 0.3 * torch.randn(own.shape, generator=generator) for own in rows)
+    return tuple(0.98 * F.normalize(own) for own in noisy)
 
 
 def plant(stage) -> None:
-    """Let a stage cluster planted features; leave the labels that MMM's last stage reads."""
-    features, lists = planted(stage), stage.image_lists()
+    """Let a stage cluster planted features in place of extracted ones."""
+    features = planted(stage.image_lists(), stage.encoder.width)
     stage.extract = lambda network: features
+
+
+def leave_labels(folder) -> None:
+    """The file that MMM's last stage begins with."""
+    prepared = open_prepared(Path(f"{tiny_runs.dataset()}-32x16"), "sysu")
+    lists = [prepared[f"train_{name}"].index for name in ("visible", "infrared")]
     labels = tuple(np.unique(images.identities, return_inverse=True)[1] for images in lists)
-    path = stage.run.folder / mmm.Joint.name / pseudo_labels.FILE
-    pseudo_labels.save(path, lists, labels, features)
+    path = folder / mmm.Joint.name / pseudo_labels.FILE
+    pseudo_labels.save(path, lists, labels, planted(lists, width=64))
 
 
 def trained(stage, epoch: int, monkeypatch) -> list[dict[str, float]]:
@@ -45,7 +51,7 @@ def trained(stage, epoch: int, monkeypatch) -> list[dict[str, float]]:
 
 
 def as_numbers(terms) -> dict[str, float]:
-    return {name: float(value) for name, (_, value) in terms.items()}
+    return {name: value.item() for name, (_, value) in terms.items()}
 
 
 def banks(owner: object, place: str = "") -> dict[str, torch.Tensor]:

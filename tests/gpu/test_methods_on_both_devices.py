@@ -26,6 +26,10 @@ CLUSTERING = [
     for make in METHODS[method]
 ]  # fmt: skip
 TRAINED = [make for make in METHODS["cmam"] if make.name != "generation"]
+CMAM = [
+    *("--unet-dropout", "0", "--labelled", "0.5"),
+    *("--k1", "6", "--k2", "2", "--eps", "0.5", "--min-samples", "2"),
+]
 FIRST, SECOND = 1e-4, 2e-2
 """Relative differences of the losses that rounding explains, before and after a step."""
 
@@ -35,14 +39,15 @@ def both(monkeypatch, tmp_path):
     """A stage of a method on the CPU and on the GPU, with the same weights and batches."""
     narrow_resnet.use(monkeypatch)
 
-    def make(method, stage):
+    def make_on(device, method, stage):
         flags = [*(VIT if method == "sdcl" else ["--depth", "10"]), *method_runs.FLAGS[method]]
-        return [
-            tiny_runs.make_stage(
-                stage, method, tmp_path / device, "--precision", "fp32", *flags, device=device
-            )
-            for device in ("cpu", "cuda")
-        ]
+        folder = tmp_path / device
+        both_devices.leave_labels(folder)
+        words = ["--precision", "fp32", *flags]
+        return tiny_runs.make_stage(stage, method, folder, *words, device=device)
+
+    def make(method, stage):
+        return [make_on(device, method, stage) for device in ("cpu", "cuda")]
 
     return make
 
@@ -75,7 +80,7 @@ def test_losses_labels_and_memories(both, monkeypatch, method, make):
 @pytest.mark.parametrize("make", TRAINED, ids=lambda make: make.name)
 def test_losses_of_cmam(monkeypatch, tmp_path, make):
     stages = [
-        tiny_cmam.make_stage(make, tmp_path / device, "--unet-dropout", "0", device=device)
+        tiny_cmam.make_stage(make, tmp_path / device, *CMAM, device=device)
         for device in ("cpu", "cuda")
     ]
     compare(stages, 0, monkeypatch)

@@ -26,8 +26,9 @@ def trained(tmp_path_factory):
     def run(method):
         if method not in made:
             logs = tmp_path_factory.mktemp(method)
-            made[method] = logs, launch.run(
-                logs, "tests/simulated/training.py", *arguments(method, logs)
+            made[method] = (
+                logs,
+                launch.run(logs, "tests/simulated/training.py", *arguments(method, logs)),
             )
         return made[method]
 
