@@ -1,35 +1,44 @@
-"""Images per second and peak memory of a training step, per method, precision and BatchNorm groups.
+"""Images per second and memory of a training step, beside those of a plain reference step.
 
     python -m benchmarks.step                                    # on a GPU: the official sizes
-    python -m benchmarks.step --methods pclhd --flags --depth 18 --height 96 --width 48 -b 32
-    python -m benchmarks.step --json step.json
+    python -m benchmarks.step --methods pclhd pgm --precisions fp32 bf16 --flags \
+        --height 144 --width 72 -b 32 --batch-visible 32         # on two cores
+    python -m benchmarks.step --channels-last on off --compile --recompute --json step.json
 
-The stages are the real ones on random pixels: sampler, augmentation, forward, memories, backward
-and optimiser; only the features that the labels come from are synthetic.  Times include everything
-between two batches.
+The stages are the real ones, rehearsed on random pixels: sampler, augmentation, forward, memories,
+backward and optimiser; only features and clusters are planted.  The reference
+(``benchmarks/reference_step.py``) is measured in the same run, once per stage.  A row that does not
+fit is a row that says so.
 """
 
 import argparse
+import datetime
 import json
-import resource
-import tempfile
-import time
+import platform
+from argparse import Namespace
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
+from statistics import median
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
-from clustercontrast.data import pseudo_labels
+from benchmarks.reference_step import reference_of
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
-from clustercontrast.engine.loop import resumed_under, take_step
-from clustercontrast.engine.run import Run
-from clustercontrast.methods import METHODS, mmm
+from clustercontrast.engine import compiling
+from clustercontrast.engine.run import choose_device
+from clustercontrast.engine.stage import Stage
+from clustercontrast.methods import METHODS
+from clustercontrast.methods.rehearsal import Rehearsal, rehearse
 from clustercontrast.settings.command_line import parse
 
 IDENTITIES, PER_IDENTITY = 64, 20
+GIB = 2**30
+COMPARED = ("adca", "pgm", "pclhd")
+"""Methods whose steps the reference can take."""
 
 
 def random_images(modality: str, cameras: tuple[int, ...], height: int, width: int) -> ImageArray:
@@ -46,111 +55,150 @@ def random_images(modality: str, cameras: tuple[int, ...], height: int, width: i
     return ImageArray(images, pixels)
 
 
-def synthetic_features(data: SimpleNamespace, width: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features in which every identity is one tight cluster, the same in both modalities."""
-    generator = torch.Generator().manual_seed(0)
-    people = torch.randn(IDENTITIES, width, generator=generator)
-    noisy = [
-        people[torch.from_numpy(images.index.identities)]
-        + 0.3 * torch.randn(len(images), width, generator=generator)
-        for images in (data.visible, data.infrared)
-    ]
-    return tuple(0.98 * torch.nn.functional.normalize(f) for f in noisy)
-
-
-def leave_labels(folder: Path, data: SimpleNamespace) -> None:
-    """The file that MMM's last stage reads."""
-    lists = data.visible.index, data.infrared.index
-    labels = tuple(images.identities for images in lists)
-    path = folder / mmm.Joint.name / pseudo_labels.FILE
-    pseudo_labels.save(path, lists, labels, synthetic_features(data, width=64))
-
-
-def time_stage(method: str, number: int, argv: list[str], device: torch.device, steps: int) -> dict:
-    """Seconds per step and peak memory of one stage."""
-    fixed = ["--method", method, "--pretrained", "random"]
-    fixed += ["--start-from", "pretrained"] if len(METHODS[method]) > 1 else []
-    options = parse("sysu", [*fixed, "--iters", str(steps + 2), *argv])
-    make = METHODS[method][number]
-    args = options.at(make.name)
+def placed_images(args: Namespace, device: torch.device) -> SimpleNamespace:
+    """Training images of both modalities where a run has them."""
     data = SimpleNamespace(
         visible=random_images("visible", (1, 2, 4, 5), args.height, args.width),
         infrared=random_images("infrared", (3, 6), args.height, args.width),
     )
     for array in (data.visible, data.infrared):
         array.place(device)
-    with tempfile.TemporaryDirectory() as folder:
-        leave_labels(Path(folder), data)
-        run = Run(Path(folder), device, args.precision)
-        stage = make(args, data, run)
-        stage.setup()
-        features = synthetic_features(data, stage.encoder.width)
-        stage.extract = lambda network: features  # noqa: ARG005
-        seconds, images = _run_steps(stage, run, device)
-    return {
-        "method": method,
-        "stage": make.name,
-        "precision": args.precision,
-        "bn_groups": args.bn_groups,
-        "recomputed": args.checkpoint_groups,
-        "seconds": round(seconds, 4),
-        "images_per_second": round(images / seconds, 1),
-        "peak_gb": round(_peak(device), 2),
+    return data
+
+
+def contiguous(make: type[Stage]) -> type[Stage]:
+    """A stage whose networks keep torch's default layout; its images follow their weights."""
+
+    def add(self: Stage, name: str, network: torch.nn.Module) -> torch.nn.Module:
+        return make.add(self, name, network).to(memory_format=torch.contiguous_format)
+
+    return type(make.__name__, (make,), {"add": add})
+
+
+def measured(make: type[Stage], args: Namespace, device: torch.device, steps: int) -> dict:
+    """Seconds and memory of a stage's step, or what kept it from being taken."""
+    data = placed_images(args, device)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    try:
+        found = rehearse(make, args, data, device, steps, warm_up=2)
+    except torch.OutOfMemoryError:
+        return {"residence": data.visible.residence, "error": "out of memory"}
+    return {"residence": data.visible.residence} | _figures(found, device)
+
+
+def _figures(found: Rehearsal, device: torch.device) -> dict:
+    row = {
+        "seconds": round(found.step_seconds, 4),
+        "cpu_seconds": round(median(found.cpu_seconds), 4),
+        "images": found.images,
+        "images_per_second": round(found.images / found.step_seconds, 2),
+    }
+    if device.type != "cuda":
+        return row
+    reserved = torch.cuda.max_memory_reserved(device)
+    return row | {
+        "allocated_gib": round(found.peak / GIB, 2),
+        "reserved_gib": round(reserved / GIB, 2),
     }
 
 
-def _run_steps(stage, run, device) -> tuple[float, int]:
-    """Median seconds of a step after two to warm up, and images per step."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    for network in stage.networks.values():
-        network.train()
-    times, images = [], 0
-    started = time.perf_counter()
-    for batch in next(stage.refresh(0)):
-        moved = batch.to(device)
-        for name, terms in resumed_under(run.autocast, stage.iteration(moved, 0)):
-            take_step(stage.optimisers[name], terms)
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-        started, images = time.perf_counter(), batch.number_of_images
-    return float(np.median(times[2:])), images
+def compared(row: dict, reference: dict | None, device: torch.device) -> dict:
+    """A row beside its reference: the ratio is that of CPU seconds on a CPU, else of seconds."""
+    if reference is None or "error" in row or "error" in reference:
+        return row
+    unit = "seconds" if device.type == "cuda" else "cpu_seconds"
+    return row | {
+        "reference_images_per_second": reference["images_per_second"],
+        "ratio": round(reference[unit] / row[unit], 3),
+    }
 
 
-def _peak(device: torch.device) -> float:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 1e9
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+def rows(o: Namespace, device: torch.device) -> Iterator[dict]:
+    """A row per method, stage and combination."""
+    for method in o.methods:
+        for number, make in enumerate(METHODS[method]):
+            if o.stages and make.name not in o.stages:
+                continue
+            plain = None
+            if method in COMPARED and not o.no_reference:
+                args = flags(method, number, [*o.flags, "--precision", "fp32"])
+                plain = measured(reference_of(make), args, device, o.steps)
+                yield _about(method, args) | {"reference": True} | plain
+            for choice in product(o.precisions, o.channels_last, *_switches(o)):
+                yield compared(_row(method, number, choice, o, device), plain, device)
+
+
+def _switches(o: Namespace) -> tuple[tuple[bool, ...], tuple[bool, ...]]:
+    """With and without recomputation and compilation, as asked for."""
+    return tuple((False, True) if asked else (False,) for asked in (o.recompute, o.compile))
+
+
+def _row(method: str, number: int, choice: tuple, o: Namespace, device: torch.device) -> dict:
+    precision, layout, recomputed, compiled = choice
+    words = ["--precision", precision]
+    words += ["--checkpoint-groups" if recomputed else "--no-checkpoint-groups"]
+    words += ["--compile"] if compiled else []
+    args, make = flags(method, number, [*o.flags, *words]), METHODS[method][number]
+    about = _about(method, args) | {"channels_last": layout == "on"}
+    reason = compiling.reason_against(device) if compiled else None
+    if reason:
+        return about | {"error": f"not compiled: {reason}"}
+    make = make if layout == "on" else contiguous(make)
+    return about | measured(make, args, device, o.steps)
+
+
+def _about(method: str, args: Namespace) -> dict:
+    return {
+        "method": method,
+        "stage": args.stage,
+        "precision": args.precision,
+        "bn_groups": args.bn_groups,
+        "recomputed": bool(args.checkpoint_groups),
+        "compiled": args.compile,
+    }
+
+
+def flags(method: str, number: int, words: list[str]) -> Namespace:
+    """Values of a stage, which starts from random weights."""
+    fixed = ["--method", method, "--pretrained", "random"]
+    fixed += ["--start-from", "pretrained"] if len(METHODS[method]) > 1 else []
+    name = METHODS[method][number].name
+    args = parse("sysu", [*fixed, *words]).at(name)
+    args.stage = name
+    return args
 
 
 def main() -> None:
-    """Print a table of all combinations; keep it as JSON on request."""
+    """Print the rows one by one; keep them as JSON on request, after every row."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     alone = [name for name, stages in METHODS.items() if not any(s.reads for s in stages)]
-    parser.add_argument("--methods", nargs="+", choices=alone, default=["adca", "pgm", "pclhd"])
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"])
-    parser.add_argument("--bn-groups", nargs="+", default=["1", "2", "4"])
+    parser.add_argument("--methods", nargs="+", choices=alone, default=["pclhd", "pgm", "sdcl"])
+    parser.add_argument("--stages", nargs="+", help="those alone")
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "bf16"])
+    parser.add_argument("--channels-last", nargs="+", choices=("on", "off"), default=["on"])
     parser.add_argument("--recompute", action="store_true", help="also with --checkpoint-groups")
+    parser.add_argument("--compile", action="store_true", help="also with --compile")
+    parser.add_argument("--no-reference", action="store_true", help="without the plain step")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", default="auto")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="training flags")
-    args = parser.parse_args()
+    o = parser.parse_args()
 
-    rows = []
-    recompute = ([], ["--checkpoint-groups"]) if args.recompute else ([],)
-    for method, precision, groups, extra in product(
-        args.methods, args.precisions, args.bn_groups, recompute
-    ):
-        argv = ["--precision", precision, "--bn-groups", groups, *extra, *args.flags]
-        for number in range(len(METHODS[method])):
-            row = time_stage(method, number, argv, torch.device(args.device), args.steps)
-            rows.append(row)
-            print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    if args.json:
-        machine = torch.cuda.get_device_name() if args.device.startswith("cuda") else "cpu"
-        args.json.write_text(json.dumps({"machine": machine, "steps": rows}, indent=2))
+    device = choose_device(o.device)
+    on_gpu = device.type == "cuda"
+    found = {
+        "machine": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or "cpu",
+        "date": datetime.date.today().isoformat(),
+        "rows": [],
+    }
+    for row in rows(o, device):
+        found["rows"].append(row)
+        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        if o.json:
+            o.json.write_text(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

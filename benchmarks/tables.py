@@ -20,6 +20,7 @@ TABLES: Mapping[str, Mapping[str, str]] = {
     "steps": {
         "method": "method",
         "stage": "stage",
+        "reference": "plain reference",
         "precision": "precision",
         "bn_groups": "BatchNorm groups",
         "recomputed": "recomputed",

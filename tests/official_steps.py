@@ -47,7 +47,9 @@ def optimiser_of(text, parameters, rate):
     values = {name: float(value) for name, value in given.items()}
     if "weight_decay" in values:  # the run's own values, not a probe's
         assert (values["lr"], values["weight_decay"]) == (rate, 5e-4)
-    return {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}[kind](parameters, **values)
+    return {"SGD": torch.optim.SGD, "Adam": torch.optim.Adam}[kind](
+        parameters, fused=True, **values
+    )
 
 
 def raw_rows(name, count):

@@ -153,7 +153,7 @@ def test_numerics_know_no_flags_paths_or_logs(path):
     assert not tops & forbidden
 
 
-SHARED_STAGES = {"clustering_stage", "dcl", "encoder"}
+SHARED_STAGES = {"clustering_stage", "dcl", "encoder", "stand_ins"}
 
 
 def test_a_method_imports_no_other_method_but_the_shared_stages():

@@ -95,8 +95,8 @@ def test_flags_that_may_change_on_resuming():
     assert free == {
         "device", "logs_dir", "data_dir", "cache_dir", "cache_root", "print_freq", "overwrite",
         "stages", "name",
-        "test_batch", "checkpoint_groups", "draws", "allow_leak", "shard", "allow_incomplete",
-        "intensity_range", "swapped",
+        "images", "test_batch", "checkpoint_groups", "compile", "draws", "allow_leak", "shard",
+        "allow_incomplete", "intensity_range", "swapped",
     }  # fmt: skip
 
 
@@ -107,7 +107,7 @@ SHARED = {  # the same in all three
     "weight_decay": 5e-4, "epochs": 50, "iters": 200, "step_size": 20, "seed": 1, "temp": 0.05,
     "batch_visible": 128, "min_samples": 4, "eps": 0.6, "cam": True, "depth": 50,
     "padding": 10, "flip": 0.5, "erasing": 0.5, "eval_step": 1, "print_freq": 10,
-    "pretrained": "imagenet", "start_from": "test", "precision": "fp32", "smooth": 0,
+    "pretrained": "imagenet", "start_from": "test", "precision": "tf32", "smooth": 0,
     "memory_gradient": "upstream",
 }  # fmt: skip
 SCRIPTS = {

@@ -57,6 +57,7 @@ def world(folder: Path) -> SimpleNamespace:
             "train_infrared": patterns("infrared", 3, SMALL),
         },
         places=places,
+        placed=dict,
     )
     labels = data.source.index.identities.copy()
     labels[::SHOTS] = -1  # somebody's first image has no cluster

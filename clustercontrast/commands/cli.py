@@ -31,7 +31,7 @@ from clustercontrast.settings.command_line import check_needs, parse, without_ef
 from clustercontrast.settings.flags import count, draws, intensity, pixels
 from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options
-from clustercontrast.settings.parser import OneLineParser
+from clustercontrast.settings.parser import DRY_RUN, OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, shared_defaults
 
 MODELS = ("last", "test", "cycle")
@@ -69,8 +69,9 @@ def command(action: Callable[[], None]) -> None:
     except RuntimeError as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported
             raise
-        _leave(2, "error: the GPU's memory is full: add --checkpoint-groups, --precision bf16 or "
-                  "a smaller --batch-size; epochs already finished are saved")  # fmt: skip
+        _leave(2, "error: the GPU's memory is full, beyond what the memory plan had left free: end "
+                  "other programs on this GPU, or add --checkpoint-groups, --images pinned or "
+                  "--precision bf16; epochs already finished are saved")  # fmt: skip
     except KeyboardInterrupt as error:
         _leave(130, f"interrupted{error.args[0] if error.args else ''}")
     finally:
@@ -163,11 +164,16 @@ def train(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 
 def _train(dataset: str, argv: Sequence[str] | None) -> None:
-    options, words = read_options(dataset, argv)
+    given = sys.argv[1:] if argv is None else argv
+    words = [word for word in given if word != DRY_RUN]
+    options, typed = read_options(dataset, words)
     say_located(options)
     for line in without_effect_there(options):
         say(f"note: {line}")
-    with_torch("training").train_runs(options, words)
+    if len(words) < len(given):
+        with_torch("dry_run").dry_run(options)
+    else:
+        with_torch("training").train_runs(options, typed)
 
 
 def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str]:

@@ -13,6 +13,7 @@ import torch
 import clustercontrast
 from clustercontrast.commands import results, runs
 from clustercontrast.commands.configuration import configuration
+from clustercontrast.commands.planning import Planner
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.provenance import MARKS, Provenance
 from clustercontrast.data.target import TargetImages
@@ -21,8 +22,9 @@ from clustercontrast.engine.pipeline import last_epoch, run_pipeline
 from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.sharing import basis_of, places, process_of
 from clustercontrast.engine.stage import HANDED_OVER, Stage
+from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
-from clustercontrast.evaluation.scoring import retrieve, training_cycle
+from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cycle
 from clustercontrast.files import UserError, alone, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
@@ -48,8 +50,7 @@ def train_runs(options: Options, words: str) -> Path:
     """
     folder = run_folder(options)
     for trial in options.trials():
-        place = folder if trial is None else runs.trial_folder(folder, trial)
-        _train_run(options.of_trial(trial), place, words)
+        _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
     if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
         results.report_trials(folder, options.dataset)
     return folder
@@ -63,10 +64,42 @@ def run_folder(options: Options) -> Path:
     return Path(options.logs_dir) / options.dataset / options.method / name
 
 
+def folder_of_trial(folder: Path, trial: int | None) -> Path:
+    """Folder of one model: the run's, or that of a trial in it."""
+    return folder if trial is None else runs.trial_folder(folder, trial)
+
+
+def asked_stages(options: Options) -> list[type[Stage]]:
+    """Stages that a command line asks for, in order."""
+    every = METHODS[options.method]
+    return [stage for stage in every if not options.stages or stage.name in options.stages]
+
+
+def check_run(
+    options: Options, folder: Path, data: TargetImages, own: Sequence[type[Stage]]
+) -> None:
+    """Refuse what training would refuse before its first epoch.
+
+    Args:
+        options: of one model.
+        folder: of the run, which need not exist.
+        data: its images.
+        own: stages that make the run's model.
+
+    Raises:
+        UserError: says what is wrong.
+    """
+    if not own:
+        return
+    if not options.overwrite:
+        _check_flags(options, folder)
+        _check_images(data, folder)
+    _with_marks_of_weights(_about(options, data), options)
+
+
 def _train_run(options: Options, folder: Path, words: str) -> None:
     """Train and report one model, of a dataset or of one trial of it."""
-    every = METHODS[options.method]
-    stages = [stage for stage in every if not options.stages or stage.name in options.stages]
+    every, stages = METHODS[options.method], asked_stages(options)
     own = [stage for stage in stages if not stage.reads]
     if own and not options.overwrite:
         _check_flags(options, folder)  # before waiting for another process
@@ -139,10 +172,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     )
     _write_config(options, folder, about, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
-    place = data.infrared.residence
-    run.log.say(
-        f"{folder}: {options.method} ({options.variant}) on {run.device}, images on {place}"
-    )
+    run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
         run.log.say(line)
     _run_stages(stages, data, run)
@@ -181,7 +211,7 @@ def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
 
 def _run_stages(stages: Sequence[type[Stage]], data: TargetImages, run: Run) -> None:
     try:
-        run_pipeline(stages, data.options, data, run)
+        run_pipeline(stages, data.options, data, run, Planner(data.options, data))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f" {run.position}: every epoch before is saved in {run.folder}; the same command goes "
@@ -253,9 +283,16 @@ def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[st
 def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
     """Cycle consistency of a stage's network on the training images and their labels."""
     a, network = stage.args, stage.networks[stage.retrieval]
-    train = parts["train_visible"], parts["train_infrared"]
     labels = stage.labels["visible"], stage.labels["infrared"]
-    return training_cycle(network, *train, labels, a.selection_images, a.test_batch)
+    rows = cycle_rows(labels, a.selection_images)
+    features = stage.features_at(rows)
+    if features is None:
+        arrays = parts["train_visible"], parts["train_infrared"]
+        features = [
+            extract(network, array, a.test_batch, own)
+            for array, own in zip(arrays, rows, strict=True)
+        ]
+    return training_cycle(features, labels, rows)
 
 
 RESULTS = ("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz")

@@ -82,8 +82,8 @@ def normalise(pixels: torch.Tensor) -> torch.Tensor:
 
 
 def to_unit(pixels: torch.Tensor) -> torch.Tensor:
-    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1]."""
-    return pixels.permute(0, 3, 1, 2).contiguous().float().div_(255)
+    """(B, H, W, 3) uint8 to (B, 3, H, W) float32 in [0, 1], channels last in memory."""
+    return pixels.permute(0, 3, 1, 2).float().div_(255)
 
 
 def standardise(images: torch.Tensor) -> torch.Tensor:
@@ -206,7 +206,8 @@ def exchange(images: torch.Tensor, choice: torch.Tensor) -> torch.Tensor:
         choice: (B,) int64: the channel to copy, 0, 1 or 2, or 3 for the luminance of the values.
     """
     weights = _constant(MIXES, images.device)[_to(choice, images.device)]
-    return (images * weights).sum(dim=1, keepdim=True).repeat(1, 3, 1, 1)
+    mixed = (images * weights).sum(dim=1, keepdim=True).expand_as(images)
+    return mixed.contiguous(memory_format=torch.channels_last)
 
 
 def adaptive_gray(images: torch.Tensor, choice: torch.Tensor, gray: torch.Tensor) -> torch.Tensor:

@@ -47,6 +47,7 @@ class ImageArray:
         pixels: (N, H, W, 3) uint8 memory map; writing to it does not reach the disk.
         device: where :meth:`gather` and :meth:`chunks` deliver.
         residence: where the pixels are read from: "device", "pinned" or "map".
+        was_read: whether any pixels have been asked for since it was last set to False.
     """
 
     def __init__(self, images: ImageList, pixels: np.ndarray):
@@ -54,24 +55,30 @@ class ImageArray:
         self.pixels = pixels
         self.device = torch.device("cpu")
         self.residence = "map"
+        self.was_read = False
         self._source = torch.from_numpy(pixels)
 
     def __len__(self) -> int:
         return len(self.index)
 
-    def place(self, device: torch.device, budget_bytes: int | None = None) -> str:
+    def place(
+        self, device: torch.device, budget_bytes: float | None = None, pins: bool = True
+    ) -> str:
         """Choose where the pixels live from now on; what is delivered does not depend on it.
 
         Args:
             device: where batches are wanted. On the CPU the memory map is read without a copy.
             budget_bytes: device memory this array may take; by default a quarter of what is free.
+            pins: host memory may be taken where the device's does not suffice.
 
         Returns:
             "device" (all of it there), "pinned" (page-locked host memory) or "map" (the disk).
         """
         self.device = torch.device(device)
+        before, self.residence = self.residence, self._choose_residence(budget_bytes, pins)
+        if before == self.residence == "pinned":
+            return "pinned"  # a copy of its own already
         self._source = torch.from_numpy(self.pixels)
-        self.residence = self._choose_residence(budget_bytes)
         if self.residence == "device":
             self._source = self._source.to(self.device)
         elif self.residence == "pinned":
@@ -84,6 +91,7 @@ class ImageArray:
 
     def gather(self, rows: torch.Tensor) -> torch.Tensor:
         """Images at ``rows`` (B,) int64 on the CPU: (B, H, W, 3) uint8 on the device."""
+        self.was_read = True
         if self.residence == "device":
             return self._source[rows.to(self.device, non_blocking=True)]
         shape = (len(rows), *self._source.shape[1:])
@@ -97,18 +105,22 @@ class ImageArray:
         if rows is not None:
             yield from map(self.gather, torch.as_tensor(rows).split(size))
             return
+        self.was_read = True
         for part in self._source.split(size):
             yield part.to(self.device, non_blocking=True)
 
-    def _choose_residence(self, budget_bytes: int | None) -> str:
+    def _choose_residence(self, budget_bytes: float | None, pins: bool) -> str:
         if self.device.type != "cuda":
             return "map"
         if budget_bytes is None:
             budget_bytes = DEVICE_SHARE * torch.cuda.mem_get_info(self.device)[0]
         if self.pixels.nbytes <= budget_bytes:
             return "device"
+        if not pins:
+            return "map"
         free_host = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        return "pinned" if self.pixels.nbytes <= HOST_SHARE * free_host else "map"
+        is_there = self.residence == "pinned"
+        return "pinned" if is_there or self.pixels.nbytes <= HOST_SHARE * free_host else "map"
 
 
 class Prepared(Mapping[str, ImageArray]):

@@ -1,6 +1,6 @@
 """The images that a run trains on and is tested on, opened when they are first asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,14 @@ class TargetImages:
 
     Attributes:
         places: folders of the stages whose files several runs share, by name.
+        opened: the arrays that were asked for, each where it was last put.
     """
 
     def __init__(self, dataset: str, options: Any, device: torch.device) -> None:
         self.dataset, self.options, self.device = dataset, options, device
         self.places: Mapping[str, Path] = {}
+        self.opened: list[ImageArray] = []
+        self._budget, self._pins = 0.0, False
 
     @cached_property
     def prepared(self) -> Prepared:
@@ -57,7 +60,47 @@ class TargetImages:
         return self.parts["train_infrared"]
 
     def placed(self, arrays: dict[str, ImageArray]) -> dict[str, ImageArray]:
-        """The arrays, on the device or in host memory, as they fit."""
-        for array in arrays.values():
-            array.place(self.device)
+        """The arrays, put where the last :meth:`settle` leaves room; before it, on the disk."""
+        self.opened += arrays.values()
+        self._put(arrays.values())
         return arrays
+
+    def settle(self, budget_bytes: float, pins: bool = True) -> None:
+        """Put the arrays anew, those first that have been read since this was last done.
+
+        Args:
+            budget_bytes: memory of the device that all of them may take, later ones included.
+            pins: the others go to page-locked host memory as far as they fit; else all stay mapped
+                to the disk.
+        """
+        self.release()
+        self._budget, self._pins = budget_bytes, pins
+        self._put(sorted(self.opened, key=lambda array: not array.was_read))
+        for array in self.opened:
+            array.was_read = False
+
+    def release(self) -> None:
+        """Give the device's memory back: what lay there is read from the disk."""
+        self._budget = 0.0
+        for array in self.opened:
+            if array.residence == "device":
+                array.place(self.device, 0, pins=False)
+
+    def bytes_on_device(self) -> int:
+        """Of all arrays that lie there."""
+        return sum(own.pixels.nbytes for own in self.opened if own.residence == "device")
+
+    def _put(self, arrays: Iterable[ImageArray]) -> None:
+        for array in arrays:
+            if array.place(self.device, self._budget, self._pins) == "device":
+                self._budget -= array.pixels.nbytes
+
+    def residence(self) -> str:
+        """Where the images are, in words."""
+        names = {"device": "on the GPU", "pinned": "in pinned host memory", "map": "on the disk"}
+        gigabytes = {
+            name: sum(own.pixels.nbytes for own in self.opened if own.residence == place) / 1e9
+            for place, name in names.items()
+        }
+        shown = [f"{size:.1f} GB {name}" for name, size in gigabytes.items() if size]
+        return f"images: {', '.join(shown)}" if shown else "no images"

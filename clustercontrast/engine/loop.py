@@ -29,14 +29,15 @@ def train_on(batches: Any, stage: Stage, run: Any, epoch: int) -> None:
     for network in stage.networks.values():
         network.train()
     started = time.perf_counter()
-    for iteration, batch in enumerate(run.progress(batches, stage, epoch)):
-        for optimiser in stage.optimisers.values():
-            optimiser.set_learning_rate(epoch, iteration)
-        steps = stage.iteration(batch.to(run.device), epoch)
-        for name, terms in resumed_under(run.autocast, steps):
-            take_step(stage.optimisers[name], terms)
-            run.meter(terms)
-        run.tick(stage, epoch, iteration, batch.number_of_images)
+    with run.tensor_cores():
+        for iteration, batch in enumerate(run.progress(batches, stage, epoch)):
+            for optimiser in stage.optimisers.values():
+                optimiser.set_learning_rate(epoch, iteration)
+            steps = stage.iteration(batch.to(run.device), epoch)
+            for name, terms in resumed_under(run.autocast, steps):
+                take_step(stage.optimisers[name], terms)
+                run.meter(terms)
+            run.tick(stage, epoch, iteration, batch.number_of_images)
     run.add_seconds("steps", time.perf_counter() - started)
 
 

@@ -1,6 +1,7 @@
 """The stages of a method, in order: build, hand over, resume, train."""
 
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -9,8 +10,12 @@ from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import HANDED_OVER, Stage
 
+Plan = Callable[[type[Stage], Namespace], tuple[Namespace, str | None]]
 
-def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Run) -> None:
+
+def run_pipeline(
+    stages: Sequence[type[Stage]], options: Any, data: Any, run: Run, plan: Plan | None = None
+) -> None:
     """Run every stage that this run has not finished yet.
 
     Args:
@@ -18,6 +23,8 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
         options: ``at(stage name)`` gives a stage its flags as a namespace of scalars.
         data: handed to the stages.
         run: where it happens.
+        plan: gives a stage's flags with what had to be decided before it is built, and a line that
+            says so.
     """
     for make in stages:
         args = options.at(make.name)
@@ -25,6 +32,11 @@ def run_pipeline(stages: Sequence[type[Stage]], options: Any, data: Any, run: Ru
         if stage.is_finished():
             run.log.say(f"{make.name}: finished before, skipped")
             continue
+        if plan is not None:
+            args, line = plan(make, args)
+            stage = make(args, data, run)
+            if line:
+                run.log.say(line)
         torch.manual_seed(args.seed)  # new layers draw their initial weights from torch's generator
         stage.setup()
         if stage.starts_from and args.start_from in HANDED_OVER:

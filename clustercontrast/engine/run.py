@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
-from clustercontrast.engine import checkpoint
+from clustercontrast.engine import checkpoint, compiling
 from clustercontrast.engine.log import Log, Meter, numbers
+from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
 
@@ -25,7 +27,7 @@ class Run:
     Args:
         folder: the run's folder; every stage has a folder of its own in it.
         device: where networks and batches live.
-        precision: "fp32", "tf32" or "bf16" (autocast; weights and memories stay float32).
+        precision: see :func:`clustercontrast.engine.precision.autocast`.
         evaluate: scores of a stage's retrieval network; ``rules`` name the deciding ones.
         rules: selection rule -> the score it maximises.
         print_freq: iterations between two lines of log.txt.
@@ -52,21 +54,33 @@ class Run:
         self.best: dict[str, dict] = {}
         self._meter, self._seconds, self._bar = Meter(), {}, None
         self.position = "before the first epoch"
-        # Not under bf16: what is left in float32 there is left so on purpose.
-        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        # What is not a step or an extraction computes in full float32 (engine/precision.py).
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
 
-    def autocast(self) -> torch.autocast:
-        """The run's precision, as a context."""
+    def autocast(self) -> contextlib.AbstractContextManager:
+        """The run's precision, in which networks and losses are evaluated."""
         return autocast(self.device, self.precision)
+
+    def compile(self, network: nn.Module) -> None:
+        """Compile a network's parts (``--compile``), or say why that is not possible."""
+        reason = compiling.reason_against(self.device)
+        if reason is None:
+            compiling.compile_parts(network)
+        else:
+            self.log.say(f"--compile: not possible here, going on without ({reason})")
+
+    def tensor_cores(self) -> contextlib.AbstractContextManager:
+        """The run's precision without autocast, in which losses are differentiated."""
+        return tensor_cores(self.precision)
 
     @contextlib.contextmanager
     def timed(self, what: str) -> Iterator[None]:
-        """Add the block's seconds to the epoch's account of time."""
-        started = time.perf_counter()
+        """Add the block's seconds to the epoch's account of time, but for those of blocks in it."""
+        started, noted = time.perf_counter(), sum(self._seconds.values())
         yield
-        self.add_seconds(what, time.perf_counter() - started)
+        inside = sum(self._seconds.values()) - noted
+        self.add_seconds(what, time.perf_counter() - started - inside)
 
     def add_seconds(self, what: str, seconds: float) -> None:
         """Add seconds to the current epoch."""
@@ -153,6 +167,7 @@ class Run:
         """Start the account of an epoch."""
         self._meter, self._seconds = Meter(), {}
         self._started = time.perf_counter()
+        stage.epoch = epoch
         self.position = f"in epoch {epoch} of stage {stage.name}"
         # What layers draw (stochastic depth) depends on the epoch alone, hence not on a resume.
         torch.manual_seed(stage.args.seed + zlib.crc32(f"{stage.name} {epoch}".encode()))
@@ -263,11 +278,6 @@ class Run:
             "companions": {name: stage.networks[name].state_dict() for name in stage.companions},
             "about": self.about,
         }
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context of a precision: bf16, or none in all others."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def choose_device(name: str) -> torch.device:

@@ -35,11 +35,15 @@ class Stage:
         is_divisible: whether several processes can share its work.
         opens: class of the images that it sees; None for the target's alone.
         draws: whether it draws images, which ``sheet`` shows.
+        stand_ins: word -> what takes its place in a rehearsal, since it would take minutes.
+        forward_flag: images per forward without gradients; the memory plan may lower it.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
         facts: numbers about the epoch's labels, for the log alone.
+        epoch: that is at hand.
     """
 
     name: str
+    epoch: int
     retrieval: str | None = None
     continues: ClassVar[str | None] = None
     companions: ClassVar[tuple[str, ...]] = ()
@@ -50,6 +54,8 @@ class Stage:
     is_divisible: ClassVar[bool] = False
     opens: ClassVar[type | None] = None
     draws: ClassVar[bool] = False
+    stand_ins: ClassVar[Mapping[str, Any]] = {}
+    forward_flag: ClassVar[str] = "test_batch"
 
     def __init__(self, args: Namespace, data: Any, run: Any) -> None:
         self.args, self.data, self.run = args, data, run
@@ -108,6 +114,17 @@ class Stage:
         """
         raise NotImplementedError
 
+    def features_at(self, rows: tuple) -> tuple | None:  # noqa: ARG002
+        """Features of training images by the retrieval network, if the stage needs them anyway.
+
+        Args:
+            rows: (n,) int64 of the visible, and of the infrared training images.
+
+        Returns:
+            (n, d), (n, d) as they are clustered; None if they have to be extracted for the purpose.
+        """
+        return None
+
     # What the engine asks of every stage.
 
     @property
@@ -131,8 +148,13 @@ class Stage:
         return self.run.reached(self.name) == self.epochs[-1]
 
     def add(self, name: str, network: nn.Module) -> nn.Module:
-        """Register a network: it is put on the device, trained, saved and resumed."""
-        self.networks[name] = network.to(self.run.device)
+        """Register a network: it is put on the device, trained, saved and resumed.
+
+        Images and weights of convolutions lie channels last, which is faster everywhere.
+        """
+        self.networks[name] = network.to(self.run.device, memory_format=torch.channels_last)
+        if self.args.compile:
+            self.run.compile(network)
         return network
 
     def optimise(self, name: str, optimiser: torch.optim.Optimizer, schedule: Schedule) -> None:

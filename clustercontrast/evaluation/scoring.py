@@ -76,27 +76,31 @@ def _rows_used(modality: str, searches: Searches) -> np.ndarray:
     return np.unique(np.concatenate(used))
 
 
-def training_cycle(
-    network: nn.Module,
-    visible: ImageArray,
-    infrared: ImageArray,
-    labels: tuple[np.ndarray, np.ndarray],
-    images: int,
-    batch_size: int,
-) -> float:
-    """Cycle consistency of a network on training images and the epoch's pseudo labels.
+def cycle_rows(labels: Sequence[np.ndarray], images: int) -> tuple[torch.Tensor, ...]:
+    """Rows of the training images that the cycle score looks at, the same ones every time.
 
     Args:
-        network: in eval mode, without gradients.
-        visible: training images.
-        infrared: training images.
-        labels: pseudo labels (N_v,), (N_r,), -1 for outliers.
-        images: at most this many of each modality, the same ones every time.
-        batch_size: images per forward.
+        labels: pseudo labels (N_v,), (N_r,).
+        images: at most this many of each modality.
+
+    Returns:
+        (n_v,), (n_r,) int64.
     """
-    features, chosen = [], []
-    for number, (array, y) in enumerate(zip((visible, infrared), labels, strict=True)):
-        rows = np.random.default_rng(number).permutation(len(array))[:images]
-        features.append(extract(network, array, batch_size, torch.from_numpy(rows), unit=True))
-        chosen.append(y[rows])
-    return cycle_consistency(*(f.numpy() for f in features), *chosen)
+    return tuple(
+        torch.from_numpy(np.random.default_rng(number).permutation(len(y))[:images])
+        for number, y in enumerate(labels)
+    )
+
+
+def training_cycle(
+    features: Sequence[torch.Tensor], labels: Sequence[np.ndarray], rows: Sequence[torch.Tensor]
+) -> float:
+    """Cycle consistency of training images and the epoch's pseudo labels.
+
+    Args:
+        features: (n_v, d), (n_r, d) of the images at ``rows``.
+        labels: pseudo labels (N_v,), (N_r,), -1 for outliers.
+        rows: (n_v,), (n_r,) int64, see ``cycle_rows``.
+    """
+    unit = ((f / f.norm(dim=1, keepdim=True)).numpy() for f in features)
+    return cycle_consistency(*unit, *(y[own] for y, own in zip(labels, rows, strict=True)))

@@ -5,7 +5,7 @@ shows its own ``refresh`` and ``iteration``, in the order of its paper.
 """
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
@@ -40,6 +40,7 @@ from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 from clustercontrast.methods.encoder import Encoder, build_encoder
+from clustercontrast.methods.stand_ins import CLUSTERING
 from clustercontrast.models import weights
 
 Pair = tuple[torch.Tensor, torch.Tensor]
@@ -97,9 +98,12 @@ class ClusteringStage(Stage):
     """
 
     retrieval = "encoder"
+    stand_ins = CLUSTERING
     one_label_space: ClassVar[bool] = False
     joint_memory: Memory | None = None
     maps: Pair | None = None
+    _extracting: nn.Module | None = None  # the network that every refresh extracts with
+    _extracted: Pair | None = None  # its features, while its weights stand
 
     def setup(self) -> None:
         self.check_flags()
@@ -126,18 +130,39 @@ class ClusteringStage(Stage):
     def optimise_with_adam(self, *networks: nn.Module) -> None:
         """One Adam over all trained parameters, its rate falling every ``step_size`` epochs."""
         trained = [p for network in networks for p in network.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
-        self.optimise("encoder", adam, step_decay(self.args.step_size))
+        a = self.args
+        adam = torch.optim.Adam(trained, a.lr, weight_decay=a.weight_decay, fused=True)
+        self.optimise("encoder", adam, step_decay(a.step_size))
 
     # --- features, labels, centroids ---
 
-    def extract(self, network: nn.Module) -> Pair:
-        """Clustering features of all training images: (N_v, d), (N_r, d), norm at most 1."""
+    def extract(self, network: nn.Module, rows: Sequence[torch.Tensor] | None = None) -> Pair:
+        """Clustering features of the training images: (N_v, d), (N_r, d), norm at most 1.
+
+        Those of all images are remembered until training goes on: evaluation and the next
+        ``refresh`` share them.
+
+        Args:
+            network: extracts.
+            rows: of the visible and the infrared images (n,) int64; all by default.
+        """
+        if rows is None and self._extracting is network and self._extracted is not None:
+            return self._extracted
+        images = self.data.visible, self.data.infrared
         with self.run.timed("features"), self.evaluating(network):
-            return tuple(
-                extract(network, images, self.args.test_batch)
-                for images in (self.data.visible, self.data.infrared)
+            features = tuple(
+                extract(network, own, self.args.test_batch, some)
+                for own, some in zip(images, rows or (None, None), strict=True)
             )
+        if rows is None:
+            self._extracting, self._extracted = network, features
+        return features
+
+    def features_at(self, rows: Pair) -> Pair | None:
+        network, is_last = self.networks[self.retrieval], self.epoch == self.epochs[-1]
+        if self._extracting is not network or (is_last and self._extracted is None):
+            return None
+        return tuple(f[own] for f, own in zip(self.extract(network), rows, strict=True))
 
     def pseudo_labels(self, features: Pair) -> Labels:
         """The labels that the stage trains on: (N_v,), (N_r,) int64, -1 for outliers.
@@ -356,7 +381,8 @@ class ClusteringStage(Stage):
     # --- batches ---
 
     def batches(self) -> Iterator[Batch]:
-        """The epoch's batches, drawn by the labels in use."""
+        """The epoch's batches, drawn by the labels in use; the weights move from here on."""
+        self._extracted = None
         return labelled_batches(self.plans(), self.run.generator, self.iterations)
 
     @property

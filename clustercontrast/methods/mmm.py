@@ -42,6 +42,7 @@ from clustercontrast.losses.placing import beside
 from clustercontrast.losses.triplet import batch_hard_triplet
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import ClusteringStage
+from clustercontrast.methods.stand_ins import WEIGHING
 
 
 class Joint(ClusteringStage):
@@ -80,7 +81,7 @@ class Prototypes(nn.Module):
 class Final(ClusteringStage):
     """Classification on matched, frozen pseudo labels, weighted by their confidence."""
 
-    name = "final"
+    name, stand_ins = "final", WEIGHING
 
     def setup(self) -> None:
         self.check_flags()
@@ -261,7 +262,9 @@ class Final(ClusteringStage):
             {"params": [p for p in neck if p.requires_grad]},
             {"params": self.classifier.parameters()},
         ]
-        sgd = torch.optim.SGD(groups, a.lr, 0.9, weight_decay=a.weight_decay, nesterov=True)
+        sgd = torch.optim.SGD(
+            groups, a.lr, 0.9, weight_decay=a.weight_decay, nesterov=True, fused=True
+        )
         self.optimise("encoder", sgd, warm_steps(10, (20, 40)))
 
 

@@ -54,6 +54,7 @@ class Adversarial(ClusteringStage):
             momentum=0.9,
             weight_decay=a.weight_decay,
             nesterov=True,
+            fused=True,
         )
         self.optimise("modality_classifier", sgd, step_decay(a.step_size))
 

@@ -139,12 +139,17 @@ class Progressive(Prototypes):
 
     def draw_dynamic_prototypes(self, labels: Labels) -> None:
         """M random members per cluster, seen by the momentum encoder (Eq. 17-18)."""
-        a, memories = self.args, []
-        for f, y in zip(self.extract(self.momentum_encoder), labels, strict=True):
-            members = draw_members(torch.from_numpy(y), a.num_instances, self.run.generator)
-            rows = instance_rows(f, members).to(self.run.device)
-            memories.append(DynamicMemory(rows, len(members), a.temp))
-        self.visible_dynamic, self.infrared_dynamic = memories
+        a, rows, members = self.args, [], []
+        for y in labels:
+            drawn = draw_members(torch.from_numpy(y), a.num_instances, self.run.generator)
+            distinct, places = drawn.unique(return_inverse=True)  # about 42 % of the images
+            rows.append(distinct)
+            members.append(places)
+        features = self.extract(self.momentum_encoder, rows)
+        self.visible_dynamic, self.infrared_dynamic = (
+            DynamicMemory(instance_rows(f, own).to(self.run.device), len(own), a.temp)
+            for f, own in zip(features, members, strict=True)
+        )
 
     def dynamic_terms(self, features: Pair, momentum_features: Pair, labels: Pair) -> Terms:
         """L_DPCL of both modalities (Eq. 19-22).

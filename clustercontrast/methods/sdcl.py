@@ -37,6 +37,7 @@ from clustercontrast.losses.neighbours import neighbour_contrast, shared_neighbo
 from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Pair
+from clustercontrast.methods.stand_ins import AGREEING
 
 MODALITIES = "visible", "infrared"
 DEEP, SHALLOW = 0, 1
@@ -64,7 +65,7 @@ class Collaborative(ClusteringStage):
         self.load_initial_weights()
         a = self.args
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
-        sgd = torch.optim.SGD(trained, a.lr, momentum=0.9, weight_decay=a.weight_decay)
+        sgd = torch.optim.SGD(trained, a.lr, momentum=0.9, weight_decay=a.weight_decay, fused=True)
         self.optimise("encoder", sgd, step_decay(a.step_size))
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
@@ -185,7 +186,7 @@ class Agreed(Collaborative):
 
     name = "agreed"
     starts_from: ClassVar = {"encoder": "intra.encoder"}
-    continues = "intra"
+    continues, stand_ins = "intra", AGREEING
     one_label_space = True
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:

@@ -1,9 +1,11 @@
 """The U-Net of the diffusion model (the "ADM" network of EDM)."""
 
+import contextlib
 import functools
 import itertools
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
 import torch
 import torch.nn.functional as F
@@ -80,7 +82,7 @@ class Denoiser(nn.Module):
             )
         )
         self.up = nn.ModuleList(
-            block(n, n, resample=nn.Upsample(scale_factor=2)) for n in widths[:0:-1]
+            block(n, n, resample=_Upsample(scale_factor=2)) for n in widths[:0:-1]
         )
         self.output = nn.Sequential(
             _norm(widths[0]), nn.SiLU(), _zeroed(nn.Conv2d(widths[0], channels, 3, padding=1))
@@ -240,8 +242,36 @@ def _divisor(number: int, most: int) -> int:
     return next(n for n in range(most, 0, -1) if number % n == 0)
 
 
+class _GroupNorm(nn.GroupNorm):
+    """In the dtype of its input, whatever autocast says.
+
+    Autocast on a GPU would give out float32, and with it make the residual stream as wide.  Means
+    and variances are float32 within torch's kernels anyway.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = (p.to(x.dtype) for p in (self.weight, self.bias))
+        with _without_autocast(x.device):
+            return F.group_norm(x, self.num_groups, weight, bias, self.eps)
+
+
+class _Upsample(nn.Upsample):
+    """In the dtype of its input, whatever autocast says: it repeats pixels."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with _without_autocast(x.device):
+            return super().forward(x)
+
+
+def _without_autocast(device: torch.device) -> AbstractContextManager:
+    """Off, where the device has one: the meta device has none."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return contextlib.nullcontext()
+
+
 def _norm(width: int) -> nn.GroupNorm:
-    return nn.GroupNorm(_divisor(width, GROUPS), width)
+    return _GroupNorm(_divisor(width, GROUPS), width)
 
 
 def _zeroed(layer: nn.Module) -> nn.Module:

@@ -152,7 +152,10 @@ SHARED: tuple[Flag, ...] = (
         Flag("logs_dir", text, "folder of all runs", free=True),
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
-        Flag("precision", text, "bf16: autocast", choices=("fp32", "tf32", "bf16")),
+        Flag("precision", text, "of steps and features: bf16 autocast; on CUDA also tf32, or"
+             " tf32-conv, which is TF32 in convolutions alone",
+             choices=("fp32", "tf32", "tf32-conv", "bf16")),
+        Flag("compile", switch, "compile the networks: minutes at first, faster steps", free=True),
         Flag("seed", any_seed, "of the generator behind all random draws", sample=True),
         Flag("print_freq", count, "iterations between two lines of log.txt", free=True),
         Flag("overwrite", switch, "delete the run of this name first", free=True),
@@ -164,6 +167,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("cache_root", text, "folder of all prepared images without a --cache-dir", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
         Flag("width", pixels, "image width in pixels, as prepared"),
+        Flag("images", text, "where images live: GPU, pinned host memory, disk; auto: as they fit",
+             choices=("auto", "device", "pinned", "map"), free=True),
         Flag("trial", count, "splits to train on, a model for each", many=True, sample=True),
         Flag("allow_leak", switch, "accept images or weights that show test identities", free=True),
     ),
@@ -180,7 +185,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("start_from", text, "of later stages: test, cycle, last, pretrained or PATH"),
         Flag("stage1", text, "checkpoint in place of the first stage"),
         staged("bn_groups", count, "GPUs whose BatchNorm is emulated"),
-        Flag("checkpoint_groups", switch, "recompute activations: less memory", free=True),
+        Flag("checkpoint_groups", switch, "recompute activations: less memory, a quarter more time;"
+             " on a GPU the memory plan decides", free=True),
     ),
     *group(
         "schedule",
@@ -272,6 +278,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),
         Flag("selection_images", count, "training images per modality of the cycle score",
              sample=True),
-        Flag("test_batch", count, "images per forward of feature extraction", free=True),
+        Flag("test_batch", count, "images per forward of feature extraction; fewer by default where"
+             " a GPU has no memory for them", free=True),
     ),
 )  # fmt: skip

@@ -15,15 +15,20 @@ from clustercontrast.settings.official import flag_answer, script_answer
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import Recipe
 
+DRY_RUN = "--dry-run"
+"""Word of a training command that is no value of the run."""
+
 
 class OneLineParser(argparse.ArgumentParser):
     """Reports a wrong command line as one line, and looks for the flag that was meant.
 
     Attributes:
         method: that the flags are for, if that is known.
+        others: words that are understood elsewhere.
     """
 
     method: str | None = None
+    others: tuple[str, ...] = ()
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong."""
@@ -33,7 +38,8 @@ class OneLineParser(argparse.ArgumentParser):
         """Parse; a word that is not understood is named, with the nearest flag."""
         known, surplus = self.parse_known_args(args, namespace)
         if surplus:
-            self.error(not_understood(surplus, self._option_string_actions, self.method))
+            flags = (*self._option_string_actions, *self.others)
+            self.error(not_understood(surplus, flags, self.method))
         return known
 
 
@@ -64,6 +70,8 @@ class TrainingParser(OneLineParser):
         flags: all there are.
         described: makes the text of ``--help``.
     """
+
+    others = (DRY_RUN,)
 
     def __init__(self, method: str, flags: Iterable[Flag], described: Callable[[], str]) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, allow_abbrev=False)
@@ -102,6 +110,8 @@ def help_text(
     lines = [
         f"{values['method']} on {dataset}: {recipe.paper}",
         "",
+        f"{DRY_RUN} checks images, weights, disk and flags, prints the memory plan, and times two "
+        "steps of every stage.",
         "In brackets: the default, and where it comes from.",
         f"V per stage: one value, one per stage that reads the flag, or STAGE=V; the stages are "
         f"{', '.join(recipe.stages)}.",

@@ -141,7 +141,7 @@ def test_normalise_is_torchvisions():
         expected = reference.to_dtype(image.permute(2, 0, 1), torch.float32, scale=True)
         expected = reference.normalize(expected, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert module.normalise(pixels).is_contiguous()
+    assert module.normalise(pixels).is_contiguous(memory_format=torch.channels_last)
 
 
 def slow_crop(image: np.ndarray, padding: int, top: int, left: int, mirrored: bool) -> np.ndarray:

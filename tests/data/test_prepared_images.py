@@ -437,6 +437,9 @@ def test_residence_follows_the_budget(folder, monkeypatch, budget, free, residen
     device = torch.device("cuda")
     assert array.place(device, None if budget is None else budget * size) == residence
     monkeypatch.setattr(images.os, "sysconf", lambda _: 1)
+    if residence == "pinned":  # a copy that is there stays
+        assert array.place(device, 0) == "pinned"
+    assert array.place(device, 0, pins=False) == "map"
     assert array.place(device, 0) == "map"
 
 

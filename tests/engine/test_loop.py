@@ -64,8 +64,8 @@ class Second(Toy):
 class ToyOptions:
     def __init__(self, **given):
         defaults = {"epochs": 2, "iters": 2, "lr": 0.1, "step_size": 1, "seed": 1, "first_epoch": 0}
-        shared = {"eval_from": 0, "eval_step": 1, "start_from": "last", "said": []}
-        self.values = defaults | shared | given
+        shared = {"eval_from": 0, "eval_step": 1, "start_from": "last", "compile": False}
+        self.values = defaults | shared | {"said": []} | given
 
     def at(self, stage):
         return SimpleNamespace(**self.values)
@@ -123,7 +123,7 @@ def test_networks_train_during_steps_even_if_refresh_left_them_in_eval_mode(tmp_
 
 @pytest.mark.parametrize("training", [True, False])
 def test_evaluating_restores_the_mode_and_the_gradients(tmp_path, training):
-    stage = Toy(SimpleNamespace(), None, make_run(tmp_path))
+    stage = Toy(SimpleNamespace(compile=False), None, make_run(tmp_path))
     network = nn.Linear(1, 1).train(training)
     seen = []
 

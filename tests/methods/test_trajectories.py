@@ -83,10 +83,14 @@ class Trajectory:
         )
         parameters = [p for p in stage.encoder.parameters() if p.requires_grad]
         if self.facts["optimiser"].startswith("SGD"):
-            optimiser = torch.optim.SGD(parameters, float(self.facts["optimiser"].split()[-1]))
+            optimiser = torch.optim.SGD(
+                parameters, float(self.facts["optimiser"].split()[-1]), fused=True
+            )
         else:
             args = stage.args
-            optimiser = torch.optim.Adam(parameters, args.lr, weight_decay=args.weight_decay)
+            optimiser = torch.optim.Adam(
+                parameters, args.lr, weight_decay=args.weight_decay, fused=True
+            )
         stage.optimise("encoder", optimiser, step_decay(20))
         if "ema_decay" in self.facts:
             assert stage.args.ema_decay == self.facts["ema_decay"]

@@ -231,3 +231,47 @@ def test_adapter_by_hand():
 def test_adapter_does_not_start_as_zero():
     edges = torch.rand(1, 1, 16, 8, generator=torch.Generator().manual_seed(0))
     assert all(condition.std() > 1e-3 for condition in EdgeAdapter([8, 16, 24])(edges))
+
+
+@pytest.fixture
+def float32_list(monkeypatch):
+    """Autocast on the CPU puts into float32 what it puts there on a GPU."""
+
+    def widened(operation):
+        def widen(value):
+            is_on = torch.is_autocast_enabled("cpu")
+            return value.float() if is_on and isinstance(value, torch.Tensor) else value
+
+        return lambda *values, **named: operation(
+            *map(widen, values), **{name: widen(value) for name, value in named.items()}
+        )
+
+    for name in ("group_norm", "interpolate"):
+        monkeypatch.setattr(torch.nn.functional, name, widened(getattr(torch.nn.functional, name)))
+
+
+def test_residual_stream_is_as_narrow_as_autocast_asks(float32_list):
+    """Half of the memory of a training step, and of a batch of fakes, is this stream."""
+    network, (x, c_noise) = randomised(Denoiser(**TINY)), noisy()
+    adapter, dtypes = randomised(EdgeAdapter(network.widths)), set()
+    for block in (*network.encoder.modules(), *network.decoder.modules(), *network.up):
+        block.register_forward_hook(lambda layer, inputs, output: dtypes.add(output.dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = network(x, c_noise, adapter(x.abs()))
+    assert dtypes == {torch.bfloat16}
+    wide = network(x, c_noise, adapter(x.abs()))
+    assert wide.dtype == torch.float32
+    error = (found.float() - wide).square().mean() / wide.square().mean()
+    assert error.sqrt() < 0.05  # 2^-8 per operation, some hundred of them
+
+
+def test_norm_in_bfloat16_has_float32_statistics():
+    """A mean of 200 and a deviation of 1: statistics in bfloat16 would leave nothing of it."""
+    norm = Denoiser(**TINY).encoder[0][0].first_norm
+    x = torch.randn(2, 16, 32, 16, generator=torch.Generator().manual_seed(0)) + 200
+    x = x.bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = norm(x)
+    expected = torch.nn.functional.group_norm(x.double(), norm.num_groups, eps=norm.eps)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.double(), expected, atol=0.02, rtol=0.01)

@@ -254,7 +254,8 @@ class Operations(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
-        self.count += any(t.device.type == "meta" for t in torch.utils._pytree.tree_leaves(out))
+        made = out if isinstance(out, list | tuple) else (out,)
+        self.count += any(tensor.device.type == "meta" for tensor in made)
         return out
 
 

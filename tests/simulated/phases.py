@@ -1,4 +1,4 @@
-"""The engine's places, named in the records: refresh, steps, tick, evaluation, saving."""
+"""The engine's places in the records: rehearsal, refresh, steps, tick, evaluation, saving."""
 
 import contextlib
 import functools
@@ -6,16 +6,22 @@ from typing import Any
 
 from clustercontrast.engine import loop
 from clustercontrast.engine.run import Run
+from clustercontrast.methods.rehearsal import RehearsedRun
 from simulated.records import RECORDS
 
 
 def follow() -> None:
     """Let the records know where the engine is.  Phases are "stage:place"."""
-    loop.train_on = _named(loop.train_on, lambda batches, stage, run, epoch: f"{stage.name}:steps")
+    loop.train_on = _named(loop.train_on, _steps)
     Run.close_epoch = _closing(Run.close_epoch)
     Run.tick = _counted(_named(Run.tick, lambda run, stage, *rest: f"{stage.name}:tick"))
     Run.timed = _timed(Run.timed)
     Run.open_epoch = _opening(Run.open_epoch)
+
+
+def _steps(batches, stage, run, epoch) -> str:
+    """Steps that the memory plan rehearses are not those of the training."""
+    return f"{stage.name}:{'rehearsal' if isinstance(run, RehearsedRun) else 'steps'}"
 
 
 def _named(function: Any, name: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Every method on the simulated device: trained, tested, saved, interrupted and resumed.
+"""Every method on the simulated device: iterated, tested, saved, interrupted and resumed.
 
 The commands are the real ones and the networks the real ones in narrow; values are the CPU's.
 """

@@ -39,6 +39,7 @@ from clustercontrast.losses.triplet import soft_margin_triplet
 from clustercontrast.methods.clustering_stage import cluster
 from clustercontrast.methods.cmam import readings
 from clustercontrast.methods.cmam.images import TransferImages
+from clustercontrast.methods.cmam.stand_ins import AUXILIARY
 from clustercontrast.models import weights
 from clustercontrast.models.part_resnet import PartResNet
 
@@ -57,7 +58,7 @@ class AuxiliaryLabels(Stage):
     """
 
     name, retrieval, made_from = "auxiliary", None, ("source",)
-    opens = TransferImages
+    opens, stand_ins = TransferImages, AUXILIARY
     reads = (
         "label_method",
         "source_labels",
@@ -104,7 +105,7 @@ class AuxiliaryLabels(Stage):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         if self.args.label_method in TRAINED:
             features = self.extract()
-            labels = cluster("source", features[0], self.args.k1, self.args.eps, self)
+            labels = self.clusters(features[0])
             self.agreement = self.agree(features)
             self.renew_classifiers(features, labels)
             self.note(labels)
@@ -159,17 +160,19 @@ class AuxiliaryLabels(Stage):
         self.classifiers = nn.Parameter(torch.empty(0, device=self.run.device))
         trained = [p for p in self.encoder.parameters() if p.requires_grad]
         groups = [{"params": trained}, {"params": [self.classifiers]}]
-        adam = torch.optim.Adam(groups, self.args.lr, weight_decay=self.args.weight_decay)
-        self.optimise("encoder", adam, step_decay(self.args.step_size))
+        a = self.args
+        adam = torch.optim.Adam(groups, a.lr, weight_decay=a.weight_decay, fused=True)
+        self.optimise("encoder", adam, step_decay(a.step_size))
 
     # --- features and labels ---
 
-    def extract(self) -> torch.Tensor:
-        """Unit features of all source images: (1 + P, N, d) on the CPU, g first."""
+    def extract(self, rows: torch.Tensor | None = None) -> torch.Tensor:
+        """Unit features of the source images, or those at ``rows``: (1 + P, N, d), g first."""
         source, size = self.data.source, self.args.test_batch
-        features = torch.empty(1 + self.parts, len(source), self.encoder.width)
+        count = len(source) if rows is None else len(rows)
+        features = torch.empty(1 + self.parts, count, self.encoder.width)
         with self.run.timed("features"), self.evaluating(self.encoder):
-            chunks = source.chunks(size)
+            chunks = source.chunks(size, rows)
             for place, pixels in zip(features.split(size, dim=1), chunks, strict=True):
                 g, q = self.encoder(normalise(pixels))
                 place.copy_(F.normalize(torch.cat([g[None], q]).float(), dim=2))
@@ -233,7 +236,11 @@ class AuxiliaryLabels(Stage):
             features = self.extract()[0].to(self.run.device)
             found = kmeans(features, a.source_clusters, self.run.generator).labels
             return torch.as_tensor(found).cpu().numpy().astype(np.int64)
-        return cluster("source", self.extract()[0], a.k1, a.eps, self)
+        return self.clusters(self.extract()[0])
+
+    def clusters(self, g: torch.Tensor) -> np.ndarray:
+        """Clusters (N,) int64 of the source images by their global features, -1 for outliers."""
+        return cluster("source", g, self.args.k1, self.args.eps, self)
 
     def leave(self, labels: np.ndarray) -> None:
         """Write the labels that later stages train with, and grade them for the log.

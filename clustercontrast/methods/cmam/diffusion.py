@@ -145,7 +145,8 @@ class Diffusion(Stage):
             parameter.register_post_accumulate_grad_hook(_finite)
         self.average = self.add("average", MomentumEncoder(self.generator, decay=0.0))
         a = self.args
-        adam = torch.optim.Adam(self.generator.parameters(), a.lr, weight_decay=a.weight_decay)
+        trained = self.generator.parameters()
+        adam = torch.optim.Adam(trained, a.lr, weight_decay=a.weight_decay, fused=True)
         self.optimise("generator", adam, constant())
         order = torch.from_numpy(np.random.default_rng(a.seed).permutation(len(self.images)))
         held_out = min(round(a.held_out * len(order)), len(order) - 1)

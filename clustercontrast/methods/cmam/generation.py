@@ -19,7 +19,7 @@ from tqdm import tqdm
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch
-from clustercontrast.engine.run import autocast
+from clustercontrast.engine.precision import autocast
 from clustercontrast.engine.sharing import process_of
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
@@ -38,6 +38,7 @@ from clustercontrast.methods.cmam.diffusion import (
 )
 from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
+from clustercontrast.methods.cmam.stand_ins import DRAWING
 from clustercontrast.models.momentum import MomentumEncoder
 
 SHOWN = 16
@@ -72,7 +73,7 @@ class Generation(Stage):
     """Make what is missing of the fakes of the source and of the target."""
 
     name, retrieval, is_divisible, opens = "generation", None, True, TransferImages
-    draws = True
+    draws, forward_flag, stand_ins = True, "batch_size", DRAWING
     made_from, built_on = ("source", "target"), (Diffusion.name,)
     reads = (
         "sampling_steps",
@@ -145,9 +146,13 @@ class Generation(Stage):
 
     def wanted(self) -> list[Wanted]:
         """Every set of fakes that later stages read."""
+        return [self._wanted(name) for name in self.names_of_sets()]
+
+    def names_of_sets(self) -> list[str]:
+        """Lists of images that later stages read fakes of."""
         names = ["source", "train_visible"]
         names += ["test_visible"] if is_tested_on_fakes(self.args) else []
-        return [self._wanted(name) for name in names if name in self.data.small]
+        return [name for name in names if name in self.data.small]
 
     def _wanted(self, name: str) -> Wanted:
         a, images = self.args, self.data.small[name]
@@ -190,7 +195,7 @@ class Generation(Stage):
             fill(
                 own.fakes,
                 rows,
-                lambda some: self._draw(own, some),
+                lambda some: self.draw(own.images, some),
                 self.args.batch_size,
                 bar.update,
             )
@@ -203,12 +208,13 @@ class Generation(Stage):
         each = f", {1000 * seconds / images:.0f} ms each{_peak(self.run.device)}" if images else ""
         self.run.log.say(f"fakes of {name}: {images:,} images made{each}")
 
-    def _draw(self, own: Wanted, rows: np.ndarray) -> torch.Tensor:
+    def draw(self, images: ImageArray, rows: np.ndarray, steps: int | None = None) -> torch.Tensor:
+        """Fakes (B, c, h, w) of the images at ``rows`` (B,), in ``--sampling-steps`` by default."""
         a, device = self.args, self.run.device
-        edges = edges_of(own.images.gather(torch.from_numpy(rows)).to(device), a)
-        paths = [own.images.index.paths[row] for row in rows]
+        edges = edges_of(images.gather(torch.from_numpy(rows)).to(device), a)
+        paths = [images.index.paths[row] for row in rows]
         noise = noise_of(paths, (a.fake_height, a.fake_width, a.fake_channels), a.noise_seed)
-        return draw_images(self.generator, edges, noise.to(device), a)
+        return draw_images(self.generator, edges, noise.to(device), a, steps)
 
     def _await_others(self, own: Wanted) -> None:
         """Until the other processes have made their shares."""

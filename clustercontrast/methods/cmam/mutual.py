@@ -30,6 +30,7 @@ from clustercontrast.losses.relation import probability_preservation, similarity
 from clustercontrast.losses.triplet import soft_margin_triplet
 from clustercontrast.methods.cmam import readings, times
 from clustercontrast.methods.cmam.images import TransferImages
+from clustercontrast.methods.cmam.stand_ins import MUTUAL
 from clustercontrast.models import weights
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 
@@ -90,7 +91,7 @@ def visible_input(args: Namespace, network: str) -> str:
 class Mutual(Stage):
     """What both stages of mutual learning share."""
 
-    opens = TransferImages
+    opens, stand_ins = TransferImages, MUTUAL
 
     def __init__(self, args: Namespace, data: object, run: object) -> None:
         super().__init__(args, data, run)
@@ -120,7 +121,8 @@ class Mutual(Stage):
         """One Adam over all networks and whatever else is trained."""
         networks = [self.networks[name] for name in self.names]
         trained = [p for m in (*networks, *others) for p in m.parameters() if p.requires_grad]
-        adam = torch.optim.Adam(trained, self.args.lr, weight_decay=self.args.weight_decay)
+        a = self.args
+        adam = torch.optim.Adam(trained, a.lr, weight_decay=a.weight_decay, fused=True)
         self.optimise("both", adam, schedule)
 
     # --- what the commands ask ---
@@ -179,8 +181,7 @@ class Mutual(Stage):
             raise UserError(f"{folder} has no fakes of {name}: run --stages generation first")
         size = tuple(originals.pixels.shape[1:3])
         array = FakeSet(folder, name, originals.index).array(size, rows)
-        array.place(self.run.device)
-        return array
+        return self.data.placed({name: array})[name]
 
     def twin_view(self) -> TwinView:
         """How images and their fakes are augmented."""

@@ -29,6 +29,7 @@ from clustercontrast.methods.cmam.mutual import (
     View,
     streams_of,
 )
+from clustercontrast.methods.cmam.stand_ins import PRETRAINING
 
 SIGHT = {  # --pair -> views in the paper's order
     "rgb-gray": (("joint", "visible"), ("joint", "fake"), ("gray", "fake")),
@@ -40,7 +41,7 @@ SIGHT = {  # --pair -> views in the paper's order
 class Pretrain(Mutual):
     """Identification of the source's clusters, and asymmetric preservation of relations."""
 
-    name = "pretrain"
+    name, stand_ins = "pretrain", PRETRAINING
 
     def setup(self) -> None:
         self.views = [view for view in SIGHT[self.args.pair] if view[0] in self.names]

@@ -27,6 +27,7 @@ from clustercontrast.evaluation.diagnostics import clustering_quality
 from clustercontrast.files import UserError
 from clustercontrast.memories.proxy import ProxyMemory
 from clustercontrast.methods.cmam.mutual import Mutual, Relation, View, streams_of, visible_input
+from clustercontrast.methods.cmam.stand_ins import SELF_TRAINING
 
 Labels = tuple[np.ndarray, np.ndarray]
 
@@ -34,7 +35,7 @@ Labels = tuple[np.ndarray, np.ndarray]
 class SelfTrain(Mutual):
     """Cluster, match, classify with proxies, fuse the knowledge of both networks."""
 
-    name, is_last_epoch = "selftrain", False
+    name, is_last_epoch, stand_ins = "selftrain", False, SELF_TRAINING
 
     @property
     def starts_from(self) -> dict[str, str]:

@@ -88,9 +88,9 @@ class Recipe:
 # --- flags that are read together ---
 
 RUN = (
-    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "seed", "print_freq",
-    "overwrite", "data_dir", "cache_dir", "cache_root", "height", "width", "pretrained", "select",
-    "selection_images", "test_batch",
+    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile", "seed",
+    "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height", "width",
+    "pretrained", "select", "selection_images", "test_batch",
 )  # fmt: skip
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
 ADAM = ("lr", "weight_decay", "step_size")
@@ -123,6 +123,7 @@ INTRA = (*PLAIN_INTRA, *HYBRID_MEMORY)
 # --- defaults ---
 
 SHARED_ROWS = (
+    Row("torch up to 1.11, which the authors name, by default", {"precision": "tf32"}),
     Row(
         OFFICIAL,
         {
@@ -184,14 +185,15 @@ SHARED_ROWS = (
             "logs_dir": "logs",
             "stages": None,
             "device": "auto",
-            "precision": "fp32",
+            "compile": False,
             "overwrite": False,
             "cache_dir": None,
             "cache_root": None,
             "vit_width": 768,
             "drop_path": 0.1,
             "stage1": None,
-            "checkpoint_groups": False,
+            "checkpoint_groups": None,
+            "images": "auto",
             "neighbours": "torch",
             "pseudo_labels": None,
             "export_labels": False,

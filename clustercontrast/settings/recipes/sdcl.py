@@ -76,6 +76,7 @@ RECIPE = Recipe(
                 "candidates": 20,
             },
         ),
+        Row("torch 1.12, which the authors used, by default", {"precision": "tf32-conv"}),
         Row(OFFICIAL, {"eval_draws": 10}, dataset="sysu"),
         Row(
             OFFICIAL,
