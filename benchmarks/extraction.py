@@ -13,10 +13,10 @@ from itertools import product
 import numpy as np
 import torch
 
-from benchmarks.record import Record, add_arguments, peak_gib, reset_peak, set_tf32
+from benchmarks.record import Record, add_arguments, peak_gib, reset_peak
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
-from clustercontrast.engine.run import autocast
+from clustercontrast.engine.precision import autocast
 from clustercontrast.evaluation.features import extract
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 
@@ -33,7 +33,6 @@ def measure(
     network: TwoStreamResNet, images: ImageArray, batch: int, precision: str, device: torch.device
 ) -> dict:
     """One row: images per second after a batch to warm up."""
-    set_tf32(precision)
     some = torch.arange(min(batch, len(images)))
     with torch.no_grad(), autocast(device, precision):
         extract(network, images, batch, some)

@@ -13,8 +13,8 @@ import time
 
 import torch
 
-from benchmarks.record import Record, add_arguments, peak_gib, reset_peak, set_tf32, wait
-from clustercontrast.engine.run import autocast
+from benchmarks.record import Record, add_arguments, peak_gib, reset_peak, wait
+from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.generation.edm import denoised, draw_noise_levels
 from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
@@ -43,7 +43,6 @@ def timed(work, repeats: int, device: torch.device) -> float:
 
 def measure(args, batch: int, precision: str, device: torch.device, repeats: int) -> dict:
     """One line of the table."""
-    set_tf32(precision)
     reset_peak(device)
     generator = torch.Generator().manual_seed(0)
     network = build_generator(args).to(device).eval()
@@ -61,7 +60,6 @@ def measure(args, batch: int, precision: str, device: torch.device, repeats: int
 
 def measure_training(args, batch: int, precision: str, device: torch.device, repeats: int) -> dict:
     """Seconds of one training step."""
-    set_tf32(precision)
     reset_peak(device)
     generator = torch.Generator().manual_seed(0)
     network = build_generator(args).to(device).train()
@@ -83,7 +81,8 @@ def measure_training(args, batch: int, precision: str, device: torch.device, rep
         loss.backward()
         adam.step()
 
-    seconds = timed(step, repeats, device)
+    with tensor_cores(precision):  # of the backward pass, too
+        seconds = timed(step, repeats, device)
     return _row("train", batch, precision, device) | {"seconds_per_step": seconds}
 
 

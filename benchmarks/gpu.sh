@@ -31,7 +31,7 @@ step() {
     fi
     [ "$limit" -lt "$left" ] || limit=$left
     echo "* $name (at most $limit s, $(spent) s so far)"
-    timeout "$limit" $run "$@" >"$out/$name.log" 2>&1
+    timeout -k 10 "$limit" $run "$@" >"$out/$name.log" 2>&1
     code=$?
     tail -n 4 "$out/$name.log"
     case $code in

@@ -63,9 +63,3 @@ def reset_peak(device: torch.device) -> None:
 def peak_gib(device: torch.device) -> float | None:
     """Most that tensors held on the device since :func:`reset_peak`; None on a CPU."""
     return torch.cuda.max_memory_allocated(device) / 2**30 if device.type == "cuda" else None
-
-
-def set_tf32(precision: str) -> None:
-    """TF32 in products and convolutions, or not."""
-    torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
-    torch.backends.cudnn.allow_tf32 = precision == "tf32"
