@@ -9,12 +9,12 @@ and 1.16 s per iteration of 32 images on one RTX 3090, with 39 evaluations per i
 """
 
 import argparse
-import json
 import time
-from pathlib import Path
 
 import torch
 
+from benchmarks.record import Record, add_arguments, peak_gib, reset_peak, wait
+from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.generation.edm import denoised, draw_noise_levels
 from clustercontrast.losses.denoising import denoising_loss
 from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
@@ -33,23 +33,17 @@ def values(argv: list[str]) -> argparse.Namespace:
 def timed(work, repeats: int, device: torch.device) -> float:
     """Seconds of one call, the first one not counted."""
     work()
-    _wait(device)
+    wait(device)
     started = time.perf_counter()
     for _ in range(repeats):
         work()
-    _wait(device)
+    wait(device)
     return (time.perf_counter() - started) / repeats
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def measure(args, batch: int, precision: str, device: torch.device, repeats: int) -> dict:
     """One line of the table."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak(device)
     generator = torch.Generator().manual_seed(0)
     network = build_generator(args).to(device).eval()
     shape = batch, args.fake_height, args.fake_width
@@ -57,17 +51,16 @@ def measure(args, batch: int, precision: str, device: torch.device, repeats: int
     noise = torch.randn(batch, args.fake_channels, *shape[1:], generator=generator).to(device)
 
     def draw():
-        with torch.no_grad(), _autocast(device, precision):
+        with torch.no_grad(), autocast(device, precision):
             draw_images(network, edges_of(pixels, args), noise, args)
 
     seconds = timed(draw, repeats, device) / batch
-    return {"batch": batch, "precision": precision, "seconds_per_image": seconds, **_peak(device)}
+    return _row("draw", batch, precision, device) | {"seconds_per_image": seconds}
 
 
 def measure_training(args, batch: int, precision: str, device: torch.device, repeats: int) -> dict:
     """Seconds of one training step."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak(device)
     generator = torch.Generator().manual_seed(0)
     network = build_generator(args).to(device).train()
     adam = torch.optim.Adam(network.parameters(), 1e-4)
@@ -78,7 +71,7 @@ def measure_training(args, batch: int, precision: str, device: torch.device, rep
 
     def step():
         adam.zero_grad(set_to_none=True)
-        with _autocast(device, precision):
+        with autocast(device, precision):
             maps = network["adapter"](edges)
             noisy = clean + sigma[:, None, None, None] * torch.flip(clean, [0])
             found = denoised(
@@ -88,25 +81,18 @@ def measure_training(args, batch: int, precision: str, device: torch.device, rep
         loss.backward()
         adam.step()
 
-    seconds = timed(step, repeats, device)
-    line = {"training": True, "batch": batch, "precision": precision, "seconds_per_step": seconds}
-    return line | _peak(device)
+    with tensor_cores(precision):  # of the backward pass, too
+        seconds = timed(step, repeats, device)
+    return _row("train", batch, precision, device) | {"seconds_per_step": seconds}
 
 
-def _autocast(device: torch.device, precision: str) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-
-
-def _peak(device: torch.device) -> dict:
-    if device.type != "cuda":
-        return {}
-    return {"peak_gib": torch.cuda.max_memory_allocated(device) / 2**30}
+def _row(what: str, batch: int, precision: str, device: torch.device) -> dict:
+    return {"what": what, "precision": precision, "batch": batch, "peak_gib": peak_gib(device)}
 
 
 def main() -> None:
     """Parse the command line, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--unet-width", default="192")
     parser.add_argument("--sampling-steps", default="20")
     parser.add_argument("--batch", type=int, nargs="+", default=[64, 256])
@@ -115,22 +101,15 @@ def main() -> None:
     )
     parser.add_argument("--training-batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=3, help="repetitions that are timed")
-    parser.add_argument("--json", type=Path)
+    add_arguments(parser)
     o = parser.parse_args()
-    device = torch.device(o.device)
     args = values(["--unet-width", o.unet_width, "--sampling-steps", o.sampling_steps])
-    lines = []
+    record = Record(o.json, o.device)
     for precision in o.precision:
-        torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
-        torch.backends.cudnn.allow_tf32 = precision != "fp32"
         for batch in o.batch:
-            lines.append(measure(args, batch, precision, device, o.steps))
-            print(json.dumps(lines[-1]))
-        lines.append(measure_training(args, o.training_batch, precision, device, o.steps))
-        print(json.dumps(lines[-1]))
+            record.add(measure(args, batch, precision, o.device, o.steps))
+        record.add(measure_training(args, o.training_batch, precision, o.device, o.steps))
     print(PAPER)
-    if o.json:
-        o.json.write_text(json.dumps(lines, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -28,6 +28,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -seconds[item.path])
 
 
+def pytest_runtest_setup(item):
+    """Tests of a GPU are skipped where there is none."""
+    if item.get_closest_marker("gpu"):
+        import torch  # not by the process that only hands out the tests
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device")
+
+
 @pytest.fixture(autouse=True)
 def _denormal_numbers():
     """A command switches them off for its process; the next test must not notice."""

@@ -58,7 +58,7 @@ def tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
 def checksum(tensor) -> np.ndarray:
     """The numbers of ``fill.checksum``."""
-    return golden_set.fill().checksum(np.asarray(torch.as_tensor(tensor).detach()))
+    return golden_set.fill().checksum(np.asarray(torch.as_tensor(tensor).detach().cpu()))
 
 
 def assert_checksum(actual, expected, tolerance: float, what: str) -> None:

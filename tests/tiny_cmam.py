@@ -69,10 +69,12 @@ def world(folder: Path) -> SimpleNamespace:
     return data
 
 
-def make_stage(make, folder: Path, *flags: str, data=None):
+def make_stage(make, folder: Path, *flags: str, data=None, device: str = "cpu"):
     """A stage, set up on the tiny world but not trained."""
     data = data or world(folder)
-    run = Run(folder / "run", torch.device("cpu"))
+    run = Run(folder / "run", torch.device(device))
+    for images in (data.source, data.visible, data.infrared, *data.small.values()):
+        images.place(run.device)
     run.generator.manual_seed(5)
     torch.manual_seed(5)
     stage = make(options("--start-from", "pretrained", *flags).at(make.name), data, run)

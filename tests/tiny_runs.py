@@ -177,14 +177,18 @@ def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(weights, "untrained", never_trained)
 
 
-def make_stage(make: type[Stage], method: str, folder: Path, *flags: str) -> Stage:
-    """A stage with the small encoder on the rendered people, set up but not trained."""
+def make_stage(
+    make: type[Stage], method: str, folder: Path, *flags: str, device: str = "cpu"
+) -> Stage:
+    """A stage on the rendered people, set up but not trained."""
     elsewhere = len(METHODS[method]) == 1 or {"--stage1", "--start-from"} & set(flags)
     start = [] if elsewhere else ["--start-from", "pretrained"]
     options = parse("sysu", arguments(method, folder, *start, *flags))
     prepared = open_prepared(Path(f"{dataset()}-32x16"), "sysu")
     data = SimpleNamespace(visible=prepared["train_visible"], infrared=prepared["train_infrared"])
-    run = Run(folder, torch.device("cpu"))
+    run = Run(folder, torch.device(device), options.precision)
+    for images in vars(data).values():
+        images.place(run.device)
     run.generator.manual_seed(5)
     torch.manual_seed(5)
     stage = make(options.at(make.name), data, run)

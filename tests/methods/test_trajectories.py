@@ -2,8 +2,8 @@
 
 The stages are the real ones, with the flags of their recipes; only what an epoch's refresh would
 build – labels, memories, maps – is set from the recorded values, and the engine's ``take_step``
-moves the weights.  Everything is float64 on the CPU; in a mismatch look at the earliest assertion
-that fails, in causal order: inputs, losses, gradients, parameters, memories.
+moves the weights.  Everything is float64, on the CPU and on a GPU; in a mismatch look at the
+earliest assertion that fails, in causal order: inputs, losses, gradients, parameters, memories.
 """
 
 from contextlib import nullcontext
@@ -44,15 +44,15 @@ class Recorded:
         self.memory, self.calls = memory, calls
 
     def __call__(self, features, labels, *more):
-        self.calls.append((features.detach(), labels))
+        self.calls.append((features.detach(), labels.cpu()))
         return self.memory(features, labels, *more)
 
 
 class Trajectory:
     """One recorded file and the stage that recomputes it."""
 
-    def __init__(self, file):
-        self.file, self.vectors = file, golden_set.load(file)
+    def __init__(self, file, device):
+        self.file, self.vectors, self.device = file, golden_set.load(file), device
         self.facts = golden_set.entry(file)["parameters"]
         self.fill, self.salt = golden_set.fill(), golden_set.salt()
         self.calls = []
@@ -67,7 +67,7 @@ class Trajectory:
             make = pgm.AlternateLearning
         memory = MEMORY_KINDS.get(self.facts["memory_mode"], "hybrid")
         options = parse("sysu", ["--method", method, "--memory", memory])
-        run = SimpleNamespace(device=torch.device("cpu"))
+        run = SimpleNamespace(device=self.device)
         stage = make(options.at(make.name), None, run)
         assert stage.args.momentum == self.facts["memory_momentum"]
         assert stage.args.temp == self.facts["tau"]
@@ -116,11 +116,13 @@ class Trajectory:
 
     def _initial_rows(self, modality):
         if f"init/memory_{modality}" in self.vectors:
-            return torch.from_numpy(self.vectors[f"init/memory_{modality}"]).double()
+            rows = torch.from_numpy(self.vectors[f"init/memory_{modality}"])
+            return rows.double().to(self.device)
         return self._rows(f"traj/mem_{modality}", self.facts["clusters"][modality])
 
     def _rows(self, tag, count):
-        return torch.from_numpy(self.fill.unit_rows(tag, count, 2048, self.salt)).double()
+        rows = torch.from_numpy(self.fill.unit_rows(tag, count, 2048, self.salt))
+        return rows.double().to(self.device)
 
     def batch(self, iteration):
         streams = {"visible": ("rgb", "rgb_ca"), "infrared": ("ir",)}
@@ -134,17 +136,21 @@ class Trajectory:
         labels = np.repeat(ids, self.facts["instances_per_id"])
         images = [self.fill.id_images(view, iteration, labels, 64, 32, self.salt) for view in views]
         return SimpleNamespace(
-            images=torch.from_numpy(np.concatenate(images)).double(),
+            images=torch.from_numpy(np.concatenate(images)).double().to(self.device),
             labels=torch.from_numpy(np.tile(labels, len(views))),
         )
 
 
-@pytest.fixture(autouse=True)
-def _fast_float64_convolutions(monkeypatch):
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request, monkeypatch):
+    """Where a trajectory is recomputed; a GPU's own convolutions are fast, and on trial."""
+    if request.param == "cpu":
+        monkeypatch.setattr(torch.nn.Conv2d, "forward", matrix_convolution)
+    return torch.device(request.param)
+
+
+def test_the_exchanged_kernel_is_a_convolution(monkeypatch):
     monkeypatch.setattr(torch.nn.Conv2d, "forward", matrix_convolution)
-
-
-def test_the_exchanged_kernel_is_a_convolution():
     layer = torch.nn.Conv2d(3, 5, 3, stride=2, padding=1).double()
     x = torch.randn(2, 3, 9, 6).double().requires_grad_()
     expected = torch.nn.functional.conv2d(x, layer.weight, layer.bias, 2, 1)
@@ -158,8 +164,8 @@ def test_the_exchanged_kernel_is_a_convolution():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("file", FILES)
-def test_stage_follows_the_official_trainer(file):
-    trajectory = Trajectory(file)
+def test_stage_follows_the_official_trainer(file, device):
+    trajectory = Trajectory(file, device)
     stage, vectors = trajectory.stage, trajectory.vectors
     for i in range(trajectory.facts["iterations"]):
         trajectory.calls.clear()
@@ -215,6 +221,6 @@ def check_memories(trajectory, i):
             name = f"after/{kind}_{modality}"
             if name not in vectors:
                 continue
-            rows = getattr(stage, f"{side}_{attribute}").memory.rows.numpy()
+            rows = getattr(stage, f"{side}_{attribute}").memory.rows.cpu().numpy()
             got = np.column_stack([rows[:, :16], np.linalg.norm(rows, axis=1), rows @ probe])
             np.testing.assert_allclose(got, vectors[name][i], rtol=0, atol=TOLERANCE)

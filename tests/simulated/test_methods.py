@@ -13,8 +13,20 @@ from clustercontrast.methods import METHODS
 from simulated import launch
 
 VIT = ["--arch", "vit", "--depth", "2", "--vit-width", "64", "--drop-path", "0.2"]
-NETWORKS = {"sdcl": VIT, "cmam": []}
+AGREEING = ["--candidates", "10", "--lr", "1e-6"]  # so that rankings by random weights agree
+NETWORKS = {"sdcl": [*VIT, *AGREEING]}
 MOST_WAITS = 2  # of the host for the device, per step
+MOST_OPERATIONS = {  # given to the device, per step: a quarter more than was counted
+    "adca": {"intra": 1200, "cross": 1200},
+    "pgm": {"intra": 1850, "cross": 1950},
+    "pclhd": {"intra": 930, "progressive": 1700},
+    "rpnr": {"intra": 930, "robust": 1300},
+    "mmm": {"intra": 850, "joint": 1700, "final": 500},
+    "pca": {"intra": 930, "invariant": 1000},
+    "sdcl": {"intra": 1800, "agreed": 1800},
+    "supervised": {"supervised": 770},
+    "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1300, "selftrain": 1600},
+}
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +51,7 @@ def arguments(method, logs):
     if method in method_runs.FROM_A_SOURCE:
         return tiny_runs.cmam_arguments(logs, *flags)
     network = NETWORKS.get(method, ["--depth", "10"])
-    return tiny_runs.arguments(method, logs, *network, *method_runs.FLAGS[method], *flags)
+    return tiny_runs.arguments(method, logs, *method_runs.FLAGS[method], *network, *flags)
 
 
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -55,3 +67,27 @@ def test_it_trains_is_resumed_and_tested_without_a_mistake(trained, method):
     assert trained_stages <= set(report.iterations)
     results = json.loads((tiny_runs.run_folder(logs, method) / "report.json").read_text())
     assert {r["model"] for r in results["results"]} >= {"last epoch"}
+
+
+@launch.needed
+@pytest.mark.slow
+@every_method
+def test_its_steps_hardly_wait_for_the_device(trained, method):
+    _, report = trained(method)
+    for stage in report.iterations:
+        waits = report.events(f"{stage}:steps", "wait") + report.events(f"{stage}:tick", "wait")
+        per_step = sum(event["count"] for event in waits) / report.iterations[stage]
+        assert per_step <= MOST_WAITS, waits
+        assert report.events(f"{stage}:steps", "pageable copy") == []
+        assert report.events(f"{stage}:steps", "unfinished copy") == []
+
+
+@launch.needed
+@pytest.mark.slow
+@every_method
+def test_its_steps_are_few_operations(trained, method):
+    """Forward, losses, memories and optimiser, of narrow networks on tiny batches."""
+    _, report = trained(method)
+    for stage, most in MOST_OPERATIONS[method].items():
+        assert 0 < report.operations_per_step(stage) <= most, stage
+    assert MOST_OPERATIONS[method].keys() == report.iterations.keys()
