@@ -23,7 +23,7 @@ MOST_OPERATIONS = {  # given to the device, per step: a quarter more than was co
     "rpnr": {"intra": 930, "robust": 1300},
     "mmm": {"intra": 850, "joint": 2000, "final": 500},
     "pca": {"intra": 930, "invariant": 1000},
-    "sdcl": {"intra": 1800, "agreed": 1800},
+    "sdcl": {"intra": 2600, "agreed": 2600},
     "supervised": {"supervised": 770},
     "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1450, "selftrain": 1600},
 }
