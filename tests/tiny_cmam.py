@@ -73,8 +73,14 @@ def make_stage(make, folder: Path, *flags: str, data=None, device: str = "cpu"):
     """A stage, set up on the tiny world but not trained."""
     data = data or world(folder)
     run = Run(folder / "run", torch.device(device))
-    for images in (data.source, data.visible, data.infrared, *data.small.values()):
-        images.place(run.device)
+
+    def placed(arrays):
+        for images in arrays.values():
+            images.place(run.device)
+        return arrays
+
+    data.placed = placed
+    placed(data.small | {name: getattr(data, name) for name in ("source", "visible", "infrared")})
     run.generator.manual_seed(5)
     torch.manual_seed(5)
     stage = make(options("--start-from", "pretrained", *flags).at(make.name), data, run)

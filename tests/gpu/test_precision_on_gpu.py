@@ -7,7 +7,7 @@ import tiny_runs
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.engine.run import autocast
+from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
@@ -61,33 +61,19 @@ def test_recomputation_saves_memory(kind, most):
     assert held[1] < most * held[0]
 
 
-@pytest.fixture
-def set_tf32():
-    """Switches TF32 on and off; afterwards it is as before."""
-    backends = torch.backends.cuda.matmul, torch.backends.cudnn
-    before = [backend.allow_tf32 for backend in backends]
-
-    def switch(*values):
-        for backend, value in zip(backends, values, strict=True):
-            backend.allow_tf32 = value
-
-    yield lambda on: switch(on, on)
-    switch(*before)
-
-
 @pytest.mark.parametrize("kind", NETWORKS)
 @pytest.mark.parametrize(
     ("precision", "least", "most"), [("bf16", 0.98, 0.4), ("tf32", 0.999, 0.1)]
 )
-def test_fewer_bits_stay_close(kind, precision, least, most, set_tf32):
+def test_fewer_bits_stay_close(kind, precision, least, most):
     """Cosines of features with those of float32, and the relative change of all gradients."""
     features, gradients = {}, {}
     for name in ("fp32", precision):
-        set_tf32(name == "tf32")
         network = network_of(kind).train()
         with autocast(GPU, name):
             rows = torch.cat(network(*images(16))).float()
-        F.cross_entropy(20 * rows[:, :16], torch.arange(32, device=GPU) % 16).backward()
+        with tensor_cores(name):
+            F.cross_entropy(20 * rows[:, :16], torch.arange(32, device=GPU) % 16).backward()
         features[name] = F.normalize(rows.detach())
         found = [p.grad.flatten() for p in network.parameters() if p.grad is not None]
         gradients[name] = torch.cat(found)

@@ -20,7 +20,7 @@ class DeviceMemory:
     """
 
     def __init__(self, total: int) -> None:
-        self.total, self.held, self.peak = total, 0, 0
+        self.total, self.held, self.peak, self.reserved = total, 0, 0, 0
         self.storages: dict[int, weakref.ref] = {}
         self.lock = threading.RLock()  # a storage may go while another is counted
 
@@ -46,6 +46,7 @@ class DeviceMemory:
         self.storages[key] = weakref.ref(storage, lambda _: self._release(key, count))
         self.held += count
         self.peak = max(self.peak, self.held)
+        self.reserved = max(self.reserved, _rounded(self.held, SEGMENT))
         RECORDS.held(self.held)
 
     def _release(self, key: int, count: int) -> None:
@@ -56,10 +57,14 @@ class DeviceMemory:
     def statistics(self, device=None) -> dict[str, int]:
         """What ``torch.cuda.memory_stats`` says, as far as it is asked here."""
         found = collections.defaultdict(int)
-        for name, unit in (("allocated", BLOCK), ("active", BLOCK), ("reserved", SEGMENT)):
-            found[f"{name}_bytes.all.current"] = _rounded(self.held, unit)
-            found[f"{name}_bytes.all.peak"] = _rounded(self.peak, unit)
+        for time, held in (("current", self.held), ("peak", self.peak)):
+            found[f"allocated_bytes.all.{time}"] = found[f"active_bytes.all.{time}"] = held
+            found[f"reserved_bytes.all.{time}"] = self.reserved
         return found
+
+    def empty_cache(self) -> None:
+        """Give back what is reserved and not held."""
+        self.reserved = _rounded(self.held, SEGMENT)
 
     def reset_peak(self, device=None) -> None:
         """Forget what was held before."""
@@ -73,6 +78,7 @@ class DeviceMemory:
         """Let torch.cuda answer from these counts."""
         for module in (torch.cuda, torch.cuda.memory):
             module.memory_stats = self.statistics
+            module.empty_cache = self.empty_cache
             module.reset_peak_memory_stats = self.reset_peak
             module.mem_get_info = self.information
 

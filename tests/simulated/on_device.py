@@ -214,6 +214,9 @@ def test_peak_free_and_reserved_bytes():
     assert torch.cuda.max_memory_reserved() >= torch.cuda.max_memory_allocated()
     torch.cuda.reset_peak_memory_stats()
     assert torch.cuda.max_memory_allocated() == before
+    assert torch.cuda.memory_reserved() >= before + (3 << 20)  # until it is given back
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() < before + (3 << 20)
 
 
 def test_a_full_device_says_so():

@@ -19,13 +19,13 @@ MOST_WAITS = 2  # of the host for the device, per step
 MOST_OPERATIONS = {  # given to the device, per step: a quarter more than was counted
     "adca": {"intra": 1200, "cross": 1200},
     "pgm": {"intra": 1850, "cross": 1950},
-    "pclhd": {"intra": 930, "progressive": 1700},
+    "pclhd": {"intra": 930, "progressive": 2250},
     "rpnr": {"intra": 930, "robust": 1300},
-    "mmm": {"intra": 850, "joint": 1700, "final": 500},
+    "mmm": {"intra": 850, "joint": 2000, "final": 500},
     "pca": {"intra": 930, "invariant": 1000},
-    "sdcl": {"intra": 1800, "agreed": 1800},
+    "sdcl": {"intra": 2600, "agreed": 2600},
     "supervised": {"supervised": 770},
-    "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1300, "selftrain": 1600},
+    "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1450, "selftrain": 1600},
 }
 
 

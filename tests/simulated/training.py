@@ -1,4 +1,4 @@
-"""A training that is interrupted in the last epoch of every stage and run again: a program.
+"""A training that is interrupted in the last epoch of its first stage and run again: a program.
 
 ``training.py FLAGS`` is ``train_sysu.py FLAGS`` with narrow networks and without pictures.
 """
@@ -15,13 +15,13 @@ INTERRUPTED = 130
 
 
 def interrupt(patch: pytest.MonkeyPatch) -> None:
-    """Leave every stage of several epochs once, in its last one."""
-    left, tick = set(), Run.tick
+    """Leave the first stage of several epochs once, in its last one."""
+    tick, left = Run.tick, []
 
     def interrupted(run, stage, epoch, *rest):
         tick(run, stage, epoch, *rest)
-        if len(stage.epochs) > 1 and epoch == stage.epochs[-1] and stage.name not in left:
-            left.add(stage.name)
+        if not left and len(stage.epochs) > 1 and epoch == stage.epochs[-1]:
+            left.append(stage.name)
             raise KeyboardInterrupt
 
     patch.setattr(Run, "tick", interrupted)
