@@ -28,7 +28,8 @@ def reason_against(device: torch.device) -> str | None:
     try:
         torch.compile(torch.sin)(torch.zeros(2, device=device))
     except Exception as error:  # whatever the compiler raises, training goes on
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        said = str(error).strip().splitlines()
+        return f"{type(error).__name__}: {said[0] if said else 'no more is known'}"
     return None
 
 
