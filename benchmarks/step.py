@@ -12,24 +12,20 @@ fit is a row that says so.
 """
 
 import argparse
-import datetime
-import json
-import platform
 from argparse import Namespace
 from collections.abc import Iterator
 from itertools import product
-from pathlib import Path
 from statistics import median
 from types import SimpleNamespace
 
 import numpy as np
 import torch
 
+from benchmarks.record import Record, add_arguments, reset_peak
 from benchmarks.reference_step import reference_of
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
 from clustercontrast.engine import compiling
-from clustercontrast.engine.run import choose_device
 from clustercontrast.engine.stage import Stage
 from clustercontrast.methods import METHODS
 from clustercontrast.methods.rehearsal import Rehearsal, rehearse
@@ -80,7 +76,7 @@ def measured(make: type[Stage], args: Namespace, device: torch.device, steps: in
     data = placed_images(args, device)
     if device.type == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats(device)
+    reset_peak(device)
     try:
         found = rehearse(make, args, data, device, steps, warm_up=2)
     except torch.OutOfMemoryError:
@@ -182,23 +178,13 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also with --compile")
     parser.add_argument("--no-reference", action="store_true", help="without the plain step")
     parser.add_argument("--steps", type=int, default=5)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--json", type=Path)
+    add_arguments(parser)
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="training flags")
     o = parser.parse_args()
 
-    device = choose_device(o.device)
-    on_gpu = device.type == "cuda"
-    found = {
-        "machine": torch.cuda.get_device_name(device) if on_gpu else platform.processor() or "cpu",
-        "date": datetime.date.today().isoformat(),
-        "rows": [],
-    }
-    for row in rows(o, device):
-        found["rows"].append(row)
-        print("  ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        if o.json:
-            o.json.write_text(json.dumps(found, indent=2))
+    record = Record(o.json, o.device)
+    for row in rows(o, o.device):
+        record.add(row)
 
 
 if __name__ == "__main__":
