@@ -158,7 +158,7 @@ def _about(method: str, args: Namespace) -> dict:
 
 def flags(method: str, number: int, words: list[str]) -> Namespace:
     """Values of a stage, which starts from random weights."""
-    fixed = ["--method", method, "--pretrained", "random"]
+    fixed = ["--method", method, "--pretrained", "random", "--test-batch", "16"]
     fixed += ["--start-from", "pretrained"] if len(METHODS[method]) > 1 else []
     name = METHODS[method][number].name
     args = parse("sysu", [*fixed, *words]).at(name)
