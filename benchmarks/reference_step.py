@@ -117,14 +117,18 @@ class Plain(ClusteringStage):
         return PlainMemory(rows.to(self.run.device), a.temp, a.momentum, kind)
 
     def batches(self) -> Iterator[Batch]:
-        """The same batches, image after image in memory."""
-        for batch in super().batches():
-            yield Batch(
-                {
-                    name: replace(stream, images=stream.images.contiguous())
-                    for name, stream in batch.streams.items()
-                }
-            )
+        """The same batches in torch's default layout."""
+        return map(with_contiguous_images, super().batches())
+
+
+def with_contiguous_images(batch: Batch) -> Batch:
+    """A batch in torch's default layout, channel by channel."""
+    return Batch(
+        {
+            name: replace(stream, images=stream.images.contiguous())
+            for name, stream in batch.streams.items()
+        }
+    )
 
 
 def reference_of(make: type[Stage]) -> type[Stage]:

@@ -22,14 +22,19 @@ import numpy as np
 import torch
 
 from benchmarks.record import Record, add_arguments, reset_peak
-from benchmarks.reference_step import reference_of
+from benchmarks.reference_step import reference_of, with_contiguous_images
+from clustercontrast.commands.cli import command
+from clustercontrast.data.batches import Batch
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
 from clustercontrast.engine import compiling
+from clustercontrast.engine.run import choose_device
 from clustercontrast.engine.stage import Stage
 from clustercontrast.methods import METHODS
 from clustercontrast.methods.rehearsal import Rehearsal, rehearse
 from clustercontrast.settings.command_line import parse
+from clustercontrast.settings.flags import count
+from clustercontrast.settings.options import all_flags
 
 IDENTITIES, PER_IDENTITY = 64, 20
 GIB = 2**30
@@ -63,12 +68,15 @@ def placed_images(args: Namespace, device: torch.device) -> SimpleNamespace:
 
 
 def contiguous(make: type[Stage]) -> type[Stage]:
-    """A stage whose networks keep torch's default layout; its images follow their weights."""
+    """A stage whose networks and batches keep torch's default layout."""
 
     def add(self: Stage, name: str, network: torch.nn.Module) -> torch.nn.Module:
         return make.add(self, name, network).to(memory_format=torch.contiguous_format)
 
-    return type(make.__name__, (make,), {"add": add})
+    def batches(self: Stage) -> Iterator[Batch]:
+        return map(with_contiguous_images, make.batches(self))
+
+    return type(make.__name__, (make,), {"add": add, "batches": batches})
 
 
 def measured(make: type[Stage], args: Namespace, device: torch.device, steps: int) -> dict:
@@ -171,21 +179,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     alone = [name for name, stages in METHODS.items() if not any(s.reads for s in stages)]
     parser.add_argument("--methods", nargs="+", choices=alone, default=["pclhd", "pgm", "sdcl"])
-    parser.add_argument("--stages", nargs="+", help="those alone")
-    parser.add_argument("--precisions", nargs="+", default=["fp32", "tf32", "bf16"])
+    stages = sorted({make.name for name in alone for make in METHODS[name]})
+    parser.add_argument("--stages", nargs="+", choices=stages, help="those alone")
+    precisions = all_flags()["precision"].choices
+    parser.add_argument(
+        "--precisions", nargs="+", choices=precisions, default=["fp32", "tf32", "bf16"]
+    )
     parser.add_argument("--channels-last", nargs="+", choices=("on", "off"), default=["on"])
     parser.add_argument("--recompute", action="store_true", help="also with --checkpoint-groups")
     parser.add_argument("--compile", action="store_true", help="also with --compile")
     parser.add_argument("--no-reference", action="store_true", help="without the plain step")
-    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--steps", type=count, default=5)
     add_arguments(parser)
     parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="training flags")
     o = parser.parse_args()
 
-    record = Record(o.json, o.device)
+    record = Record(o.json, choose_device(str(o.device)))
     for row in rows(o, o.device):
         record.add(row)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -74,10 +74,19 @@ def results(folder: Path, name: str) -> tuple[str, list[dict]]:
     """Machine and date, and the rows, of a table's files."""
     if name == "tests":
         return "", _tests(folder / "tests.xml")
-    found = [json.loads(file.read_text()) for file in sorted(folder.glob(f"{name}*.json"))]
+    found = list(filter(None, map(_read, sorted(folder.glob(f"{name}*.json")))))
     rows = [row for content in found for row in content["rows"]]
     heads = dict.fromkeys(f"{content['machine']}, {content['date']}" for content in found)
     return "; ".join(heads), rows
+
+
+def _read(file: Path) -> dict | None:
+    """A file's content; None, and a line, if it is damaged."""
+    try:
+        return json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        print(f"{file} is damaged and left out: {error}")
+        return None
 
 
 def _tests(report: Path) -> list[dict]:
@@ -134,6 +143,8 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="of the JSON files")
     parser.add_argument("--docs", type=Path, default=Path("docs/benchmarks.md"))
     args = parser.parse_args()
+    if not args.folder.is_dir():
+        parser.error(f"{args.folder} is no folder: give that of the results of benchmarks/gpu.sh")
     args.docs.write_text(
         filled(args.docs.read_text(encoding="utf-8"), args.folder), encoding="utf-8"
     )

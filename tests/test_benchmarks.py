@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
-from benchmarks import roofline, tables
+from benchmarks import roofline, step, tables
 from benchmarks.record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -107,3 +108,28 @@ def multiplications(height, width):
             count += area * channels * 4 * inner if block == 0 else 0
             channels = 4 * inner
     return count
+
+
+@pytest.mark.parametrize("layout", ["on", "off"])
+def test_a_layout_is_that_of_images_and_weights(layout):
+    """With channels last switched off, no convolution sees it."""
+    small = ["--height", "32", "--width", "16", "--depth", "10", "-b", "16"]
+    args = step.flags("adca", 0, [*small, "--batch-visible", "16"])
+    make = step.METHODS["adca"][0]
+    make = make if layout == "on" else step.contiguous(make)
+    wanted = torch.channels_last if layout == "on" else torch.contiguous_format
+    seen = []
+
+    def noted(layer, inputs):
+        if layer.training:
+            seen.extend(t.is_contiguous(memory_format=wanted) for t in (*inputs, layer.weight))
+
+    hook = nn.modules.module.register_module_forward_pre_hook(
+        lambda layer, inputs: noted(layer, inputs) if isinstance(layer, nn.Conv2d) else None
+    )
+    try:
+        step.measured(make, args, torch.device("cpu"), 1)
+    finally:
+        hook.remove()
+    assert seen
+    assert all(seen)

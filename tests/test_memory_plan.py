@@ -270,10 +270,36 @@ def test_when_nothing_fits_one_line_says_what_would(monkeypatch):
         planned(monkeypatch, 8, "--images", "device")
     text = str(error.value)
     assert "\n" not in text
-    assert "stage intra does not fit: it needs 10.4 GiB" in text  # 1 + 1.08 x 8.68
-    assert "8.0 GiB are free" in text
-    assert "--images auto or smaller batches (-b, --batch-visible)" in text
+    assert "stage intra does not fit: it needs 15.37 GiB" in text  # 1 + 1.08 x 8.68, 5 of images
+    assert "8.00 GiB are free: take smaller batches (-b, --batch-visible)" in text
     assert "--precision bf16" not in text  # it would not fit either
+    assert "--images auto" not in text
+
+
+@pytest.mark.parametrize(
+    ("free", "flags", "remedy"),
+    [(12, ("--images", "device"), "give --images auto"),
+     (12, ("--no-checkpoint-groups",), "leave --no-checkpoint-groups out"),
+     (12, ("--test-batch", "4096"), "leave --test-batch out")],
+)  # fmt: skip
+def test_a_remedy_that_is_named_works(monkeypatch, free, flags, remedy):
+    linear = planning.Need.at
+    monkeypatch.setattr(
+        planning.Need, "at", lambda n, images, forward: max(linear(n, images, 1), forward * 4e6)
+    )
+    with pytest.raises(UserError) as error:
+        planned(monkeypatch, free, *flags)
+    assert f"GiB are free: {remedy}, or take smaller batches" in str(error.value)
+    assert planned(monkeypatch, free).args.checkpoint_groups is True  # as it is without the flag
+
+
+def test_another_stages_batch_leaves_that_of_generation_open():
+    for words, expected in (((), 256), (("pretrain=32",), 256), (("generation=100",), None)):
+        batch = ("--batch-size", *words) if words else ()
+        chosen = parse("sysu", ["--method", "cmam", "--source", "x", *batch])
+        make = next(make for make in METHODS["cmam"] if make.name == "generation")
+        forwards = Planner(chosen, None).forwards(make, chosen.at("generation"))
+        assert forwards == ([256, 128, 64, 32, 16] if expected else [100])
 
 
 def test_bf16_is_named_when_it_fits(monkeypatch):
@@ -284,7 +310,7 @@ def test_bf16_is_named_when_it_fits(monkeypatch):
         return rehearse(device, make, args, *rest, **named)
 
     monkeypatch.setattr(Device, "rehearse", narrow)
-    with pytest.raises(UserError, match="give --precision bf16 or smaller batches"):
+    with pytest.raises(UserError, match="free: give --precision bf16, or take smaller batches"):
         planned(monkeypatch, 8)
 
 

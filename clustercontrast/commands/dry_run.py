@@ -3,6 +3,7 @@
 Nothing is written below the folder of logs, and no lock is taken.
 """
 
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -37,15 +38,18 @@ def dry_run(options: Options) -> None:
     """
     trials = options.trials()
     one, every = options.of_trial(trials[0]), METHODS[options.method]
-    folder = training.folder_of_trial(training.run_folder(options), trials[0])
-    stages = training.asked_stages(options)
+    run, stages = training.run_folder(options), training.asked_stages(options)
+    folder = training.folder_of_trial(run, trials[0])
+    _check_place(run)
     data = training.images_of(one, every)
     training.check_run(one, folder, data, [stage for stage in stages if not stage.reads])
     _check_earlier(one, folder, data, stages)
     say(f"{folder}: {options.method} ({options.variant}) on {data.device}, dry run")
+    if any(run.glob(f"**/{checkpoint.LAST}")):
+        say("note: some epochs are saved there already; all are counted below")
     rehearsals = [_rehearsed(make, one, data) for make in stages]
     say(table(rehearsals, len(trials)))
-    _check_disk(folder, data, rehearsals, len(trials))
+    check_disk(run, data, rehearsals, len(trials))
 
 
 def _rehearsed(make: type[Stage], options: Options, data: TargetImages) -> tuple[Rehearsal, float]:
@@ -60,7 +64,8 @@ def _rehearsed(make: type[Stage], options: Options, data: TargetImages) -> tuple
         lists = data.visible.index, data.infrared.index
         pseudo_labels.load(Path(args.pseudo_labels), lists, say)
     is_gpu = data.device.type == "cuda"
-    done = rehearse(make, args, data, data.device, warm_up=int(is_gpu))
+    # A first step tries algorithms out on a GPU, and compiles.
+    done = rehearse(make, args, data, data.device, warm_up=int(is_gpu or args.compile))
     return done, done.peak + data.bytes_on_device() if is_gpu else process_peak()
 
 
@@ -123,7 +128,21 @@ def _check_earlier(
                 say(f"note: {place} is not there yet: run --stages {make.name} first")
 
 
-def _check_disk(
+def _check_place(folder: Path) -> None:
+    """Refuse a place where no run can be written.
+
+    Raises:
+        UserError: something on the way is no folder, or may not be written to.
+    """
+    place = _existing(folder)
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise UserError(
+            f"{folder} cannot be made: {place} is no folder that may be written to; give another "
+            "--logs-dir"
+        )
+
+
+def check_disk(
     folder: Path, data: TargetImages, rehearsals: Iterable[tuple[Rehearsal, float]], trials: int
 ) -> None:
     """Compare what will be written with what is free.

@@ -19,8 +19,7 @@ from clustercontrast.engine.memory import Line, free_memory
 from clustercontrast.engine.stage import Stage
 from clustercontrast.files import UserError
 from clustercontrast.methods.rehearsal import Rehearsal, rehearse
-from clustercontrast.settings.command_line import COMMAND_LINE
-from clustercontrast.settings.options import Options
+from clustercontrast.settings.options import Options, all_flags, defaults
 
 GIB = 2**30
 MARGIN, MARGIN_SHARE = GIB, 0.08
@@ -140,12 +139,9 @@ class Planner:
             return args, None
         self.data.release()
         free = free_memory(self.data.device)
-        measured = _Measured(make, args, self.data)
-        decision = decide(
-            measured.needs(), images_of(args), self._forwards(make, args), free, self._kept
-        )
+        decision = self._decided(make, args, free)
         if decision is None:
-            raise UserError(self._refusal(measured, free))
+            raise UserError(self._refusal(make, args, free))
         budget = {"pinned": 0.0, "map": 0.0}.get(args.images, decision.for_images)
         self.data.settle(budget, pins=args.images != "map")
         chosen = {make.forward_flag: decision.forward}
@@ -153,18 +149,28 @@ class Planner:
             chosen["checkpoint_groups"] = decision.recomputed
         return changed(args, **chosen), self._said(make, decision, free)
 
-    def _forwards(self, make: type[Stage], args: Namespace) -> list[int]:
+    def _decided(self, make: type[Stage], args: Namespace, free: float) -> Decision | None:
+        """What fits with these flags."""
+        needs = _Measured(make, args, self.data).needs()
+        kept = self._kept if args.images == "device" else lambda: 0.0
+        return decide(needs, images_of(args), self.forwards(make, args), free, kept)
+
+    def forwards(self, make: type[Stage], args: Namespace) -> list[int]:
         """Images per forward that the flags allow, the most first."""
         most = getattr(args, make.forward_flag)
-        if self.options.origins.get(make.forward_flag) == COMMAND_LINE:
+        if most != self._usual(make):
             return [most]
         halvings = range(1 + max(0, int(math.log2(max(1, most / FEWEST)))))
         return [most >> n for n in halvings]
 
+    def _usual(self, make: type[Stage]) -> int:
+        """Images per forward of a stage while no flag says another number."""
+        o, name = self.options, make.forward_flag
+        value = defaults(o.recipe, o.dataset, o.variant)[0][name]
+        return value[make.name] if isinstance(value, dict) else value
+
     def _kept(self) -> float:
-        """Bytes of images that the flags want on the device."""
-        if self.options.images != "device":
-            return 0.0
+        """Bytes of images, which ``--images device`` wants on the device."""
         return sum(array.pixels.nbytes for array in self.data.opened)
 
     def _said(self, make: type[Stage], decision: Decision, free: float) -> str:
@@ -176,23 +182,37 @@ class Planner:
             f"{self.data.residence()}"
         )
 
-    def _refusal(self, measured: "_Measured", free: float) -> str:
-        """What to say when nothing fits."""
-        least, advice = measured.least(), []
-        if measured.args.precision != "bf16":
-            narrow = changed(measured.args, precision="bf16")
-            bf16 = _Measured(measured.make, narrow, self.data).least()
-            if with_margin(bf16) + self._kept() <= free:
-                advice.append("--precision bf16")
-        if self._kept():
-            advice.append("--images auto")
-        advice.append("smaller batches (-b, --batch-visible), which are another training")
-        wanted = f"{with_margin(least) / GIB:.1f} GiB" if math.isfinite(least) else "far more"
+    def _refusal(self, make: type[Stage], args: Namespace, free: float) -> str:
+        """What to say when nothing fits: every remedy that is named has been found to fit."""
+        usual, spelled = self._usual(make), all_flags()[make.forward_flag].spelled
+        remedies = {
+            "leave --no-checkpoint-groups out": {"checkpoint_groups": None},
+            f"leave {spelled} out": {make.forward_flag: usual},
+            "give --images auto": {"images": "auto"},
+            "give --precision bf16": {"precision": "bf16"},
+        }
+        fitting = [
+            words
+            for words, values in remedies.items()
+            if values.keys() <= vars(args).keys()
+            and any(getattr(args, name) not in (value, True) for name, value in values.items())
+            and self._decided(make, changed(args, **values), free)
+        ]
+        fitting.append("take smaller batches (-b, --batch-visible), which are another training")
+        least = self._least(make, args)
+        wanted = f"{least / GIB:.2f} GiB" if math.isfinite(least) else "far more"
         return (
-            f"stage {measured.make.name} does not fit: it needs {wanted} of GPU memory, a margin "
-            f"included, and {free / GIB:.1f} GiB are free: give {' or '.join(advice)}, or end "
-            "other programs on this GPU"
+            f"stage {make.name} does not fit: it needs {wanted} of GPU memory, a margin included, "
+            f"and {free / GIB:.2f} GiB are free: {', or '.join(fitting)}, or end other programs on "
+            "this GPU"
         )
+
+    def _least(self, make: type[Stage], args: Namespace) -> float:
+        """The fewest bytes that have to be free with these flags."""
+        forward = self.forwards(make, args)[-1]
+        *_, (_, need) = _Measured(make, args, self.data).needs()
+        kept = self._kept() if args.images == "device" else 0.0
+        return with_margin(need.at(images_of(args), forward)) + kept
 
 
 class _Measured:
@@ -200,14 +220,14 @@ class _Measured:
 
     Args:
         make: the stage.
-        args: its flags; it is rehearsed with random weights.
+        args: its flags; it is rehearsed with random weights, and nothing is compiled for it.
         data: the images.
     """
 
     def __init__(self, make: type[Stage], args: Namespace, data: TargetImages) -> None:
         self.make, self.data = make, data
-        untrained = {"pretrained": "random", "start_from": "pretrained"}
-        known = {name: value for name, value in untrained.items() if name in args}
+        plain = {"pretrained": "random", "start_from": "pretrained", "compile": False}
+        known = {name: value for name, value in plain.items() if name in args}
         self.args = changed(args, **known)
 
     def needs(self) -> Iterator[tuple[bool | None, Need]]:
@@ -216,11 +236,6 @@ class _Measured:
         is_open = asked is None and "checkpoint_groups" in self.args
         for recomputed in (False, True) if is_open else (asked,):
             yield recomputed, self._need(recomputed)
-
-    def least(self) -> float:
-        """Bytes with all that saves memory."""
-        *_, (_, need) = self.needs()
-        return need.at(images_of(self.args), FEWEST)
 
     def _need(self, recomputed: bool | None) -> Need:
         args = self.args if recomputed is None else changed(self.args, checkpoint_groups=recomputed)

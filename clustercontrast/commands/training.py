@@ -331,8 +331,8 @@ def _check_flags(options: Options, folder: Path) -> None:
         if changed:
             shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
             raise UserError(
-                f"{place} is of a run with another {shown}: give this one another --name, or "
-                "--overwrite to delete that one"
+                f"{place} is of a run with another {shown}: give what stands there to go on with "
+                "it, give this one another --name, or --overwrite to delete that one"
             )
 
 

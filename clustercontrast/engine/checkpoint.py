@@ -160,7 +160,7 @@ def restore(stage: Stage, state: dict, generator: torch.Generator) -> None:
         for name, network in stage.networks.items():
             network.load_state_dict(state["networks"][name])
         for name, optimiser in stage.optimisers.items():
-            optimiser.optimiser.load_state_dict(state["optimisers"][name])
+            optimiser.load(state["optimisers"][name])
         generator.set_state(state["generator"])
     except (KeyError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0]

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+VERSIONS = 64
+"""Kept of a part: with and without gradients, by batch and by depth of a block."""
 CONTAINERS = nn.ModuleList | nn.ModuleDict | nn.Sequential
 
 
@@ -15,6 +17,7 @@ def compile_parts(network: nn.Module) -> None:
     do the names in the state dict.  Whatever cannot be compiled runs as it is.
     """
     torch._dynamo.config.suppress_errors = True
+    torch._dynamo.config.recompile_limit = VERSIONS
     for part in _parts(getattr(network, "network", network)):  # that of a momentum encoder
         part.compile()
 

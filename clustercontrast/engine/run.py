@@ -120,7 +120,7 @@ class Run:
         if stage.continues:
             kept = checkpoint.last(self.folder / stage.continues)["optimisers"]
             for name, optimiser in stage.optimisers.items():
-                optimiser.optimiser.load_state_dict(kept[name])
+                optimiser.load(kept[name])
 
     def resume(self, stage: Stage) -> None:
         """Go on after the stage's last whole epoch, if there is one."""

@@ -180,6 +180,14 @@ class ScheduledOptimiser:
         self.optimiser, self.schedule = optimiser, schedule
         self.base = [group["lr"] for group in optimiser.param_groups]
 
+    def load(self, state: dict) -> None:
+        """Go on from a saved state; steps are computed as this optimiser was built to."""
+        groups = [
+            saved | {"fused": own["fused"], "foreach": own["foreach"]}
+            for saved, own in zip(state["param_groups"], self.optimiser.param_groups, strict=True)
+        ]
+        self.optimiser.load_state_dict(state | {"param_groups": groups})
+
     def set_learning_rate(self, epoch: int, iteration: int) -> None:
         """Base learning rate times the schedule's factor."""
         for group, base in zip(self.optimiser.param_groups, self.base, strict=True):

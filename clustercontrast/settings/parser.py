@@ -58,6 +58,8 @@ def not_understood(surplus: Sequence[str], flags: Iterable[str], method: str | N
     answer = flag_answer(word, flags, method)
     if answer:
         return answer
+    if word == DRY_RUN:
+        return f"{DRY_RUN} takes no value, and belongs to the commands that train one method"
     near = difflib.get_close_matches(word, list(flags), n=1) if word.strip("-") else []
     return f"{word} is not a flag" + (f": did you mean {near[0]}?" if near else "")
 

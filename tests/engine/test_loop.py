@@ -1,5 +1,6 @@
 """When things happen: hooks, steps, precision and learning rates, with stages of one weight."""
 
+import copy
 import json
 import math
 from types import SimpleNamespace
@@ -182,6 +183,26 @@ def test_a_context_is_left_while_the_caller_works():
         assert inside
 
     assert [len(inside) for _ in resumed_under(Context, body())] == [0, 0]
+
+
+def test_a_state_of_a_plain_optimiser_goes_on_fused():
+    weights = [nn.Parameter(torch.ones(3)) for _ in range(2)]
+    plain, fused = (
+        ScheduledOptimiser(torch.optim.Adam([w], 0.1, fused=how), step_decay(1))
+        for w, how in zip(weights, (None, True), strict=True)
+    )
+    for _ in range(2):
+        plain.optimiser.zero_grad()
+        weights[0].square().sum().backward()
+        plain.optimiser.step()
+    weights[1].data.copy_(weights[0].data)
+    fused.load(copy.deepcopy(plain.optimiser.state_dict()))
+    assert fused.optimiser.param_groups[0]["fused"] is True
+    for own, weight in ((plain, weights[0]), (fused, weights[1])):
+        own.optimiser.zero_grad()
+        weight.square().sum().backward()
+        own.optimiser.step()
+    torch.testing.assert_close(weights[1], weights[0])
 
 
 def test_yielding_inside_no_grad_is_refused(tmp_path):

@@ -123,3 +123,28 @@ def test_the_table_adds_up():
     assert found["cross"] == ["384", "0.600", "50 x 200", "30.0", "2.08", "18.00"]
     assert found["in all"] == ["3.89", "18.00"]
     assert rows(dry_run.table([(done, 0)], trials=10))["in all"][0] == "18.06"
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.touch()
+    line = refused(capsys, arguments("pgm", file / "logs", *SMALL))
+    assert f"{file} is no folder that may be written to; give another --logs-dir" in line
+
+
+def test_a_value_or_another_command_is_answered(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        cli.train("sysu", [*arguments("pgm", tmp_path, *SMALL), "--dry-run=yes"])
+    assert "--dry-run takes no value, and belongs to" in capsys.readouterr().err
+
+
+def test_trials_that_are_on_the_disk_are_not_written_twice(tmp_path, monkeypatch, capsys):
+    megabyte = 10**6
+    for trial in range(10):
+        (tmp_path / f"trial{trial}").mkdir()
+        (tmp_path / f"trial{trial}/last.pth").write_bytes(bytes(megabyte))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=2 * megabyte))
+    data = SimpleNamespace(places={}, options=SimpleNamespace(logs_dir="logs"))
+    done = Rehearsal("intra", 1, (1.0,), 1, 1.0, 1, 1, state_bytes=megabyte)
+    dry_run.check_disk(tmp_path, data, [(done, 0)], 10)  # 11 MB, of which 10 are there
+    assert "will be written" in capsys.readouterr().out
