@@ -1,7 +1,7 @@
 """Fills the tables of docs/benchmarks.md from the JSON files of benchmarks/gpu.sh.
 
     python -m benchmarks.tables gpu-results
-    python -m benchmarks.tables gpu-results --docs elsewhere.md
+    python -m benchmarks.tables gpu-results --docs FILE
 
 A table stands between the lines ``<!-- table NAME -->`` and ``<!-- end of table -->``.  It is made
 anew where there are rows for it; what is between other marks, and all other text, stays as it is.

@@ -12,6 +12,8 @@ FLAGS = {  # enough clusters for what a method compares; both halves of a stage 
     "sdcl": ["--heterogeneous-from", "1", "--candidates", "5", "--k1-visible", "30", "15"],
     "supervised": [],
 }
+AGREEING = ["--candidates", "10", "--lr", "1e-6"]
+"""With them the rankings by a small random transformer agree (SDCL)."""
 FROM_A_SOURCE = {"cmam"}  # needs a labelled dataset besides: has a test file of its own
 METHODS_ALONE = [name for name in METHODS if name not in FROM_A_SOURCE]
 VARIANTS = {"pclhd-paper": ("pclhd", "paper"), "pgm-v2024": ("pgm", "v2024")}

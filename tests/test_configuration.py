@@ -50,7 +50,7 @@ def test_the_defaults_of_every_variant_are_no_change(method, dataset):
             ["--pretrained my/resnet50-11ad3fa6.pth"],
         ),
         ("--method pgm --jitter-infrared cross=on", ["--jitter-infrared cross=on"]),
-        ("--method pgm --precision tf32 --select rank1", ["--precision tf32", "--select rank1"]),
+        ("--method pgm --precision bf16 --select rank1", ["--precision bf16", "--select rank1"]),
     ],
 )
 def test_flags_of_a_stage_that_differ_are_written_as_typed(words, expected):

@@ -21,7 +21,7 @@ class Report:
     Attributes:
         code: its exit code.
         output: what it printed.
-        content: the JSON that :meth:`simulated.records.Records.json` describes.
+        content: what ``Records.json`` of records.py describes.
     """
 
     def __init__(self, code: int, output: str, content: dict) -> None:

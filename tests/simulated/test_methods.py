@@ -13,8 +13,7 @@ from clustercontrast.methods import METHODS
 from simulated import launch
 
 VIT = ["--arch", "vit", "--depth", "2", "--vit-width", "64", "--drop-path", "0.2"]
-AGREEING = ["--candidates", "10", "--lr", "1e-6"]  # so that rankings by random weights agree
-NETWORKS = {"sdcl": [*VIT, *AGREEING]}
+NETWORKS = {"sdcl": [*VIT, *method_runs.AGREEING]}
 MOST_WAITS = 2  # of the host for the device, per step
 MOST_OPERATIONS = {  # given to the device, per step: a quarter more than was counted
     "adca": {"intra": 1200, "cross": 1200},

@@ -13,7 +13,7 @@ from clustercontrast.models import weights
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
 VIT = ["--arch", "vit", "--depth", "2", "--vit-width", "64", "--drop-path", "0.2"]
-FLAGS = {"sdcl": [*method_runs.FLAGS["sdcl"], "--checkpoint-groups"]}
+FLAGS = {"sdcl": [*method_runs.FLAGS["sdcl"], *method_runs.AGREEING, "--checkpoint-groups"]}
 
 
 @pytest.fixture(scope="module")
