@@ -25,7 +25,7 @@ ALLOWED = {
     "clustering": set(),
     "association": set(),
     "losses": set(),
-    "memories": set(),
+    "memories": {"losses"},
     "models": set(),
     "models.official": {"files"},  # a network that cannot be written is refused
     "models.saved": {"files"},  # a file that cannot be read is the user's mistake

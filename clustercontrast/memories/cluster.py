@@ -8,7 +8,7 @@ from functools import partial
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.memories.members import beside
+from clustercontrast.losses.placing import beside
 from clustercontrast.memories.rows import (
     UPDATES,
     Momentum,

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.memories.members import beside
+from clustercontrast.losses.placing import beside
 from clustercontrast.memories.rows import full_precision, wide
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from clustercontrast.memories.members import beside
+from clustercontrast.losses.placing import beside
 from clustercontrast.memories.rows import Momentum, full_precision, sequential_update, wide
 
 

@@ -44,11 +44,3 @@ class Members:
         counts = self.counts if most is None else np.minimum(self.counts, most)
         is_counted = np.arange(self.positions.shape[1]) < counts[:, None]
         return is_counted / counts[:, None]
-
-
-def beside(planned: torch.Tensor | np.ndarray, other: torch.Tensor) -> torch.Tensor:
-    """Labels, positions or weights of a batch on the device of ``other``.
-
-    Small tensors in ordinary host memory are staged at once: the device is not waited for.
-    """
-    return torch.as_tensor(planned).to(other.device, non_blocking=True)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clustercontrast.memories.members import beside
+from clustercontrast.losses.placing import beside
 from clustercontrast.memories.rows import (
     Momentum,
     batch_means,

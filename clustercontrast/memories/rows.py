@@ -19,7 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch.autograd.function import once_differentiable
 
-from clustercontrast.memories.members import Members, beside
+from clustercontrast.losses.placing import beside
+from clustercontrast.memories.members import Members
 
 Update = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, "Momentum"], torch.Tensor]
 
