@@ -45,14 +45,14 @@ COMPARED = ("adca", "pgm", "pclhd")
 def random_images(modality: str, cameras: tuple[int, ...], height: int, width: int) -> ImageArray:
     """Noise in place of pictures: a step costs the same."""
     generator = np.random.default_rng(len(modality))
-    count = IDENTITIES * PER_IDENTITY
+    number = IDENTITIES * PER_IDENTITY
     images = ImageList(
         modality=modality,
-        paths=tuple(f"{modality}/{i:05d}.jpg" for i in range(count)),
-        identities=np.arange(count) // PER_IDENTITY,
-        cameras=generator.choice(cameras, count),
+        paths=tuple(f"{modality}/{i:05d}.jpg" for i in range(number)),
+        identities=np.arange(number) // PER_IDENTITY,
+        cameras=generator.choice(cameras, number),
     )
-    pixels = generator.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
+    pixels = generator.integers(0, 256, (number, height, width, 3), dtype=np.uint8)
     return ImageArray(images, pixels)
 
 
