@@ -59,5 +59,5 @@ def test_a_dry_run_prints_the_plan_or_what_would_fit(tmp_path):
     full = launch.run(tmp_path, "train_sysu.py", *words, "--dry-run", gib=0.9, code=2)
     (line,) = [line for line in full.output.splitlines() if line.startswith("error")]
     assert "stage supervised does not fit" in line
-    assert "0.9 GiB are free" in line
+    assert "0.90 GiB are free" in line
     assert not logs.exists()
