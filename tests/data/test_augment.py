@@ -399,8 +399,6 @@ def test_jitter_factors_and_orders():
 
 @pytest.mark.gpu
 def test_the_device_changes_nothing():
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     pixels, view = noise(16, 24, 12), View(jitter=True, channels="adaptive_gray", padding=3)
     here, there = (augment(pixels.to(device), view, seeded(6)) for device in ("cpu", "cuda"))
     torch.testing.assert_close(there.cpu(), here, rtol=0, atol=1e-4)

@@ -236,8 +236,6 @@ def test_labels_of_another_length_are_refused():
 @pytest.mark.gpu
 @pytest.mark.parametrize("budget", [None, 0])
 def test_batches_on_the_device_are_those_of_the_cpu(budget):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     here, there = make_plans(views=(PLAIN,)), make_plans(views=(PLAIN,))
     for plan in there.values():
         plan.array.place(torch.device("cuda"), budget)

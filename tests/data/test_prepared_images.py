@@ -379,8 +379,6 @@ def placed(request, folder):
     """The gallery in every residence this machine offers."""
     array = images.open_prepared(folder, "sysu")["test_visible"]
     if request.param == "cuda":
-        if not torch.cuda.is_available():
-            pytest.skip("no CUDA device")
         assert array.place(torch.device("cuda"), budget_bytes=0) == "pinned"
         return array
     assert array.place(torch.device("cpu")) == "map"
@@ -445,8 +443,6 @@ def test_residence_follows_the_budget(folder, monkeypatch, budget, free, residen
 
 @pytest.mark.gpu
 def test_residence_on_the_device(folder):
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")
     array = images.open_prepared(folder, "sysu")["test_visible"]
     assert array.place(torch.device("cuda")) == "device"
     rows = torch.tensor([3, 3, 1])

@@ -11,7 +11,6 @@ from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.methods import METHODS
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
-from clustercontrast.settings.options import all_flags
 
 pytestmark = pytest.mark.gpu
 
@@ -83,7 +82,6 @@ def test_fewer_bits_stay_close(kind, precision, least, most):
     assert difference.norm() < most * gradients["fp32"].norm()
 
 
-@pytest.mark.skipif("compile" not in all_flags(), reason="no --compile")
 @pytest.mark.parametrize("method", ["pclhd", "pgm"])
 def test_compiled_is_eager(method, monkeypatch, tmp_path):
     narrow_resnet.use(monkeypatch)

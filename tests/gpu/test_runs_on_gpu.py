@@ -8,10 +8,10 @@ import tiny_cmam
 import tiny_runs
 import torch
 
-from clustercontrast.commands import training
+from clustercontrast.commands import planning, training
 from clustercontrast.engine import checkpoint
 from clustercontrast.generation.fake_infrared import quantised
-from clustercontrast.methods import METHODS, pclhd
+from clustercontrast.methods import METHODS, pclhd, rehearsal
 from clustercontrast.methods.cmam.diffusion import build_generator, draw_images, edges_of
 from clustercontrast.settings.command_line import parse
 
@@ -70,8 +70,6 @@ def test_fakes_are_those_of_the_cpu():
 
 @pytest.mark.parametrize("recomputed", ["--checkpoint-groups", "--no-checkpoint-groups"])
 def test_a_step_stays_within_its_plan(tmp_path, recomputed):
-    planning = pytest.importorskip("clustercontrast.commands.planning")
-    rehearsal = pytest.importorskip("clustercontrast.methods.rehearsal")
     sizes = "--depth", "50", "-b", "64", "--batch-visible", "64", "--test-batch", "256"
     words = tiny_runs.arguments("pclhd", tmp_path, *sizes, recomputed, "--device", "cuda")
     options = parse("sysu", words)

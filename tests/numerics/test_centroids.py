@@ -148,7 +148,6 @@ def test_bad_labels_are_refused():
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_device_is_kept():
     features, labels = random_case(2)
     expected = centroids(features, labels)

@@ -122,7 +122,6 @@ def test_missing_faiss_is_explained(monkeypatch):
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_device_agrees_with_cpu():
     features = random_rows(300, 16, seed=6)
     expected = nearest(features, 10)
