@@ -7,9 +7,14 @@ if [ ! -f .venv/.complete ]; then
     "${PYTHON:-python3}" -m venv .venv
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r requirements.txt -c constraints.txt
-    # For --neighbours faiss alone, which its tests compare with our own search.
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check \
-        faiss-cpu -c constraints.txt || echo "no faiss to be had: its tests are skipped"
+    # What few need: their tests are skipped without them.
+    for extra in faiss-cpu "onnx onnxruntime onnxscript" pyarrow; do
+        .venv/bin/python -m pip install --quiet --disable-pip-version-check \
+            $extra -c constraints.txt || echo "no $extra to be had: its tests are skipped"
+    done
+    # The command clustercontrast, for this folder.
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . ||
+        echo "no command clustercontrast: say python -m clustercontrast instead"
     touch .venv/.complete
 fi
 . .venv/bin/activate
