@@ -58,12 +58,12 @@ def _search_blocks(features: torch.Tensor, k: int) -> np.ndarray:
     for start in range(0, len(features), rows):
         # Ascending ‖x − y‖² is descending ⟨x, y⟩ − ‖y‖²/2: the query's own norm is a constant.
         scores = (features[start : start + rows] @ features.T).sub_(half_squares)
-        indices[start : start + rows] = _largest(scores, k)
+        indices[start : start + rows] = largest(scores, k)
     torch.backends.cuda.matmul.allow_tf32 = allowed
     return indices.numpy()
 
 
-def _largest(scores: torch.Tensor, k: int) -> torch.Tensor:
+def largest(scores: torch.Tensor, k: int) -> torch.Tensor:
     """Columns of the k largest scores of every row, descending; the lower column wins a tie."""
     values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
     columns, order = columns.sort(dim=1)

@@ -69,15 +69,31 @@ def decode(
     try:
         content = path.read_bytes()
         with Image.open(io.BytesIO(content)) as image:
-            upright = ImageOps.exif_transpose(image) if rules.turned else image
-            shallow = _as_8_bits(upright, path, rules.intensities) if _is_deep(image) else upright
-            pixels = np.asarray(shallow.convert("RGB").resize(size, resample))
+            pixels = as_pixels(image, path, size, resample, rules)
     except (*ANY_KIND, Image.DecompressionBombError) as error:
         reason = "no known kind" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(
             f"cannot read the image {path} ({reason}): copy it again from the dataset"
         ) from error
     return pixels, zlib.crc32(content)
+
+
+def as_pixels(
+    image: Image.Image,
+    name: object,
+    size: tuple[int, int],
+    resample: Image.Resampling,
+    rules: Rules,
+) -> np.ndarray:
+    """An opened image as :func:`decode` returns it: (H, W, 3) uint8.
+
+    Raises:
+        UserError: it holds values that would not fit.
+        OSError: its file cannot be read to the end; other kinds of ``ANY_KIND`` may be raised.
+    """
+    upright = ImageOps.exif_transpose(image) if rules.turned else image
+    shallow = _as_8_bits(upright, name, rules.intensities) if _is_deep(image) else upright
+    return np.asarray(shallow.convert("RGB").resize(size, resample))
 
 
 def _is_range(values: Sequence[float]) -> bool:
@@ -90,14 +106,14 @@ def _is_deep(image: Image.Image) -> bool:
 
 
 def _as_8_bits(
-    image: Image.Image, path: Path, intensities: tuple[float, float] | None
+    image: Image.Image, name: object, intensities: tuple[float, float] | None
 ) -> Image.Image:
     values = np.asarray(image, np.float64)
     if not np.isfinite(values).all():
-        raise UserError(f"{path} holds values that are not finite: write them anew")
+        raise UserError(f"{name} holds values that are not finite: write them anew")
     if intensities is None:
         raise UserError(
-            f"{path} has more than 8 bits per pixel (mode {image.mode}, values {values.min():g} to "
+            f"{name} has more than 8 bits per pixel (mode {image.mode}, values {values.min():g} to "
             f"{values.max():g}): give --intensity-range LOW HIGH, the values that become black and "
             "white, or convert the images to 8 bits"
         )

@@ -34,14 +34,37 @@ def extract(
     Raises:
         UserError: some are not finite.
     """
-    modality, parts = images.index.modality, []
-    for pixels in images.chunks(batch_size, rows):
-        batch = normalise(pixels)
-        mean = network.embed(batch, modality).float()
-        if getattr(network, "flip_averaged", True):
-            mean = (mean + network.embed(batch.flip(-1), modality).float()) / 2
-        parts.append(mean / mean.norm(dim=1, keepdim=True) if unit else mean)
+    modality = images.index.modality
+    parts = [
+        embedded(network, pixels, modality, unit) for pixels in images.chunks(batch_size, rows)
+    ]
     return finite(torch.cat(parts).cpu(), modality)
+
+
+def embedded(
+    network: nn.Module,
+    pixels: torch.Tensor,
+    modality: str,
+    unit: bool = False,
+    flip: bool = True,
+) -> torch.Tensor:
+    """The feature of every image of a batch, as :func:`extract` returns them.
+
+    Args:
+        network: see :func:`extract`.
+        pixels: (B, H, W, 3) uint8 on the network's device.
+        modality: of all images.
+        unit: normalise the mean.
+        flip: average over the mirror image, where the network's method does.
+
+    Returns:
+        (B, d) float32 on the network's device.
+    """
+    batch = normalise(pixels)
+    mean = network.embed(batch, modality).float()
+    if flip and getattr(network, "flip_averaged", True):
+        mean = (mean + network.embed(batch.flip(-1), modality).float()) / 2
+    return mean / mean.norm(dim=1, keepdim=True) if unit else mean
 
 
 def finite(features: torch.Tensor, name: str) -> torch.Tensor:

@@ -1,0 +1,1 @@
+"""A trained model at work: features of images that a user has, and searches among them."""

@@ -1,0 +1,143 @@
+"""Images as a user has them: a folder, paths, opened images, arrays; read block by block."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from clustercontrast.data import folder
+from clustercontrast.data.decoding import ANY_KIND, Rules, as_pixels, decode
+from clustercontrast.data.samples import MODALITIES
+from clustercontrast.files import UserError
+
+Item: TypeAlias = Path | Image.Image | np.ndarray
+Given: TypeAlias = str | Item | Iterable["Given"]
+"""What a user may give: one of these, or several of any kind."""
+
+RESAMPLING = Image.Resampling.LANCZOS  # as of the test images of every dataset (COMMON-5)
+
+
+@dataclass(frozen=True)
+class Images:
+    """Images that are read when they are asked for.
+
+    Attributes:
+        names: of the N images: the path as given, or "image 3" for what has none.
+        items: the images themselves, or where they are.
+        size: (height, width) that they are resized to, pixels.
+        rules: how files become pixels.
+    """
+
+    names: tuple[str, ...]
+    items: tuple[Item, ...]
+    size: tuple[int, int]
+    rules: Rules = field(default_factory=lambda: Rules(turned=True))
+
+    @classmethod
+    def of(
+        cls,
+        given: Given,
+        size: tuple[int, int],
+        intensities: tuple[float, float] | None = None,
+    ) -> "Images":
+        """List what was given.
+
+        A folder stands for all images below it, in the order of their paths.
+
+        Raises:
+            UserError: there is no such path, no image, or it is of another kind.
+        """
+        items = tuple(_items(given))
+        if not items:
+            raise UserError("there are no images: give a folder, paths, opened images or arrays")
+        names = tuple(
+            str(item) if isinstance(item, Path) else f"image {number}"
+            for number, item in enumerate(items)
+        )
+        return cls(names, items, size, Rules(intensities, turned=True))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def read(self, row: int) -> np.ndarray | UserError:
+        """One image, (H, W, 3) uint8, or what is wrong with it."""
+        item, (height, width) = self.items[row], self.size
+        try:
+            if isinstance(item, Path):
+                return decode(item, (width, height), RESAMPLING, self.rules)[0]
+            image = _image(item)
+            return as_pixels(image, self.names[row], (width, height), RESAMPLING, self.rules)
+        except UserError as error:
+            return error
+        except ANY_KIND as error:
+            return UserError(f"{self.names[row]} cannot be read ({error}): give another")
+
+    def blocks(
+        self, blocks: Sequence[range], workers: int
+    ) -> Iterator[tuple[range, list[np.ndarray | UserError]]]:
+        """Blocks of rows with their images; the next one is read while one is used.
+
+        Args:
+            blocks: rows of every block.
+            workers: threads that decode.
+        """
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: list[Future] = []
+            for number, block in enumerate(blocks):
+                current = waiting or [pool.submit(self.read, row) for row in block]
+                ahead = blocks[number + 1] if number + 1 < len(blocks) else ()
+                waiting = [pool.submit(self.read, row) for row in ahead]
+                yield block, [future.result() for future in current]
+
+
+def check_modality(word: str) -> None:
+    """Refuse what is no modality.
+
+    Raises:
+        UserError: it says which there are.
+    """
+    if word not in MODALITIES:
+        raise UserError(f"'{word}' is no modality: say {' or '.join(MODALITIES)}")
+
+
+def _items(given: Given) -> Iterator[Item]:
+    if isinstance(given, str | Path):
+        yield from _paths(Path(given))
+    elif isinstance(given, Image.Image):
+        yield given
+    elif isinstance(given, np.ndarray):
+        yield from given if given.ndim == 4 else [given]
+    elif isinstance(given, Iterable) and not isinstance(given, bytes):
+        for one in given:
+            yield from _items(one)
+    else:
+        raise UserError(
+            f"images cannot be a {type(given).__name__}: give a folder, paths, opened images or "
+            "arrays (H, W, 3) uint8"
+        )
+
+
+def _paths(place: Path) -> Iterator[Path]:
+    if place.is_dir():
+        for path in folder.read(place).lists["source"].paths:
+            yield place / path
+    elif place.exists():
+        yield place
+    else:
+        raise UserError(f"{place} does not exist: give a folder of images, or an image")
+
+
+def _image(item: Image.Image | np.ndarray) -> Image.Image:
+    if isinstance(item, Image.Image):
+        return item
+    is_colour = item.ndim == 3 and item.shape[2] in (3, 4)
+    if not item.size or item.dtype != np.uint8 or not (is_colour or item.ndim == 2):
+        raise UserError(
+            f"an array of {item.dtype} {item.shape} is no image: give uint8 (H, W, 3), or (H, W) "
+            "for gray"
+        )
+    return Image.fromarray(item)

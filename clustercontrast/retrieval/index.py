@@ -1,0 +1,180 @@
+"""A faiss index over a gallery: approximate searches, faster than exact ones, saved to disk."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from clustercontrast.clustering.neighbours import largest
+from clustercontrast.data.samples import MODALITIES
+from clustercontrast.files import UserError, atomic, read_json, write_json
+from clustercontrast.retrieval.features import MADE_WITH, Features
+
+KINDS = ("hnsw", "ivf", "flat")
+"""A graph of neighbours; cells around means; all rows, exactly."""
+
+NEIGHBOURS, SEARCHED = 32, 128
+"""Links of a row in the graph, and rows that a search keeps in sight (efSearch)."""
+
+VISITED = 16
+"""One of this many cells is searched."""
+
+SAMPLE = 200
+"""Rows whose exact neighbours an index is compared with."""
+
+FILES = ("index.faiss", "index.json")
+SHAPE = {
+    "kind": frozenset(KINDS),
+    "modality": frozenset(MODALITIES),
+    "paths": [str],
+    "made_with": MADE_WITH,
+    "recall": float,
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Index:
+    """A gallery that is searched through faiss.
+
+    Attributes:
+        kind: see ``KINDS``.
+        faiss: the index, of inner products.
+        paths: of the gallery's images.
+        modality: of the gallery.
+        made_with: the model, as of the features.
+        recall: share of the ten nearest images that it finds, measured on gallery images when it
+            was built.
+    """
+
+    kind: str
+    faiss: Any
+    paths: tuple[str, ...]
+    modality: str
+    made_with: Mapping[str, Any]
+    recall: float
+
+    @classmethod
+    def build(cls, gallery: Features, kind: str = "hnsw") -> "Index":
+        """Build an index over a gallery.
+
+        Args:
+            gallery: its features.
+            kind: "hnsw" (a graph; the fastest search), "ivf" (cells; built sooner) or "flat" (all
+                rows, exactly).
+
+        Raises:
+            UserError: faiss is not installed, or there is no such kind.
+        """
+        if kind not in KINDS:
+            raise UserError(f"there is no index '{kind}': choose from {', '.join(KINDS)}")
+        rows = np.ascontiguousarray(gallery.rows)
+        index = _empty(kind, rows)
+        index.add(rows)
+        return cls(
+            kind,
+            index,
+            gallery.paths,
+            gallery.modality,
+            gallery.made_with,
+            _recall(index, rows),
+        )
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def nearest(self, queries: np.ndarray, top: int) -> tuple[np.ndarray, np.ndarray]:
+        """Rows (Q, top) int64 and similarities (Q, top) float32 of queries (Q, d).
+
+        Raises:
+            UserError: the index finds fewer images than that.
+        """
+        scores, rows = self.faiss.search(np.ascontiguousarray(queries), top)
+        if (rows < 0).any():
+            raise UserError(
+                f"the {self.kind} index finds fewer than {top} images for some queries: lower "
+                "--top, or search without an index"
+            )
+        return rows, scores
+
+    def save(self, folder: str | Path) -> None:
+        """Write it into a folder.
+
+        Raises:
+            UserError: the place cannot be written.
+        """
+        folder = Path(folder)
+        content = {
+            "kind": self.kind,
+            "modality": self.modality,
+            "paths": self.paths,
+            "made_with": dict(self.made_with),
+            "recall": self.recall,
+        }
+        with atomic(folder / FILES[0], "wb") as file:
+            file.write(_faiss().serialize_index(self.faiss).data)
+        write_json(folder / FILES[1], content)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Index":
+        """Read what :meth:`save` has written.
+
+        Raises:
+            UserError: it is missing or damaged, or faiss is not installed.
+        """
+        folder = Path(folder)
+        said = read_json(folder / FILES[1], SHAPE, "build the index again")
+        try:
+            index = _faiss().deserialize_index(np.fromfile(folder / FILES[0], np.uint8))
+        except (OSError, RuntimeError) as error:
+            raise UserError(f"{folder / FILES[0]} is missing or damaged: build it again") from error
+        if index.ntotal != len(said["paths"]):
+            raise UserError(f"{folder} holds files of different indexes: build it again")
+        own = (said[key] for key in ("modality", "made_with", "recall"))
+        return cls(said["kind"], index, tuple(said["paths"]), *own)
+
+
+def is_index(place: Path) -> bool:
+    """Whether an index was saved there."""
+    return all((place / name).is_file() for name in FILES)
+
+
+def _faiss() -> ModuleType:
+    try:
+        return importlib.import_module("faiss")
+    except ImportError as error:
+        raise UserError(
+            "an index needs faiss: pip install 'clustercontrast[faiss]', or search without one"
+        ) from error
+
+
+def _empty(kind: str, rows: np.ndarray) -> Any:
+    """An index without rows, trained on them where it needs that."""
+    faiss, (count, length) = _faiss(), rows.shape
+    if kind == "flat":
+        return faiss.IndexFlatIP(length)
+    if kind == "hnsw":
+        index = faiss.IndexHNSWFlat(length, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        index.hnsw.efSearch = SEARCHED
+        return index
+    cells = max(1, round(np.sqrt(count)))
+    cells_of = faiss.IndexFlatIP(length)
+    index = faiss.IndexIVFFlat(cells_of, length, cells, faiss.METRIC_INNER_PRODUCT)
+    index.own_fields = True
+    cells_of.this.disown()
+    index.nprobe = -(-cells // VISITED)
+    index.train(rows)
+    return index
+
+
+def _recall(index: Any, rows: np.ndarray) -> float:
+    """Share of the ten exactly nearest rows that are found, over some rows spread evenly."""
+    some = np.ascontiguousarray(rows[np.unique(np.linspace(0, len(rows) - 1, SAMPLE, dtype=int))])
+    top = min(10, len(rows))
+    exact = largest(torch.from_numpy(some) @ torch.from_numpy(rows).T, top).numpy()
+    found = index.search(some, top)[1]
+    return float(np.mean([len({*a} & {*b}) / top for a, b in zip(exact, found, strict=True)]))

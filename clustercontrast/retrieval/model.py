@@ -1,0 +1,244 @@
+"""A trained network that turns images into features."""
+
+import functools
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from clustercontrast.data.augment import MEAN, STD
+from clustercontrast.data.provenance import Provenance
+from clustercontrast.data.samples import MODALITIES
+from clustercontrast.engine.precision import autocast
+from clustercontrast.evaluation.features import embedded, finite
+from clustercontrast.files import UserError
+from clustercontrast.retrieval.blocks import Blocks
+from clustercontrast.retrieval.features import Features
+from clustercontrast.retrieval.images import Given, Images, check_modality
+
+BLOCK = 1024
+"""Images that are read, and kept, at a time: 127 MB at 288x144."""
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A saved network, ready to be used; :func:`clustercontrast.load` makes one.
+
+    Attributes:
+        network: in eval mode.
+        height: of the images it was trained on, pixels.
+        width: likewise.
+        about: what the model says of itself: method, dataset, stage, epoch; empty for a foreign
+            file.
+        source: where it was loaded from.
+        device: where it computes.
+        precision: "fp32", as in tests; "tf32" or "bf16".
+    """
+
+    network: nn.Module = field(repr=False)
+    height: int
+    width: int
+    about: Mapping[str, Any] = field(repr=False)
+    source: str
+    device: torch.device
+    precision: str = "fp32"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) that images are resized to, pixels."""
+        return self.height, self.width
+
+    @property
+    def length(self) -> int:
+        """Numbers of a feature, d."""
+        return self.network.width
+
+    @property
+    def normalisation(self) -> dict[str, tuple[float, ...]]:
+        """Mean and deviation of the channels, of values in [0, 1]; images are normalised inside."""
+        return {"mean": MEAN, "std": STD}
+
+    @property
+    def stems(self) -> dict[str, str]:
+        """Modality -> part of the network that reads its images first."""
+        own = {name: f"{name}_stem" for name in MODALITIES}
+        return {name: stem if hasattr(self.network, stem) else "stem" for name, stem in own.items()}
+
+    @property
+    def provenance(self) -> Provenance | None:
+        """The images it was trained on and what marks them; None for a foreign file."""
+        return Provenance.of(self.about) if "images" in self.about else None
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the weights: the same network has the same one wherever it lies."""
+        found = hashlib.blake2b(digest_size=16)
+        for name, tensor in sorted(self.network.state_dict().items()):
+            found.update(name.encode())
+            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return found.hexdigest()
+
+    def features(
+        self,
+        images: Given,
+        modality: str,
+        flip: bool = True,
+        batch_size: int = 64,
+        workers: int | None = None,
+        progress: bool = True,
+        intensities: tuple[float, float] | None = None,
+        keep: str | Path | None = None,
+    ) -> Features:
+        """Features of images, as the tests of this project extract them.
+
+        Args:
+            images: a folder (all images below it, in the order of their paths), a path, an opened
+                image, an array (H, W, 3) or (N, H, W, 3) uint8, or several of these.  They are
+                turned as their EXIF data say and resized with Lanczos' filter.
+            modality: "visible" or "infrared", which decides the stem.
+            flip: average over the mirror image, as every method but CMAM-UDA does in its tests
+                (CMAM-21).
+            batch_size: images per forward.
+            workers: threads that decode; all cores by default.
+            progress: show a bar where there is a terminal.
+            intensities: values that become black and white in images of more than 8 bits.
+            keep: folder for finished blocks; an interrupted call goes on there.  It is emptied
+                when all features are done.
+
+        Returns:
+            The features; images that cannot be read are left out and named in ``skipped``.
+
+        Raises:
+            UserError: no image, none that can be read, an unknown modality, or a model that does
+                not read visible images themselves.
+
+        >>> import clustercontrast
+        >>> model = clustercontrast.load("logs/sysu/pclhd/seed1")
+        >>> found = model.features("queries", modality="infrared")
+        >>> found
+        Features(6 infrared images, 512 numbers each)
+        >>> found.rows.shape, found.paths[0]
+        ((6, 512), 'queries/0001.jpg')
+        """
+        check_modality(modality)
+        if modality == "visible" and self.about.get("fakes"):
+            raise UserError(
+                f"{self.source} was trained to be shown fake infrared images in place of visible "
+                "ones, which are made for its dataset alone: use the run's model M_joint"
+            )
+        listed = Images.of(images, self.size, intensities)
+        made_with = self._said(flip)
+        keep = None if keep is None else Path(keep)
+        blocks = Blocks(keep, {"modality": modality, **made_with, "images": _stamps(listed)})
+        rows, reasons = self._rows(listed, modality, flip, batch_size, workers, progress, blocks)
+        good = np.array([not reason for reason in reasons])
+        skipped = [(n, r) for n, r in zip(listed.names, reasons, strict=True) if r]
+        if not good.any():
+            raise UserError(
+                f"none of {len(listed):,} images can be read, such as: {skipped[0][1]}"
+            )
+        blocks.remove()
+        kept = rows if good.all() else rows[good]
+        finite(torch.from_numpy(kept), modality)
+        names = tuple(name for name, is_good in zip(listed.names, good, strict=True) if is_good)
+        return Features(kept, names, modality, made_with, tuple(skipped))
+
+    def _said(self, flip: bool) -> dict[str, Any]:
+        about = {key: self.about[key] for key in ("method", "dataset", "stage", "epoch", "images")
+                 if key in self.about}  # fmt: skip
+        return {
+            "digest": self.digest,
+            "height": self.height,
+            "width": self.width,
+            "flip": flip,
+            "precision": self.precision,
+            "source": self.source,
+            "about": about,
+        }
+
+    def _rows(
+        self,
+        images: Images,
+        modality: str,
+        flip: bool,
+        batch_size: int,
+        workers: int | None,
+        progress: bool,
+        done: Blocks,
+    ) -> tuple[np.ndarray, list[str]]:
+        """(N, d) features, NaN where an image cannot be read, and the reasons ("" elsewhere)."""
+        rows = np.empty((len(images), self.length), np.float32)
+        reasons = [""] * len(images)
+        every = [
+            range(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)
+        ]
+        missing = []
+        for block in every:
+            known = done.get(block)
+            if known is None:
+                missing.append(block)
+            else:
+                rows[block.start : block.stop], reasons[block.start : block.stop] = known
+        bar = tqdm(
+            total=len(images),
+            initial=len(images) - sum(map(len, missing)),
+            desc=modality,
+            unit="image",
+            disable=None if progress else True,
+        )
+        with bar:
+            for block, found in images.blocks(missing, workers or os.cpu_count() or 1):
+                own = rows[block.start : block.stop]
+                own[:] = np.nan
+                why = [str(one) if isinstance(one, UserError) else "" for one in found]
+                good = [number for number, reason in enumerate(why) if not reason]
+                for start in range(0, len(good), batch_size):
+                    some = good[start : start + batch_size]
+                    own[some] = self.embed(np.stack([found[n] for n in some]), modality, flip)
+                    bar.update(len(some))
+                bar.update(len(why) - len(good))
+                reasons[block.start : block.stop] = why
+                done.put(block, own, why)
+        return rows, reasons
+
+    @torch.no_grad()
+    def embed(self, pixels: np.ndarray, modality: str, flip: bool = True) -> np.ndarray:
+        """Features of one batch.
+
+        Args:
+            pixels: (B, H, W, 3) uint8 at the model's size.
+            modality: of all of them.
+            flip: see :meth:`features`.
+
+        Returns:
+            (B, d) float32 unit rows.
+        """
+        batch = torch.from_numpy(pixels).to(self.device)
+        with autocast(self.device, self.precision):
+            return embedded(self.network, batch, modality, unit=True, flip=flip).cpu().numpy()
+
+
+def _stamps(images: Images) -> str:
+    """Digest of names, sizes and times of files: what is done holds for the same files alone."""
+    found = hashlib.blake2b(digest_size=16)
+    for part in _each_stamp(images):
+        found.update(part)
+    return found.hexdigest()
+
+
+def _each_stamp(images: Images) -> Iterable[bytes]:
+    yield repr((images.size, images.rules)).encode()
+    for name, item in zip(images.names, images.items, strict=True):
+        yield os.fsencode(name)
+        if isinstance(item, Path):
+            stat = item.stat() if item.exists() else None  # a link that leads nowhere
+            yield repr(stat and (stat.st_size, stat.st_mtime_ns)).encode()
+        else:
+            yield np.asarray(item).tobytes()
