@@ -100,14 +100,33 @@ def from_ranking(
     Returns:
         (N, N) CSR float32, see ``jaccard``.
     """
+    return compare(encodings(features, ranking, ranking.shape[1], k2, is_infrared), cutoff)
+
+
+def encodings(
+    features: torch.Tensor,
+    ranking: np.ndarray,
+    k1: int,
+    k2: int,
+    is_infrared: np.ndarray | None = None,
+) -> csr_array:
+    """Steps 2 to 5: the vectors that the Jaccard distance compares.
+
+    Args:
+        features: (N, d), as in ``jaccard``.
+        ranking: (N, k) integers, the k nearest rows of every row, ascending distance.
+        k1: size parameter of the full set, see ``reciprocal``; the half set has round(k1 / 2).
+        k2: columns of the ranking that the query expansion averages; 1 switches it off.
+        is_infrared: (N,) bool; balances the expansion between the two modalities.
+
+    Returns:
+        (N, N) CSR float32, V; the sum of a row is 1.
+    """
     ranking = ranking.astype(np.int32)
-    k1 = ranking.shape[1]
     # Python rounds half to even, as the official code does.
     pattern = expand(reciprocal(ranking, k1), reciprocal(ranking, round(k1 / 2)))
     encoding = encode(features, pattern)
-    if k2 > 1:
-        encoding = expand_query(encoding, ranking[:, :k2], is_infrared)
-    return compare(encoding, cutoff)
+    return expand_query(encoding, ranking[:, :k2], is_infrared) if k2 > 1 else encoding
 
 
 def reciprocal(ranking: np.ndarray, k: int) -> csr_array:
@@ -198,16 +217,19 @@ def expand_query(
     return csr_array((shares.ravel(), nearest_rows.ravel(), starts), shape=(size, size)) @ encoding
 
 
-def compare(encoding: csr_array, cutoff: float = 1.0) -> csr_array:
+def compare(encoding: csr_array, cutoff: float = 1.0, first: int | None = None) -> csr_array:
     """D_ij = 1 − s_ij / (2 − s_ij) with s_ij = Σ_l min(V_il, V_jl) (step 6).
 
     Args:
         encoding: (N, N) V, non-negative.
         cutoff: largest distance that is stored off the diagonal.
+        first: compare the first rows only, this many, with all; default: every row.
 
     Returns:
-        (N, N) CSR float32, see ``jaccard``.
+        (N, N), or (first, N), CSR float32, see ``jaccard``.
     """
+    size = encoding.shape[0]
+    first = size if first is None else first
     columns = encoding.tocsc()
     columns.eliminate_zeros()  # the kernel takes an overlap of 0 for "not met yet"
     rows = columns.tocsr()
@@ -215,14 +237,15 @@ def compare(encoding: csr_array, cutoff: float = 1.0) -> csr_array:
     entries = (columns.indptr, columns.indices, columns.data)
     cutoff = min(np.float32(cutoff), np.nextafter(np.float32(1), np.float32(0)))
     blocks = _in_blocks(
-        lambda first, last: _upper_rows(structure, entries, first, last, cutoff), encoding.shape[0]
+        lambda start, stop: _upper_rows(structure, entries, start, stop, cutoff), first
     )
     counts, indices, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     del blocks
-    starts = np.cumsum(np.append(0, counts + np.bincount(indices) - 1))  # the diagonal counts once
+    met = np.bincount(indices, minlength=size)[:first]
+    starts = np.cumsum(np.append(0, counts + met - 1))  # the diagonal counts once
     starts = starts.astype(get_index_dtype(maxval=starts[-1]))  # int32 halves the memory
     indices, distances = _mirrored(counts, indices, distances, starts)
-    return csr_array((distances, indices, starts), shape=encoding.shape)
+    return csr_array((distances, indices, starts), shape=(first, size))
 
 
 def is_compiled() -> bool:
@@ -367,7 +390,8 @@ def _grown(array, needed):
 def _mirrored(counts, upper_indices, upper_distances, starts):
     """Both triangles from the upper one, row by row; the result stays sorted.
 
-    When row i is reached, the rows before it have already placed its entries left of the diagonal.
+    The upper triangle may be that of the first rows only; they are then those of the result. When
+    row i is reached, the rows before it have already placed its entries left of the diagonal.
     """
     free = starts[:-1].copy()
     indices = np.empty(starts[-1], dtype=np.int32)
@@ -379,7 +403,7 @@ def _mirrored(counts, upper_indices, upper_distances, starts):
             source += 1
             indices[free[i]], distances[free[i]] = j, distance
             free[i] += 1
-            if j != i:
+            if i < j < counts.size:
                 indices[free[j]], distances[free[j]] = i, distance
                 free[j] += 1
     return indices, distances

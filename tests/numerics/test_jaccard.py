@@ -22,6 +22,7 @@ from clustercontrast.clustering.jaccard import (
     balanced_jaccard,
     compare,
     encode,
+    encodings,
     expand,
     from_ranking,
     jaccard,
@@ -324,6 +325,18 @@ def test_cutoff_filters_the_full_result(cutoff):
     for eps in (cutoff or 0.1, 0.05):
         if eps <= cutoff:
             np.testing.assert_array_equal(dbscan(cut, eps), dbscan(full, eps))
+
+
+@pytest.mark.parametrize("first", [1, 7, 40])
+@pytest.mark.parametrize("cutoff", [0.6, 1.0])
+def test_the_first_rows_alone_are_a_slice_of_the_full_result(first, cutoff):
+    features = people(40, 16, seed=5)
+    encoding = encodings(features, nearest(features, 9), 8, 3)
+    whole, part = compare(encoding, cutoff), compare(encoding, cutoff, first)
+    assert part.shape == (first, 40)
+    assert (part.indptr == whole.indptr[: first + 1]).all()
+    assert (part.indices == whole.indices[: part.nnz]).all()
+    assert (part.data == whole.data[: part.nnz]).all()
 
 
 def test_cutoff_keeps_the_distance_that_equals_it():
