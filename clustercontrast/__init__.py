@@ -1,5 +1,12 @@
 """Unsupervised visible-infrared person re-identification, method by method.
 
+A trained model at work (docs/using.md)::
+
+    model = clustercontrast.load("logs/sysu/pclhd/seed1")
+    queries = model.features("queries", modality="infrared")
+    gallery = model.features("gallery", modality="visible")
+    found = clustercontrast.search(queries, gallery, top=10)
+
 The rooms, from the ground up; each imports from those above it only::
 
     files.py      files written whole or not at all, a line for the user, the user's mistake
@@ -14,11 +21,36 @@ The rooms, from the ground up; each imports from those above it only::
     evaluation/   images -> features, metrics, protocols, diagnostics
     engine/       when things happen: loop, pipeline, checkpoints, log
     methods/      one file per paper: its stages, in the paper's order
+    retrieval/    a trained model at work: features of one's own images, searches
     report/       tables, figures, the page of a run
     rendering/    identities drawn by this project, to exercise all of it without a dataset
-    commands/     prepare, train, test, report, sweep
+    commands/     prepare, train, test, report, sweep, features, search, export, methods
 
-``python -m clustercontrast``, ``.report`` and ``.sweep`` are doors to the commands.
+``clustercontrast`` (or ``python -m clustercontrast``), ``.report`` and ``.sweep`` are doors to the
+commands.
 """
 
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+# Found when they are asked for: importing the package imports nothing else.
+OFFERED = {
+    "load": "clustercontrast.commands.loading",
+    "search": "clustercontrast.retrieval.search",
+    "Model": "clustercontrast.retrieval.model",
+    "Features": "clustercontrast.retrieval.features",
+    "Index": "clustercontrast.retrieval.index",
+}
+"""What is offered for use in programs -> where it lies."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in OFFERED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(OFFERED[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *OFFERED])

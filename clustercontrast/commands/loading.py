@@ -1,11 +1,72 @@
-"""A saved model found: in the folder of a run, or in the file of a checkpoint."""
+"""A saved model found, in the folder of a run or in the file of a checkpoint, and made ready."""
 
 from pathlib import Path
 from typing import Any
 
-from clustercontrast.commands import results, runs
+from clustercontrast.commands import cli, results, runs
+from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError
 from clustercontrast.models import weights
+from clustercontrast.retrieval.model import Model
+from clustercontrast.settings.recipes.common import shared_defaults
+
+PRECISIONS = ("fp32", "tf32", "bf16")
+
+
+def load(
+    path_or_run: str | Path,
+    which: str = "last",
+    device: str = "auto",
+    precision: str = "fp32",
+    height: int | None = None,
+    width: int | None = None,
+) -> Model:
+    """Load a trained model to use it.
+
+    Args:
+        path_or_run: folder of a run or of one of its trials; a checkpoint of this project or of an
+            official program; a folder or file that ``export --safetensors`` has written.
+        which: model of a run: "last" epoch, best on the "test" set, or best by "cycle" consistency,
+            which needs no labels.
+        device: "auto" (the first GPU, if there is one), "cpu", "cuda" or "cuda:N".
+        precision: "fp32", as in tests; "tf32" or "bf16", faster on a GPU.
+        height: of the images, pixels; by default what the model was trained on, or 288 where it
+            does not say.
+        width: likewise, or 144.
+
+    Raises:
+        UserError: there is no such model, or it cannot be used here.
+
+    >>> import clustercontrast
+    >>> model = clustercontrast.load("logs/sysu/pclhd/seed1")
+    >>> model.size, model.length
+    ((32, 16), 512)
+    >>> model.stems
+    {'visible': 'visible_stem', 'infrared': 'infrared_stem'}
+    >>> model.about["method"], model.provenance.title
+    ('pclhd', 'rendered SYSU-MM01 layout')
+    """
+    target = Path(path_or_run)
+    cli.existing(target, "a run's folder or a checkpoint")
+    _check_word("which", which, cli.MODELS)
+    _check_word("precision", precision, PRECISIONS)
+    place = choose_device(device)
+    model = saved(target, None if which == "last" else which)
+    about, usual = model["about"], shared_defaults()
+    return Model(
+        results.frozen_network(model["weights"], place),
+        height or about.get("height", usual["height"]),
+        width or about.get("width", usual["width"]),
+        about,
+        str(path_or_run),
+        place,
+        precision,
+    )
+
+
+def _check_word(name: str, word: str, words: tuple[str, ...]) -> None:
+    if word not in words:
+        raise UserError(f"{name} is '{word}': choose from {', '.join(words)}")
 
 
 def saved(target: Path, which: str | None = None) -> dict[str, Any]:

@@ -375,9 +375,11 @@ def _write_config(options: Options, folder: Path, about: dict, words: str) -> No
 
 
 def _commit() -> str | None:
-    """The git commit of the code, if it is a checkout."""
-    here = Path(__file__).parent
+    """The git commit of the code, if it is a checkout; None where it was installed."""
+    root = Path(clustercontrast.__file__).parents[1]
+    if not (root / ".git").exists():  # an installation may lie in the checkout of another project
+        return None
     done = subprocess.run(
-        ["git", "-C", str(here), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
+        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
     )
     return done.stdout.strip() or None

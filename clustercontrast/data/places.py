@@ -1,5 +1,6 @@
 """Where prepared images lie, and the commands that make and use them; nothing heavy is imported."""
 
+import sys
 from argparse import Namespace
 from pathlib import Path
 
@@ -8,11 +9,24 @@ from clustercontrast.files import UserError
 SCRIPTS = ("sysu", "regdb")  # datasets that have scripts of their own
 
 
+CONSOLE = "clustercontrast"
+"""The command of an installed package."""
+
+
+def program() -> str:
+    """How this program is called: by its command where that was used, or through Python."""
+    return CONSOLE if Path(sys.argv[0]).stem == CONSOLE else f"python -m {CONSOLE}"
+
+
 def command_of(action: str, dataset: str) -> str:
-    """The command line of "prepare", "train" or "test" on a dataset, without its flags."""
-    if dataset in SCRIPTS:
-        return f"python {action}_{dataset}.py"
-    return f"python -m clustercontrast {action} --dataset {dataset}"
+    """The command line of "prepare", "train" or "test" on a dataset, without its flags.
+
+    It names a script where there are scripts: in a checkout of the repository.
+    """
+    script = f"{action}_{dataset}.py"
+    if dataset in SCRIPTS and program() != CONSOLE and Path(script).exists():
+        return f"python {script}"
+    return f"{program()} {action} --dataset {dataset}"
 
 
 def beside(root: str, size: tuple[int, int], cache_root: str | None, chosen: str = "") -> Path:

@@ -59,7 +59,8 @@ RESAMPLING = {
 }
 TURNED = False  # upstream shows images as they are stored, whatever EXIF says
 SOURCE = (
-    "SYSU-MM01 is handed out by its authors on request; 'bash run_demo.sh' needs no dataset at all"
+    "SYSU-MM01 is handed out by its authors on request; 'python -m clustercontrast.rendering --out "
+    "FOLDER' draws rendered identities in its layout"
 )
 
 

@@ -1,8 +1,9 @@
 """Pieces of HTML that the sections of a run's page are made of; every text is escaped here."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from importlib import resources
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -10,8 +11,61 @@ from matplotlib.figure import Figure
 from clustercontrast.report.pictures import svg
 from clustercontrast.report.tables import Table
 
+POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+"""A page asks the network for nothing and runs no script."""
+
 COMMAND_LINE = "command line"
 """Origin of a value that was not taken from a recipe."""
+
+
+def document(
+    title: str,
+    heading: str,
+    subtitle: str,
+    warnings: Sequence[str],
+    sections: Mapping[str, tuple[str, str]],
+) -> str:
+    """A self-contained page, HTML5 in one string.
+
+    Args:
+        title: of the browser's window.
+        heading: of the page.
+        subtitle: below it.
+        warnings: what must be read before anything else.
+        sections: anchor -> title and body, from the top of the page.
+    """
+    style = resources.files("clustercontrast.report").joinpath("page.css").read_text("utf-8")
+    links = "".join(f'<a href="#{name}">{own}</a>' for name, (own, _) in sections.items())
+    body = "\n".join(
+        f'<section id="{name}"><h2>{own}</h2>\n{inner}</section>'
+        for name, (own, inner) in sections.items()
+    )
+    banners = "".join(
+        f'<p class="banner" role="note">{escape(text[:1].upper() + text[1:])}</p>\n'
+        for text in warnings
+    )
+    return f"""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<link rel="icon" href="data:,">
+<title>{escape(title)}</title>
+<style>
+{style}</style>
+</head>
+<body><div class="page">
+{banners}<header>
+<h1>{escape(heading)}</h1>
+<p class="dataset">{escape(subtitle)}</p>
+<nav>{links}</nav>
+</header>
+{body}
+<footer>This page is one file: it asks the network for nothing and runs no script.</footer>
+</div></body>
+</html>
+"""
 
 
 def explanation(text: str) -> str:

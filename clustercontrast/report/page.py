@@ -7,7 +7,6 @@ run gives the same bytes: nothing on it depends on the time or the place of its 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from clustercontrast.report.markup import (
     command,
     configuration,
     definitions,
+    document,
     explanation,
     plot,
     table_html,
@@ -44,8 +44,6 @@ QUERIES = 6
 
 PLOT = (5.4, 3.5)
 """Inches of one plot over the epochs."""
-
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 @dataclass(frozen=True)
@@ -118,35 +116,9 @@ def write_page(content: Content, path: Path) -> None:
 
 def page(content: Content) -> str:
     """The whole page, HTML5 in one string."""
-    sections = _sections(content)
-    style = resources.files("clustercontrast.report").joinpath("page.css").read_text("utf-8")
-    links = "".join(f'<a href="#{name}">{title}</a>' for name, (title, _) in sections.items())
-    body = "\n".join(
-        f'<section id="{name}"><h2>{title}</h2>\n{inner}</section>'
-        for name, (title, inner) in sections.items()
-    )
-    return f"""<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<link rel="icon" href="data:,">
-<title>{escape(content.title)} on {escape(content.table.dataset)}</title>
-<style>
-{style}</style>
-</head>
-<body><div class="page">
-{_banner(content)}<header>
-<h1>{escape(content.title)}</h1>
-<p class="dataset">{escape(content.table.dataset)}</p>
-<nav>{links}</nav>
-</header>
-{body}
-<footer>This page is one file: it asks the network for nothing and runs no script.</footer>
-</div></body>
-</html>
-"""
+    title = f"{content.title} on {content.table.dataset}"
+    subtitle, warnings = content.table.dataset, content.warnings
+    return document(title, content.title, subtitle, warnings, _sections(content))
 
 
 def _sections(content: Content) -> dict[str, tuple[str, str]]:
@@ -175,11 +147,6 @@ def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
         for model in content.models
     }
 
-
-def _banner(content: Content) -> str:
-    """What must be read before any number of a run on images that are not official."""
-    said = (f"{text[:1].upper()}{text[1:]}" for text in content.warnings)
-    return "".join(f'<p class="banner" role="note">{escape(text)}</p>\n' for text in said)
 
 
 # --- results ---

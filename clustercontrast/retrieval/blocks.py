@@ -36,10 +36,11 @@ class Blocks:
         """Rows (n, d) and reasons of a block, see :meth:`put`; None if it is not done."""
         if self.folder is None:
             return None
-        with contextlib.suppress(OSError, ValueError, KeyError, EOFError):
+        try:
             with np.load(self._file(block), allow_pickle=False) as file:
                 return file["rows"], file["reasons"].tolist()
-        return None
+        except (OSError, ValueError, KeyError, EOFError):
+            return None
 
     def put(self, block: range, rows: np.ndarray, reasons: Sequence[str]) -> None:
         """Keep a block.

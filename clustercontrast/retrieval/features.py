@@ -93,6 +93,26 @@ class Features:
 SAID = {"modality": frozenset(MODALITIES), "made_with": MADE_WITH, "skipped": SKIPPED}
 
 
+def check_same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
+    """Refuse to compare features of different models.
+
+    Args:
+        one: ``made_with`` of features.
+        other: likewise.
+
+    Raises:
+        UserError: it says what differs.
+    """
+    differing = [key for key in SAME if one[key] != other[key]]
+    if differing:
+        key = differing[0]
+        raise UserError(
+            f"features of different models cannot be compared: {one['source']} has {key} "
+            f"{one[key]}, {other['source']} has {other[key]}: make both with one model and one "
+            "set of flags"
+        )
+
+
 def check_ending(path: Path) -> None:
     """Refuse a name of a file that cannot be written, before work begins.
 
@@ -156,7 +176,7 @@ def _write_parquet(features: Features, path: Path) -> None:
 
 def _read_parquet(path: Path) -> tuple[np.ndarray, tuple[str, ...], Any]:
     table = pyarrow().read_table(path)
-    flat = table["feature"].combine_chunks().flatten().to_numpy()
+    flat = table["feature"].combine_chunks().flatten().to_numpy().copy()  # to be written to
     said = json.loads((table.schema.metadata or {})[b"clustercontrast"])
     return flat.reshape(len(table), -1), tuple(table["path"].to_pylist()), said
 

@@ -94,6 +94,14 @@ class Images:
                 yield block, [future.result() for future in current]
 
 
+def read_pictures(paths: Sequence[str], size: tuple[int, int]) -> list[np.ndarray | None]:
+    """Images of paths, (H, W, 3) uint8 at (height, width); None for one that cannot be read."""
+    images = Images(tuple(paths), tuple(map(Path, paths)), size)
+    with ThreadPoolExecutor() as pool:
+        found = pool.map(images.read, range(len(images)))
+        return [None if isinstance(one, UserError) else one for one in found]
+
+
 def check_modality(word: str) -> None:
     """Refuse what is no modality.
 

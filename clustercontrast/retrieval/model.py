@@ -13,12 +13,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from clustercontrast.data.augment import MEAN, STD
+from clustercontrast.data.augment import MEAN, STD, normalise
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine.precision import autocast
 from clustercontrast.evaluation.features import embedded, finite
 from clustercontrast.files import UserError
+from clustercontrast.models.activation import activation_maps
 from clustercontrast.retrieval.blocks import Blocks
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.images import Given, Images, check_modality
@@ -134,34 +135,19 @@ class Model:
                 "ones, which are made for its dataset alone: use the run's model M_joint"
             )
         listed = Images.of(images, self.size, intensities)
-        made_with = self._said(flip)
+        made_with = self.made_with(flip)
         keep = None if keep is None else Path(keep)
         blocks = Blocks(keep, {"modality": modality, **made_with, "images": _stamps(listed)})
         rows, reasons = self._rows(listed, modality, flip, batch_size, workers, progress, blocks)
         good = np.array([not reason for reason in reasons])
         skipped = [(n, r) for n, r in zip(listed.names, reasons, strict=True) if r]
         if not good.any():
-            raise UserError(
-                f"none of {len(listed):,} images can be read, such as: {skipped[0][1]}"
-            )
+            raise UserError(f"none of {len(listed):,} images can be read, such as: {skipped[0][1]}")
         blocks.remove()
         kept = rows if good.all() else rows[good]
         finite(torch.from_numpy(kept), modality)
         names = tuple(name for name, is_good in zip(listed.names, good, strict=True) if is_good)
         return Features(kept, names, modality, made_with, tuple(skipped))
-
-    def _said(self, flip: bool) -> dict[str, Any]:
-        about = {key: self.about[key] for key in ("method", "dataset", "stage", "epoch", "images")
-                 if key in self.about}  # fmt: skip
-        return {
-            "digest": self.digest,
-            "height": self.height,
-            "width": self.width,
-            "flip": flip,
-            "precision": self.precision,
-            "source": self.source,
-            "about": about,
-        }
 
     def _rows(
         self,
@@ -220,9 +206,37 @@ class Model:
         Returns:
             (B, d) float32 unit rows.
         """
-        batch = torch.from_numpy(pixels).to(self.device)
+        batch = torch.tensor(pixels, device=self.device)
         with autocast(self.device, self.precision):
             return embedded(self.network, batch, modality, unit=True, flip=flip).cpu().numpy()
+
+    def activations(self, pixels: np.ndarray, modality: str, towards: np.ndarray) -> np.ndarray:
+        """Places of images that make them alike other features (docs/using.md#activation-maps).
+
+        Args:
+            pixels: (B, H, W, 3) uint8 at the model's size.
+            modality: of all of them.
+            towards: (B, d) features, one for every image.
+
+        Returns:
+            (B, h, w) float32 in [0, 1].
+        """
+        batch = normalise(torch.tensor(pixels, device=self.device))
+        target = torch.tensor(towards, device=self.device)
+        return activation_maps(self.network, batch, modality, target).numpy()
+
+    def made_with(self, flip: bool = True) -> dict[str, Any]:
+        """What features of this model say of it, see :data:`retrieval.features.MADE_WITH`."""
+        kept = ("method", "dataset", "stage", "epoch", "images")
+        return {
+            "digest": self.digest,
+            "height": self.height,
+            "width": self.width,
+            "flip": flip,
+            "precision": self.precision,
+            "source": self.source,
+            "about": {key: self.about[key] for key in kept if key in self.about},
+        }
 
 
 def _stamps(images: Images) -> str:

@@ -11,7 +11,7 @@ import torch
 from clustercontrast.clustering.neighbours import largest
 from clustercontrast.evaluation.reranking import Reranking
 from clustercontrast.files import UserError, atomic
-from clustercontrast.retrieval.features import SAME, Features
+from clustercontrast.retrieval.features import Features, check_same_model
 from clustercontrast.retrieval.index import Index
 
 QUERIES, GALLERY = 256, 1 << 16
@@ -144,22 +144,6 @@ def search(
     return Found(queries, gallery, ranked, _reranked(reranking, len(queries), len(gallery), top))
 
 
-def check_same_model(queries: Features, gallery: Features | Index) -> None:
-    """Refuse to compare features of different models.
-
-    Raises:
-        UserError: it says what differs.
-    """
-    one, other = queries.made_with, gallery.made_with
-    differing = [key for key in SAME if one[key] != other[key]]
-    if differing:
-        raise UserError(
-            f"queries and gallery were made with different models ({one['source']} and "
-            f"{other['source']}; {differing[0]}: {one[differing[0]]} and {other[differing[0]]}): "
-            "make both with one"
-        )
-
-
 def _check(queries: Features, gallery: Features | Index, top: int, rerank: str | None) -> None:
     if not len(queries) or not len(gallery):
         raise UserError("there is nothing to search: queries or gallery are empty")
@@ -172,7 +156,7 @@ def _check(queries: Features, gallery: Features | Index, top: int, rerank: str |
             "re-ranking compares gallery images with each other, and an index holds no features: "
             "give the features themselves"
         )
-    check_same_model(queries, gallery)
+    check_same_model(queries.made_with, gallery.made_with)
 
 
 def _most_similar(queries: np.ndarray, gallery: np.ndarray, top: int) -> tuple[np.ndarray, ...]:

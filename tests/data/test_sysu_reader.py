@@ -89,11 +89,11 @@ def refused(root, *words):
 
 
 def test_missing_root_says_where_the_dataset_comes_from(tmp_path):
-    refused(tmp_path / "nowhere", "nowhere", "authors", "run_demo.sh", "--data-dir")
+    refused(tmp_path / "nowhere", "nowhere", "authors", "clustercontrast.rendering", "--data-dir")
 
 
 def test_empty_root_says_where_the_dataset_comes_from(tmp_path):
-    refused(tmp_path, "cam1", "authors", "run_demo.sh")
+    refused(tmp_path, "cam1", "authors", "clustercontrast.rendering")
 
 
 def test_dataset_one_folder_deeper_is_pointed_at(sysu_root, tmp_path):

@@ -1,0 +1,225 @@
+"""The commands features and search: images on disk, a model, files and a page of results."""
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+import clustercontrast
+from clustercontrast.commands.loading import load
+from clustercontrast.files import UserError, say
+from clustercontrast.report.pictures import overlaid
+from clustercontrast.report.search_page import Answer, Hit, Results, write_results
+from clustercontrast.retrieval.features import READERS, Features, check_ending, check_same_model
+from clustercontrast.retrieval.images import read_pictures
+from clustercontrast.retrieval.index import Index, is_index
+from clustercontrast.retrieval.model import Model
+from clustercontrast.retrieval.search import K_RECIPROCAL, Found, Ranked, reranked_file
+
+NAMED = 20
+"""Images that could not be read, this many are named."""
+
+HTML_QUERIES = 50
+
+
+def features(args: Namespace) -> None:
+    """Write the features of a folder of images.
+
+    Args:
+        args: flags of the command, see :mod:`clustercontrast.commands.use`.
+
+    Raises:
+        UserError: no image can be read, or the model or the file cannot be used.
+    """
+    check_ending(args.out)
+    model = _load(args)
+    found = _extract(model, args.images, args.modality, args, _beside(args.out, ""))
+    found.save(args.out)
+    say(f"wrote {args.out}: {len(found):,} images, {found.rows.shape[1]:,} numbers each")
+
+
+def search(args: Namespace) -> None:
+    """Search a gallery for the people of query images.
+
+    Args:
+        args: flags of the command, see :mod:`clustercontrast.commands.use`.
+
+    Raises:
+        UserError: nothing to search with or in, or the model or the files cannot be used.
+    """
+    model = _load(args)
+    queries = _side(model, "query", args)
+    gallery = _side(model, "gallery", args)
+    if isinstance(queries, Index):
+        raise UserError(f"--query {args.query} is an index: queries are images, or their features")
+    if args.index and not isinstance(gallery, Index):
+        gallery = _indexed(gallery, args)
+    parameters = (args.rerank_k1, args.rerank_k2, args.rerank_weight) if args.rerank else ()
+    kind = K_RECIPROCAL if args.rerank else None
+    found = clustercontrast.search(queries, gallery, args.top, kind, *parameters)
+    if args.out:
+        found.save(args.out)
+        others = f" and {reranked_file(args.out)}" if args.rerank else ""
+        say(
+            f"wrote {args.out}{others}: {len(queries):,} queries, {found.rows.shape[1]} images each"
+        )
+    if args.html:
+        write_results(_results(model, found, args, f"k1 {k1}, k2 {k2}, λ {weight:g}"), args.html)
+        say(f"wrote {args.html}")
+
+
+def _load(args: Namespace) -> Model:
+    which = args.which or "last"
+    model = load(args.model, which, args.device, args.precision, args.height, args.width)
+    for note in _notes(model):
+        say(f"note: {note}")
+    return model
+
+
+def _notes(model: Model) -> list[str]:
+    """What must be known of the images that a model was trained on."""
+    notes = model.provenance.notes() if model.provenance else ()
+    return [f"training images of the model: {note}" for note in notes]
+
+
+def _side(model: Model, side: str, args: Namespace) -> Features | Index:
+    """Queries or gallery: read from a file, or extracted now."""
+    place, modality = Path(getattr(args, side)), getattr(args, f"{side}_modality")
+    known: Features | Index | None = None
+    if is_index(place):
+        known = Index.load(place)
+    elif place.suffix in READERS:
+        known = Features.load(place)
+    if known is None:
+        if modality is None:
+            raise UserError(f"say what the images in {place} were taken in: --{side}-modality")
+        return _extract(model, place, modality, args, _beside(args.out or args.html, f".{side}"))
+    if modality not in (None, known.modality):
+        raise UserError(f"{place} holds features of {known.modality} images, not of {modality}")
+    check_same_model(model.made_with(args.flip), known.made_with)
+    return known
+
+
+def _extract(
+    model: Model, place: str | Path, modality: str, args: Namespace, keep: Path
+) -> Features:
+    """Features of images; what could not be read is listed, what is done is kept on disk."""
+    intensities = args.intensity_range and tuple(args.intensity_range)
+    try:
+        found = model.features(
+            place, modality, args.flip, args.batch_size, args.workers,
+            intensities=intensities, keep=keep,
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f" while {modality} images were read: what is done lies in {keep}; the same command "
+            "goes on"
+        ) from None
+    for name, reason in found.skipped[:NAMED]:
+        say(f"skipped {name}: {reason}")
+    if len(found.skipped) > NAMED:
+        say(f"skipped {len(found.skipped) - NAMED:,} images more")
+    return found
+
+
+def _beside(file: Path, side: str) -> Path:
+    """Where finished features are kept while the others are being made."""
+    return file.with_name(f"{file.name}{side}.partial")
+
+
+def _indexed(gallery: Features, args: Namespace) -> Index:
+    index = Index.build(gallery, args.index)
+    say(
+        f"{args.index} index of {len(index):,} images: it finds {100 * index.recall:.1f} % of the "
+        "ten nearest (measured on gallery images)"
+    )
+    if args.save_index:
+        index.save(args.save_index)
+        say(f"wrote {args.save_index}")
+    return index
+
+
+# --- the page ---
+
+
+def _results(model: Model, found: Found, args: Namespace, parameters: str) -> Results:
+    """What the page shows: the first queries and their answers."""
+    count = min(args.html_queries or HTML_QUERIES, len(found.queries))
+    lists = {"By cosine similarity": found.ranked}
+    if found.reranked is not None:
+        lists[f"Re-ranked by k-reciprocal neighbours ({parameters})"] = found.reranked
+    used = np.unique(np.concatenate([own.rows[:count].ravel() for own in lists.values()]))
+    gallery = dict(zip(used.tolist(), _pictures(model, found.gallery, used), strict=True))
+    queries = _pictures(model, found.queries, range(count))
+    answers = [
+        Answer(
+            found.queries.paths[query],
+            queries[query],
+            {name: _hits(found, own, query, gallery) for name, own in lists.items()},
+            _activations(model, found, query, queries, gallery) if args.activations else (),
+        )
+        for query in range(count)
+    ]
+    return Results(
+        title=f"Search among {len(found.gallery):,} {found.gallery.modality} images",
+        subtitle=f"{len(found.queries):,} {found.queries.modality} queries",
+        warnings=_notes(model),
+        answers=answers,
+        facts=_facts(model, found, args, count),
+    )
+
+
+def _pictures(
+    model: Model, images: Features | Index, rows: Sequence[int] | np.ndarray
+) -> list[np.ndarray | None]:
+    return read_pictures([images.paths[row] for row in rows], model.size)
+
+
+def _hits(
+    found: Found, ranked: Ranked, query: int, gallery: Mapping[int, np.ndarray | None]
+) -> list[Hit]:
+    pairs = zip(ranked.rows[query].tolist(), ranked.scores[query].tolist(), strict=True)
+    return [Hit(found.gallery.paths[row], gallery[row], score) for row, score in pairs]
+
+
+def _activations(
+    model: Model,
+    found: Found,
+    query: int,
+    queries: Sequence[np.ndarray | None],
+    gallery: Mapping[int, np.ndarray | None],
+) -> tuple[np.ndarray, ...]:
+    """A query and its best match, each under its map; nothing where one cannot be read again."""
+    pair = queries[query], gallery[int(found.rows[query, 0])]
+    if any(pixels is None for pixels in pair):
+        return ()
+    modalities = found.queries.modality, found.gallery.modality
+    features = [
+        model.embed(pixels[None], modality)
+        for pixels, modality in zip(pair, modalities, strict=True)
+    ]
+    heats = (
+        model.activations(pixels[None], modality, towards)[0]
+        for pixels, modality, towards in zip(pair, modalities, features[::-1], strict=True)
+    )
+    return tuple(overlaid(pixels, heat) for pixels, heat in zip(pair, heats, strict=True))
+
+
+def _facts(model: Model, found: Found, args: Namespace, shown: int) -> dict[str, object]:
+    """How the search was made."""
+    about, images = model.about, model.provenance
+    method = about.get("method", "not known")
+    return {
+        "model": f"{args.model}, {args.which or 'last'}",
+        "method": f"{method}, epoch {about['epoch']}" if "epoch" in about else method,
+        "trained on": images.title if images else "not known",
+        "queries": f"{args.query}, {found.queries.modality}: {len(found.queries):,} images, the "
+        f"first {shown:,} are shown",
+        "gallery": f"{args.gallery}, {found.gallery.modality}: {len(found.gallery):,} images",
+        "images": f"{model.height}x{model.width} pixels, as the network sees them",
+        "search": f"{found.gallery.kind} index (faiss), which found "
+        f"{100 * found.gallery.recall:.1f} % of the ten nearest when it was built"
+        if isinstance(found.gallery, Index)
+        else "exact",
+    }
