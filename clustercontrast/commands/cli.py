@@ -11,6 +11,7 @@ import os
 import shlex
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -28,7 +29,7 @@ from clustercontrast.commands.newest import newest_run
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
 from clustercontrast.files import UserError, say, write_error
 from clustercontrast.settings.command_line import check_needs, parse, without_effect_there
-from clustercontrast.settings.flags import count, draws, intensity, pixels
+from clustercontrast.settings.flags import count, draws, intensity, pixels, share
 from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.parser import DRY_RUN, OneLineParser
@@ -37,8 +38,16 @@ from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, sh
 MODELS = ("last", "test", "cycle")
 """Models of a run that may be asked for."""
 
+RERANKING = {
+    "rerank_k1": (count, 20, "neighbours of its reciprocal test, the image itself not counted"),
+    "rerank_k2": (count, 6, "images that its query expansion averages, the image itself counted"),
+    "rerank_weight": (share, 0.3, "its weight of the original distance, λ"),
+}
+"""Flags of the re-ranking: kind, the paper's value, meaning."""
+
 SPELLED_OUT = "clustercontrast-spelled-out"
-PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-"}
+PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-",
+         "λ": "lambda"}  # fmt: skip
 """Characters of tables, for a terminal that has letters and digits alone."""
 
 
@@ -203,6 +212,7 @@ def test(dataset: str, argv: Sequence[str] | None = None) -> None:
 
 def _test(dataset: str, argv: Sequence[str] | None) -> None:
     args = _test_parser(dataset).parse_args(argv)
+    complete_reranking(args)
     if args.run:
         target = existing(Path(args.run), "a run's folder or a checkpoint")
     else:
@@ -273,8 +283,43 @@ def _test_parser(dataset: str) -> OneLineParser:
             "--swapped", action="store_true", help="search with swapped roles, too (LLCM-1)"
         )
     parser.add_argument("--stage", help="stage of the run [the last one trained]")
+    add_reranking_flags(parser)
     add_evaluation_flags(parser)
     return parser
+
+
+def add_reranking_flags(parser: OneLineParser) -> None:
+    """Flags that ask for re-ranked results, besides the plain ones."""
+    parser.add_argument(
+        "--rerank", action="store_true",
+        help="re-ranked results, too, in a table of their own (k-reciprocal encoding, Zhong et "
+        "al., CVPR 2017) [no]",
+    )  # fmt: skip
+    for name, (kind, default, says) in RERANKING.items():
+        parser.add_argument(_spelled(name), type=kind, help=f"{says} [{default}]")
+
+
+def complete_reranking(args: Namespace) -> None:
+    """Give the flags of the re-ranking that were not given their defaults.
+
+    Raises:
+        UserError: one of them has no effect, or k2 is larger than k1.
+    """
+    given = [name for name in RERANKING if getattr(args, name) is not None]
+    if given and not args.rerank:
+        flag = _spelled(given[0])
+        raise UserError(f"{flag} has no effect without --rerank: add it, or leave {flag} out")
+    for name in RERANKING.keys() - given:
+        setattr(args, name, RERANKING[name][1])
+    if args.rerank_k2 > args.rerank_k1:
+        raise UserError(
+            f"--rerank-k2 is {args.rerank_k2}, but at most --rerank-k1 is possible, "
+            f"{args.rerank_k1}: give a smaller one"
+        )
+
+
+def _spelled(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
 
 
 def add_evaluation_flags(parser: OneLineParser) -> None:

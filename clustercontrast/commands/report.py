@@ -76,6 +76,10 @@ def _tables(parser: OneLineParser) -> None:
         "[the methods of the runs]",
     )  # fmt: skip
     parser.add_argument(
+        "--rerank", action="store_true",
+        help="re-ranked results of runs tested with --rerank, too, in tables of their own [no]",
+    )  # fmt: skip
+    parser.add_argument(
         "--out", type=Path,
         help="folder for tables.md, tables.tex, tables.json (with --each: each.md, ...) [none]",
     )  # fmt: skip

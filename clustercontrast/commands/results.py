@@ -2,12 +2,14 @@
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from clustercontrast.commands import runs
 from clustercontrast.data.images import ImageArray, Prepared
@@ -16,14 +18,22 @@ from clustercontrast.engine import checkpoint
 from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import PROTOCOLS, Search, percents, summarise
-from clustercontrast.evaluation.scoring import chance, features_of, retrieve
+from clustercontrast.evaluation.reranking import Parameters
+from clustercontrast.evaluation.scoring import chance, features_of, score_all
 from clustercontrast.files import UserError, atomic, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table
-from clustercontrast.report.tested import average, gather, read_report
+from clustercontrast.report.tested import (
+    RERANKED,
+    average,
+    gather,
+    gather_reranked,
+    read_report,
+    reranked_rows,
+)
 
 MODELS = {  # the three results of a run, and what they are measured against
     "chance": "chance (random features)",
@@ -55,6 +65,7 @@ class Evaluation:
         device: where features are extracted.
         batch_size: images per forward.
         allow_leak: accept models of another trial.
+        reranking: how every search is re-ranked, besides the plain one; None for not at all.
     """
 
     dataset: str
@@ -65,6 +76,7 @@ class Evaluation:
     device: torch.device
     batch_size: int
     allow_leak: bool
+    reranking: Parameters | None = None
 
     @classmethod
     def of(
@@ -82,7 +94,7 @@ class Evaluation:
             prepared: the dataset's images.
             parts: of the dataset or of one trial of it, as the network is shown them.
             args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``swapped``,
-                ``allow_leak``.
+                ``allow_leak``, ``rerank`` with ``rerank_k1``, ``rerank_k2``, ``rerank_weight``.
             device: where features are extracted.
         """
         dataset = prepared.dataset
@@ -100,7 +112,15 @@ class Evaluation:
             device,
             args.test_batch,
             getattr(args, "allow_leak", False),
+            _reranking(args),
         )
+
+
+def _reranking(args: Namespace) -> Parameters | None:
+    """What the flags of a test ask for; training has none of them."""
+    if not getattr(args, "rerank", False):
+        return None
+    return Parameters(args.rerank_k1, args.rerank_k2, args.rerank_weight)
 
 
 def shown_parts(
@@ -126,7 +146,24 @@ def searched_images(parts: Mapping[str, ImageArray]) -> dict[str, ImageArray]:
 # --- the models of a run ---
 
 
-def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
+@dataclass(frozen=True)
+class Measured:
+    """Rows of results, of one model and one mode each.
+
+    Attributes:
+        results: "selection" (a key of ``MODELS``, where the model is one of a run), "model" (its
+            text), "mode", "searches" (their number), "trials" (where there are trials), mean and
+            std of every metric in percent, and "each": the metrics of every draw in the order of
+            the draws, or of every trial.
+        reranked: the same of every network after re-ranking; "model" says so, and "reranking"
+            holds the parameters.  Empty if that was not asked for.
+    """
+
+    results: list[dict]
+    reranked: list[dict]
+
+
+def run_results(folder: Path, stage: str, evaluation: Evaluation) -> Measured:
     """Test every model of a run's stage, beside chance, random weights and the initial weights.
 
     Args:
@@ -134,21 +171,15 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
         stage: its name.
         evaluation: whom to search, and how.
 
-    Returns:
-        One result per model and mode: "selection" (a key of ``MODELS``), "model" (its text),
-        "mode", "searches" (their number), "trials" (where there are trials), mean and std of every
-        metric in percent, and "each": the metrics of every draw in the order of the draws, or of
-        every trial.
-
     Raises:
         UserError: the stage is not trained, or a model belongs to another trial.
     """
     last = model_of(folder, stage, "last")
     found = {
-        "chance": chance(evaluation.images, evaluation.searches),
+        "chance": (chance(evaluation.images, evaluation.searches), {}),
         "untrained": retrieve_with(weights.untrained(last["weights"]), evaluation),
     }
-    tested: dict[tuple, Found] = {}
+    tested: dict[tuple, tuple[Found, Found]] = {}
     for selection in ("start", "last", "test", "cycle"):
         model = last if selection == "last" else model_of(folder, stage, selection)
         if model is None:
@@ -158,11 +189,13 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> list[dict]:
         if key not in tested:
             tested[key] = retrieve_with(model["weights"], evaluation)
         found[selection] = tested[key]
-    return [
-        result
-        for selection, own in found.items()
-        for result in describe(MODELS[selection], own, evaluation, selection)
+    described = [
+        describe(MODELS[selection], own, evaluation, selection) for selection, own in found.items()
     ]
+    return Measured(
+        [row for own in described for row in own.results],
+        [row for own in described for row in own.reranked],
+    )
 
 
 def model_of(folder: Path, stage: str, selection: str) -> dict | None:
@@ -193,11 +226,27 @@ def _identity(about: Mapping[str, Any]) -> tuple:
     return (*(about.get(key) for key in keys), about.get("images", {}).get("digest"))
 
 
-def retrieve_with(state: weights.State, evaluation: Evaluation) -> Found:
-    """Searches with saved weights."""
+def retrieve_with(state: weights.State, evaluation: Evaluation) -> tuple[Found, Found]:
+    """Searches with saved weights, plain and re-ranked; the latter is empty unless asked for."""
+    images, searches = evaluation.images, evaluation.searches
     network = frozen_network(state, evaluation.device)
     with torch.no_grad():
-        return retrieve(network, evaluation.images, evaluation.searches, evaluation.batch_size)
+        features = features_of(network, images, searches, evaluation.batch_size)
+    reranked = _reranked(features, evaluation) if evaluation.reranking else {}
+    return score_all(images, features, searches), reranked
+
+
+def _reranked(features: Mapping[str, np.ndarray], evaluation: Evaluation) -> Found:
+    """The same searches, re-ranked one by one."""
+    total = sum(map(len, evaluation.searches.values()))
+    with tqdm(total=total, desc="re-ranking", unit="search", leave=False, disable=None) as bar:
+
+        def similarity(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+            found = evaluation.reranking.similarity(queries, gallery)
+            bar.update()
+            return found
+
+        return score_all(evaluation.images, features, evaluation.searches, similarity)
 
 
 def frozen_network(state: weights.State, device: torch.device) -> nn.Module:
@@ -207,13 +256,27 @@ def frozen_network(state: weights.State, device: torch.device) -> nn.Module:
 
 
 def describe(
-    model: str, found: Found, evaluation: Evaluation, selection: str | None = None
-) -> list[dict]:
-    """Results of one model in every mode, as :func:`run_results` returns them."""
+    model: str,
+    found: tuple[Found, Found],
+    evaluation: Evaluation,
+    selection: str | None = None,
+) -> Measured:
+    """Results of one model in every mode, from those of :func:`retrieve_with`."""
+    plain, reranked = found
+    named = {"model": model} | ({"selection": selection} if selection else {})
+    rows = _rows(named, plain, evaluation)
+    if not reranked:
+        return Measured(rows, [])
+    parameters = evaluation.reranking
+    labelled = {"model": f"{model}, {parameters.label}", "reranking": asdict(parameters)}
+    return Measured(rows, _rows(named | labelled, reranked, evaluation))
+
+
+def _rows(named: Mapping[str, Any], found: Found, evaluation: Evaluation) -> list[dict]:
+    """One row per mode."""
     trials = {} if evaluation.trial is None else {"trials": [evaluation.trial]}
-    named = {"selection": selection} if selection else {}
     return [
-        {"model": model, **named, "mode": mode, "searches": len(retrievals), **trials}
+        {**named, "mode": mode, "searches": len(retrievals), **trials}
         | summarise(retrievals)
         | {"each": _each(retrievals, evaluation.trial)}
         for mode, retrievals in found.items()
@@ -278,22 +341,29 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
     On other images than the run's own the table has files of its own, which name the images.
     """
     run = runs.about(folder)
-    found = run_results(folder, stage, evaluation)
+    measured = run_results(folder, stage, evaluation)
     trial = "" if run["trial"] is None else f", trial {run['trial']}"
     title = f"{run['method']} {run['name']}{trial}, stage {stage}"
     said = run | {"stage": stage, "epoch": checkpoint.record(folder / stage)["epoch"]}
     place = report_folder(folder, stage)
     if not is_own(run, evaluation):
-        _report_elsewhere(found, place, said, title, evaluation)
+        _report_elsewhere(measured, place, said, title, evaluation)
         return
-    table = results_table(found, said, evaluation.provenance, title)
-    _write(table, place / REPORT, said)
+    _write(tables_of(measured, said, evaluation.provenance, title), place / REPORT, said)
     curves(folder / "metrics.jsonl", place / "curves.png")
-    _say_last_line(found, evaluation.dataset)
+    _say_last_line(measured.results, evaluation.dataset)
+
+
+def tables_of(
+    measured: Measured, about: Mapping[str, Any], images: Provenance, title: str
+) -> list[Table]:
+    """The table of the results, and that of the re-ranked ones, if there are any."""
+    parts = filter(None, (measured.results, measured.reranked))
+    return [results_table(rows, about, images, title) for rows in parts]
 
 
 def _report_elsewhere(
-    found: Sequence[Mapping[str, Any]],
+    measured: Measured,
     place: Path,
     run: Mapping[str, Any],
     title: str,
@@ -306,15 +376,22 @@ def _report_elsewhere(
     trial = "" if evaluation.trial is None else f"-trial{evaluation.trial}"
     # Without its changes, a run is no published configuration: published figures are of one set.
     said = {key: own for key, own in run.items() if key != "changes"}
-    named = [r | {"model": r["model"].replace("the test set", f"the test set of {trained}")}
-             for r in found]  # fmt: skip
-    table = results_table(named, said, images, f"{title}, trained on {trained}")
+    named = Measured(_named(measured.results, trained), _named(measured.reranked, trained))
     notes = [MAYBE_SEEN] if images.dataset == run["dataset"] and not images.leak else []
-    table = replace(table, dataset=f"tested on {on}", notes=(*notes, *table.notes))
+    tables = [
+        replace(table, dataset=f"tested on {on}", notes=(*notes, *table.notes))
+        for table in tables_of(named, said, images, f"{title}, trained on {trained}")
+    ]
     name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}"
     tested = {"tested_on": images.json() | {"trial": evaluation.trial}}
-    _write(table, place / name, dict(run) | tested)
+    _write(tables, place / name, dict(run) | tested)
     say(f"the run's own report in {place} is left as it was")
+
+
+def _named(rows: Sequence[dict], trained: str) -> list[dict]:
+    """Rows whose models say on which test set they were best."""
+    of = f"the test set of {trained}"
+    return [row | {"model": row["model"].replace("the test set", of)} for row in rows]
 
 
 def searched(run: Mapping[str, Any], evaluation: Evaluation) -> Provenance:
@@ -323,17 +400,25 @@ def searched(run: Mapping[str, Any], evaluation: Evaluation) -> Provenance:
     return evaluation.provenance.marked(leak=leak)
 
 
-def report_trials(folder: Path, dataset: str) -> None:
+def report_trials(folder: Path, dataset: str, rerank: bool = False) -> None:
     """Average the reports of a run's trials, write and print the table.
+
+    Args:
+        folder: of the run.
+        dataset: a key of ``PROTOCOLS``.
+        rerank: re-ranked results were asked for: say so if the trials have none in common.
 
     Raises:
         UserError: no trial has been tested.
     """
-    run, found = gather(folder).about, average(folder)
-    trials = found[0]["trials"]
-    title = f"{run['method']} {run['name']}, {len(trials)} trials"
-    table = results_table(found, run, Provenance.of(run), title)
-    _write(table, folder / REPORT, run | {"trial": None})
+    run, found, reranked = gather(folder).about, average(folder), gather_reranked(folder)
+    title = f"{run['method']} {run['name']}, {len(found[0]['trials'])} trials"
+    measured = Measured(found, reranked.results if reranked else [])
+    tables = tables_of(measured, run, Provenance.of(run), title)
+    _write(tables, folder / REPORT, run | {"trial": None})
+    if rerank and not reranked:
+        say("no mean of re-ranked results: not all trials have them with the same parameters; test "
+            "all trials with --rerank")  # fmt: skip
     _say_last_line(found, dataset)
 
 
@@ -359,11 +444,13 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
             "these: correct --data-dir"
         )
     title = f"{run['method']} {run['name']}, stage {stage}"
-    table = results_table(tested["results"], run, evaluation.provenance, title)
+    measured = Measured(tested["results"], reranked_rows(tested))
+    table, *others = tables_of(measured, run, evaluation.provenance, title)
     protocol = PROTOCOLS[evaluation.dataset]
     content = Content(
         title=title,
         table=table,
+        reranked=others[0] if others else None,
         warnings=evaluation.provenance.notes(),
         epochs=read_epochs(folder / "metrics.jsonl"),
         config=runs.config(folder),
@@ -407,16 +494,25 @@ def tested_network(folder: Path, stage: str, selection: str, evaluation: Evaluat
     return frozen_network(model["weights"], evaluation.device)
 
 
-def _write(table: Table, place: Path, about: dict) -> None:
-    """The table in its forms, on the console and on disk; ``place`` is the files' common name.
+def _write(tables: Sequence[Table], place: Path, about: dict) -> None:
+    """A report's tables in their forms, on the console and on disk.
 
-    It is printed first: a disk that cannot be written loses no result.
+    They are printed first: a disk that cannot be written loses no result.
+
+    Args:
+        tables: of the results, and of the re-ranked ones if there are any.
+        place: the files' common name.
+        about: what was tested.
     """
-    say(table.text())
-    for suffix, content in ((".txt", table.text()), (".md", table.markdown())):
+    text = "\n".join(table.text() for table in tables)
+    markdown = "\n".join(table.markdown() for table in tables)
+    say(text)
+    for suffix, content in ((".txt", text), (".md", markdown)):
         with atomic(place.with_name(place.name + suffix)) as file:
             file.write(content)
-    write_json(place.with_name(place.name + ".json"), {"about": about, **table.json()})
+    plain, *others = (table.json() for table in tables)
+    reranked = {RERANKED: others[0]} if others else {}
+    write_json(place.with_name(place.name + ".json"), {"about": about, **plain, **reranked})
     say(f"written to {place.parent}: {place.name}.txt, {place.name}.md, {place.name}.json")
 
 

@@ -24,16 +24,17 @@ def write_tables(args: Namespace) -> None:
 
     Args:
         args: ``runs`` (folders), ``models`` (of each), ``each`` (draw by draw, or trial by trial),
-            ``with_competitors``, ``format`` (a key of ``FORMS``), ``out`` (folder of the files;
-            None for none).
+            ``with_competitors``, ``rerank`` (re-ranked results, too), ``format`` (a key of
+            ``FORMS``), ``out`` (folder of the files; None for none).
 
     Raises:
-        UserError: a run has not been tested, or not by this version where draws are asked for.
+        UserError: a run has not been tested, not by this version where draws are asked for, or not
+            with --rerank where re-ranked results are.
     """
     if args.each:
-        made = each_tables(args.runs, args.models)
+        made = each_tables(args.runs, args.models, args.rerank)
     else:
-        made = comparison_tables(args.runs, args.models, args.with_competitors)
+        made = comparison_tables(args.runs, args.models, args.with_competitors, args.rerank)
     say(FORMS[args.format](made))
     if args.out:
         names = [f"{'each' if args.each else 'tables'}.{ending}" for ending in ENDINGS.values()]

@@ -12,7 +12,6 @@ from clustercontrast.data.images import open_sized
 from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError, say
 from clustercontrast.models import weights
-from clustercontrast.report.tables import results_table
 from clustercontrast.settings.recipes.common import shared_defaults
 
 
@@ -36,7 +35,7 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
         results.report(folder, args.stage or runs.last_stage(folder), evaluation)
         are_own.append(results.is_own(runs.about(folder), evaluation))
     if trials and all(are_own):
-        results.report_trials(target, dataset)
+        results.report_trials(target, dataset, args.rerank)
 
 
 def write_pages(run: Path, selection: str, args: Namespace) -> None:
@@ -101,7 +100,7 @@ def open_evaluation(
 
 
 def _test_file(file: Path, dataset: str, args: Namespace) -> None:
-    """Test one checkpoint: print its table, write nothing."""
+    """Test one checkpoint: print its tables, write nothing."""
     about = weights.about(file)
     if "trial" in args and args.trial is None:
         if "trial" not in about:
@@ -110,7 +109,7 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     evaluation = open_evaluation(dataset, args, about=about)
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
-    described = results.describe(file.name, found, evaluation)
+    measured = results.describe(file.name, found, evaluation)
     images = results.searched(about, evaluation)
-    table = results_table(described, about, images, str(file))
-    say(table.text())
+    for table in results.tables_of(measured, about, images, str(file)):
+        say(table.text())

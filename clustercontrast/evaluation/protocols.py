@@ -85,16 +85,29 @@ class Protocol:
         }
 
 
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Unit rows of queries (Q, d) and gallery (G, d) -> (Q, G), growing with likeness."""
+
+
+def cosines(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+    """(Q, G) float64 cosines of unit rows."""
+    return queries.astype(np.float64) @ gallery.astype(np.float64).T
+
+
 def score(
-    search: Search, images: Mapping[str, ImageList], features: Mapping[str, np.ndarray]
+    search: Search,
+    images: Mapping[str, ImageList],
+    features: Mapping[str, np.ndarray],
+    similarity: Similarity = cosines,
 ) -> Retrieval:
-    """Rank the gallery for every query by the cosine of their features.
+    """Rank the gallery for every query by the likeness of their features.
 
     Args:
         search: what to rank.
         images: test images by modality.
         features: (N, d) unit rows by modality, in the order of the images; rows that the search
             does not use are not read.
+        similarity: what the gallery is ranked by.
 
     Raises:
         ValueError: features and images differ in number.
@@ -103,8 +116,7 @@ def score(
         raise ValueError("as many features as test images are needed, in the same order")
     queries, gallery = features[search.query], features[search.gallery]
     return evaluate(
-        queries[search.query_rows].astype(np.float64)
-        @ gallery[search.gallery_rows].astype(np.float64).T,
+        similarity(queries[search.query_rows], gallery[search.gallery_rows]),
         images[search.query].identities[search.query_rows],
         images[search.gallery].identities[search.gallery_rows],
         search.excluded,

@@ -5,11 +5,38 @@ The Jaccard distance is that of the clustering; what differs from the paper and 
 code are the rows RERANK of docs/divergences.md.
 """
 
+from dataclasses import asdict, dataclass
+
 import numpy as np
 import torch
 
 from clustercontrast.clustering.jaccard import compare, encodings
 from clustercontrast.clustering.neighbours import nearest
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Values of :class:`Reranking`, whose defaults they share.
+
+    Attributes:
+        k1: neighbours of the reciprocal test.
+        k2: images that the query expansion averages.
+        weight: of the original distance (λ).
+    """
+
+    k1: int = 20
+    k2: int = 6
+    weight: float = 0.3
+
+    @property
+    def label(self) -> str:
+        """What stands behind the name of every model whose answers are re-ranked."""
+        return f"re-ranked, k1 {self.k1}, k2 {self.k2}, λ {self.weight:g}"
+
+    def similarity(self, queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
+        """(Q, G) float32 re-ranked distances of unit rows (Q, d) and (G, d), negated."""
+        rows = torch.from_numpy(queries), torch.from_numpy(gallery)
+        return -Reranking(*rows, **asdict(self)).distances(slice(None))
 
 
 class Reranking:

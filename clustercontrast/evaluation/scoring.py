@@ -10,7 +10,7 @@ from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.diagnostics import cycle_consistency
 from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.metrics import Retrieval
-from clustercontrast.evaluation.protocols import Search, score
+from clustercontrast.evaluation.protocols import Search, Similarity, cosines, score
 
 Searches = Mapping[str, Sequence[Search]]
 
@@ -54,11 +54,17 @@ def features_of(
 
 
 def score_all(
-    images: Mapping[str, ImageArray], features: Mapping[str, np.ndarray], searches: Searches
+    images: Mapping[str, ImageArray],
+    features: Mapping[str, np.ndarray],
+    searches: Searches,
+    similarity: Similarity = cosines,
 ) -> dict[str, list[Retrieval]]:
     """Score features (N, d) by modality in every search of every mode."""
     lists = {name: array.index for name, array in images.items()}
-    return {mode: [score(one, lists, features) for one in own] for mode, own in searches.items()}
+    return {
+        mode: [score(one, lists, features, similarity) for one in own]
+        for mode, own in searches.items()
+    }
 
 
 def _rows_used(modality: str, searches: Searches) -> np.ndarray:

@@ -13,10 +13,11 @@ from clustercontrast.report.tables import (
     Table,
     published_json,
     quoted_cells,
+    reranking_notes,
     source_notes,
     spread_notes,
 )
-from clustercontrast.report.tested import Tested, gather
+from clustercontrast.report.tested import Tested, gather, reranked_runs
 from clustercontrast.report.verdicts import Verdict, spread_notes_of, verdict, widths
 
 PAPER_SELECTION = "test"
@@ -28,19 +29,29 @@ MARKS = "†‡§"
 
 
 def comparison_tables(
-    folders: Sequence[Path], selections: Sequence[str], with_competitors: bool = False
+    folders: Sequence[Path],
+    selections: Sequence[str],
+    with_competitors: bool = False,
+    rerank: bool = False,
 ) -> list[Table]:
-    """One table per dataset that occurs among the runs.
+    """One table per dataset that occurs among the runs, and one of its re-ranked results.
 
     Args:
         folders: of runs.
         selections: models shown: "last", "test", "cycle", or any other of a report.
         with_competitors: show other published methods above, by supervision as papers do.
+        rerank: show re-ranked results, in tables of their own below the others.
 
     Raises:
-        UserError: a folder has no tested run.
+        UserError: a folder has no tested run, or not the re-ranked results asked for.
     """
-    runs = [gather(folder) for folder in folders]
+    tables = _tables([gather(folder) for folder in folders], selections, with_competitors)
+    return tables + (_tables(reranked_runs(folders), selections) if rerank else [])
+
+
+def _tables(
+    runs: Sequence[Tested], selections: Sequence[str], with_competitors: bool = False
+) -> list[Table]:
     parts = {dataset: [r for r in runs if r.about["dataset"] == dataset] for dataset in TITLES}
     return [
         _table(dataset, own, selections, with_competitors) for dataset, own in parts.items() if own
@@ -75,12 +86,13 @@ def _table(
         if entry.selection in selections
     ]
     return Table(
-        title="Comparison",
+        title="Comparison, re-ranked" if runs[0].is_reranked else "Comparison",
         dataset=_title(runs),
         header=("method", "run", "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
         notes=(
             *_image_notes(runs, marks),
+            *reranking_notes(shown),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *spread_notes_of(compared, modes),

@@ -11,8 +11,8 @@ from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
 from clustercontrast.report.published import reference
 from clustercontrast.report.references.rows import DRAWS, MEANS_OVER, METRICS, TRIALS
-from clustercontrast.report.tables import Table, published_json, source_notes
-from clustercontrast.report.tested import Tested, gather
+from clustercontrast.report.tables import Table, published_json, reranking_notes, source_notes
+from clustercontrast.report.tested import Tested, gather, reranked_runs
 
 Scores = Mapping[str, Mapping[str, float]]
 OURS = "this run"
@@ -22,18 +22,22 @@ NOTES = {
 }
 
 
-def each_tables(folders: Sequence[Path], selections: Sequence[str]) -> list[Table]:
+def each_tables(
+    folders: Sequence[Path], selections: Sequence[str], rerank: bool = False
+) -> list[Table]:
     """One table per run and model.
 
     Args:
         folders: of runs.
         selections: models shown, of those that a run has: "last", "test", "cycle".
+        rerank: show re-ranked results, too, in tables of their own below the others.
 
     Raises:
-        UserError: a folder has no tested run, its report has means alone, or its dataset is
-            searched only once.
+        UserError: a folder has no tested run, its report has means alone, its dataset is searched
+            only once, or it has not the re-ranked results asked for.
     """
     runs = [gather(folder) for folder in folders]
+    runs += reranked_runs(folders) if rerank else []
     return [
         _table(run, selection)
         for run in runs
@@ -63,6 +67,7 @@ def _table(run: Tested, selection: str) -> Table:
         rows=tuple(_rows(parts, list(modes), len(usual))),
         notes=(
             *run.images.notes(),
+            *reranking_notes(run.results),
             f"percent, {NOTES[of]}",
             *filter(None, [run.beside.note]),
             *source_notes([entry] if entry else []),

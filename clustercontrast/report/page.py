@@ -66,6 +66,7 @@ class Content:
     Attributes:
         title: the run, such as "PCLHD, seed1, stage progressive".
         table: results of the run.
+        reranked: its re-ranked results, if its test made any; they stand below the others.
         warnings: what the page says first of all: of images that are not the official ones.
         epochs: records of :func:`clustercontrast.report.figures.read_epochs`.
         config: ``config.json`` of the run.
@@ -86,6 +87,7 @@ class Content:
     searches: Mapping[str, Search]
     before: Model
     after: Model
+    reranked: Table | None = None
 
     @property
     def models(self) -> tuple[Model, Model]:
@@ -166,11 +168,17 @@ def _results(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) ->
         f"The cards compare {content.before.label} with {content.after.label} in one search "
         f"({content.headings[content.selection]}); the table averages over all searches of a mode."
     )
-    notes = "".join(f"<li>{escape(note)}</li>" for note in content.table.notes)
+    tables = filter(None, (content.table, content.reranked))
     return (
-        f'{explanation(said)}<div class="cards">{cards}</div>\n'
-        f"<h3>{escape(content.table.heading)}</h3>\n{table_html(content.table)}\n"
-        f'<ul class="notes">{notes}</ul>\n'
+        f'{explanation(said)}<div class="cards">{cards}</div>\n{"".join(map(_with_notes, tables))}'
+    )
+
+
+def _with_notes(table: Table) -> str:
+    """A table below its heading, and what must be read with it."""
+    notes = "".join(f"<li>{escape(note)}</li>" for note in table.notes)
+    return (
+        f'<h3>{escape(table.heading)}</h3>\n{table_html(table)}\n<ul class="notes">{notes}</ul>\n'
     )
 
 

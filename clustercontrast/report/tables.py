@@ -28,9 +28,15 @@ LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\
          "[": "{[}",  # at the start of a row it would be an argument of the line break before
          "±": r"$\pm$", "–": "--", "−": "$-$",
          "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
-         "≈": r"$\approx$", "≠": r"$\neq$"}  # fmt: skip
+         "≈": r"$\approx$", "≠": r"$\neq$", "λ": r"$\lambda$"}  # fmt: skip
 FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 """Shrinks a table that is wider than the page."""
+
+
+RERANKING_NOTE = (
+    "re-ranked by k-reciprocal encoding (Zhong et al., CVPR 2017): to be compared with figures of "
+    "the same re-ranking alone, no published figure stands beside them"
+)
 
 
 @dataclass(frozen=True)
@@ -184,6 +190,8 @@ def results_table(
 ) -> Table:
     """Table of one run: its models in every mode, beside what was published of its configuration.
 
+    Re-ranked results have a table of their own, without published figures.
+
     Args:
         results: one mapping per row: "model" says how the model was selected, "mode" is one of the
             protocol's, every metric that is known is {"mean", "std"} in percent; "searches" is the
@@ -196,10 +204,13 @@ def results_table(
 
     Raises:
         UserError: no result, an unknown mode, or a result without "model" or "mode".
+        ValueError: some results are re-ranked and others are not.
     """
     modes = PROTOCOLS[provenance.dataset].headings
     check_results(results, modes)
-    beside = references(about if provenance.is_official else {}, provenance.dataset)
+    is_reranked = "reranking" in results[0]
+    is_compared = provenance.is_official and not is_reranked
+    beside = references(about if is_compared else {}, provenance.dataset)
     rows = []
     for mode, heading in modes.items():
         rows += [
@@ -214,12 +225,13 @@ def results_table(
         ]
     trained = Provenance.of(about).notes() if "images" in about else []
     return Table(
-        title=title,
+        title=f"{title}, re-ranked" if is_reranked else title,
         dataset=provenance.title,
         header=("search", "model", *METRICS.values()),
         rows=tuple(rows),
         notes=(
             *dict.fromkeys([*provenance.notes(), *trained]),
+            *reranking_notes(results),
             *spread_notes(results),
             *filter(None, [beside.note]),
             *source_notes(beside.rows),
@@ -232,12 +244,20 @@ def results_table(
     )
 
 
+def reranking_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What must be read with re-ranked results."""
+    return [RERANKING_NOTE] if any("reranking" in result for result in results) else []
+
+
 def check_results(results: Sequence[Mapping[str, Any]], modes: Mapping[str, str]) -> None:
     """Refuse results that would vanish from a table or break it.
 
     Raises:
         UserError: see :func:`results_table`.
+        ValueError: some results are re-ranked and others are not.
     """
+    if len({"reranking" in result for result in results}) > 1:
+        raise ValueError("re-ranked results stand in a table of their own")
     if not results:
         raise UserError("no result to show: evaluate a model first")
     for result in results:

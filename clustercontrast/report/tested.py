@@ -41,6 +41,10 @@ REPORT = {
     ],
 }
 """What has to be in a report.json."""
+RERANKED = "reranked"
+"""Where a report.json has re-ranked results, if there are any: what reads "results" finds none."""
+RERANKING = {"reranking": {"k1": int, "k2": int, "weight": NUMBER}}
+"""What a re-ranked result says besides."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Tested:
         about: method, dataset, name, images, and what else its report says of it; the trial is
             None for a mean over trials.
         results: rows of :func:`clustercontrast.commands.results.run_results`, averaged over
-            the trials where there are trials.
+            the trials where there are trials; or its re-ranked rows, never both.
     """
 
     about: Mapping[str, Any]
@@ -70,8 +74,15 @@ class Tested:
         return Provenance.of(self.about)
 
     @property
+    def is_reranked(self) -> bool:
+        """Whether these are its re-ranked results."""
+        return "reranking" in self.results[0]
+
+    @property
     def beside(self) -> References:
-        """Published figures that stand beside it."""
+        """Published figures that stand beside it; none beside re-ranked results."""
+        if self.is_reranked:
+            return References()
         return references(self.about, self.about["dataset"])
 
     @property
@@ -120,12 +131,60 @@ def gather(folder: Path) -> Tested:
     Raises:
         UserError: no run, not tested, or its trials are not to be averaged.
     """
-    folder = Path(folder)
-    reports = _trial_reports(folder)
-    if len(reports) < 2:
-        only = reports[0] if reports else read_report(folder)
-        return Tested(only["about"], only["results"])
-    return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports))
+    reports = _reports(folder)
+    return _gathered(folder, reports, [report["results"] for report in reports])
+
+
+def gather_reranked(folder: Path) -> Tested | None:
+    """Read the re-ranked results of a run, which its test has made if it was asked to.
+
+    Args:
+        folder: of a run, or of one of its trials; trials in it are averaged.
+
+    Returns:
+        None if there are none, or not with the same parameters in all trials.
+
+    Raises:
+        UserError: see :func:`gather`.
+    """
+    reports = _reports(folder)
+    found = _gathered(folder, reports, [reranked_rows(report) for report in reports])
+    return found if found.results else None
+
+
+def reranked_runs(folders: Sequence[Path]) -> list[Tested]:
+    """The re-ranked results of several runs.
+
+    Raises:
+        UserError: a run has none, or see :func:`gather`.
+    """
+    found = {folder: gather_reranked(folder) for folder in folders}
+    missing = [str(folder) for folder, run in found.items() if run is None]
+    if missing:
+        raise UserError(
+            f"no re-ranked results, or not with the same parameters in all trials: "
+            f"{', '.join(missing)}; test with --rerank first, or leave these runs out"
+        )
+    return list(found.values())
+
+
+def reranked_rows(report: Mapping[str, Any]) -> Results:
+    """Re-ranked results of a report; none if its test was not asked for them."""
+    return report[RERANKED]["results"] if RERANKED in report else []
+
+
+def _reports(folder: Path) -> list[dict]:
+    """The report of a run, or those of its trials."""
+    return _trial_reports(Path(folder)) or [read_report(Path(folder))]
+
+
+def _gathered(
+    folder: Path, reports: Sequence[Mapping[str, Any]], rows: Sequence[Results]
+) -> Tested:
+    """Rows of one report, or the mean of those of several."""
+    if len(reports) == 1:
+        return Tested(reports[0]["about"], rows[0])
+    return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports, rows))
 
 
 def average(folder: Path) -> Results:
@@ -137,19 +196,25 @@ def average(folder: Path) -> Results:
     reports = _trial_reports(folder)
     if not reports:
         raise UserError(f"{folder} has no tested trial: run python test_regdb.py {folder}")
-    return _mean(folder, reports)
+    return _mean(folder, reports, [report["results"] for report in reports])
 
 
-def _mean(folder: Path, reports: Sequence[Mapping[str, Any]]) -> Results:
+def _mean(folder: Path, reports: Sequence[Mapping[str, Any]], rows: Sequence[Results]) -> Results:
     """Mean and deviation over trials of every row that all of them have."""
     _check_alike(folder, reports)
-    rows = [{(r["selection"], r["mode"]): r for r in report["results"]} for report in reports]
-    shared = [key for key in rows[0] if all(key in own for own in rows)]
-    return [_over_trials([own[key] for own in rows]) for key in shared]
+    named = [{_name_of(row): row for row in own} for own in rows]
+    shared = [key for key in named[0] if all(key in own for own in named)]
+    return [_over_trials([own[key] for own in named]) for key in shared]
+
+
+def _name_of(row: Mapping[str, Any]) -> tuple:
+    """What rows have in common that are averaged: model, mode, parameters of the re-ranking."""
+    return (row["selection"], row["mode"], *row.get("reranking", {}).values())
 
 
 def _over_trials(results: Results) -> dict[str, Any]:
-    row = {key: results[0][key] for key in ("model", "selection", "mode", "searches")}
+    kept = ("model", "selection", "mode", "searches", "reranking")
+    row = {key: results[0][key] for key in kept if key in results[0]}
     row["trials"] = [trial for result in results for trial in result["trials"]]
     for metric in METRICS:
         values = [result[metric]["mean"] for result in results]
@@ -242,7 +307,18 @@ def _fault(report: Mapping[str, Any]) -> str | None:
         return f"about.dataset is {dataset!r}, that of its images {searched!r}"
     if not results:
         return "it has no results"
-    return next(filter(None, (_row_fault(row, about) for row in results)), None)
+    found = next(filter(None, (_row_fault(row, about) for row in results)), None)
+    return found or (_reranked_fault(report) if RERANKED in report else None)
+
+
+def _reranked_fault(report: Mapping[str, Any]) -> str | None:
+    """What re-ranked results lack, or say that cannot be."""
+    row = REPORT["results"][0] | RERANKING
+    found = fault(report[RERANKED], {"results": [row]}, RERANKED)
+    if found:
+        return found
+    faults = (_row_fault(own, report["about"]) for own in reranked_rows(report))
+    return next(filter(None, faults), None)
 
 
 def _row_fault(row: Mapping[str, Any], about: Mapping[str, Any]) -> str | None:
