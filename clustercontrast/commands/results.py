@@ -112,11 +112,11 @@ class Evaluation:
             device,
             args.test_batch,
             getattr(args, "allow_leak", False),
-            _reranking(args),
+            reranking_of(args),
         )
 
 
-def _reranking(args: Namespace) -> Parameters | None:
+def reranking_of(args: Namespace) -> Parameters | None:
     """What the flags of a test ask for; training has none of them."""
     if not getattr(args, "rerank", False):
         return None

@@ -2,12 +2,14 @@
 
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
 import clustercontrast
 from clustercontrast.commands.loading import load
+from clustercontrast.commands.results import reranking_of
 from clustercontrast.files import UserError, say
 from clustercontrast.report.pictures import overlaid
 from clustercontrast.report.search_page import Answer, Hit, Results, write_results
@@ -55,9 +57,9 @@ def search(args: Namespace) -> None:
         raise UserError(f"--query {args.query} is an index: queries are images, or their features")
     if args.index and not isinstance(gallery, Index):
         gallery = _indexed(gallery, args)
-    parameters = (args.rerank_k1, args.rerank_k2, args.rerank_weight) if args.rerank else ()
-    kind = K_RECIPROCAL if args.rerank else None
-    found = clustercontrast.search(queries, gallery, args.top, kind, *parameters)
+    asked = reranking_of(args)
+    kind, parameters = (K_RECIPROCAL, asdict(asked)) if asked else (None, {})
+    found = clustercontrast.search(queries, gallery, args.top, kind, **parameters)
     if args.out:
         found.save(args.out)
         others = f" and {reranked_file(args.out)}" if args.rerank else ""
@@ -65,7 +67,7 @@ def search(args: Namespace) -> None:
             f"wrote {args.out}{others}: {len(queries):,} queries, {found.rows.shape[1]} images each"
         )
     if args.html:
-        write_results(_results(model, found, args, f"k1 {k1}, k2 {k2}, λ {weight:g}"), args.html)
+        write_results(_results(model, found, args), args.html)
         say(f"wrote {args.html}")
 
 
@@ -143,12 +145,12 @@ def _indexed(gallery: Features, args: Namespace) -> Index:
 # --- the page ---
 
 
-def _results(model: Model, found: Found, args: Namespace, parameters: str) -> Results:
+def _results(model: Model, found: Found, args: Namespace) -> Results:
     """What the page shows: the first queries and their answers."""
     count = min(args.html_queries or HTML_QUERIES, len(found.queries))
     lists = {"By cosine similarity": found.ranked}
     if found.reranked is not None:
-        lists[f"Re-ranked by k-reciprocal neighbours ({parameters})"] = found.reranked
+        lists[reranking_of(args).label.capitalize()] = found.reranked
     used = np.unique(np.concatenate([own.rows[:count].ravel() for own in lists.values()]))
     gallery = dict(zip(used.tolist(), _pictures(model, found.gallery, used), strict=True))
     queries = _pictures(model, found.queries, range(count))

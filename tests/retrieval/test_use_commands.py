@@ -95,7 +95,7 @@ def test_a_reranked_search_has_a_file_and_a_list_of_its_own(world):
     assert answers(world / "r.csv") == answers(world / "plain.csv")
     assert answers(world / "r.reranked.csv") != answers(world / "plain.csv")
     text = (world / "r.html").read_text()
-    assert "Re-ranked by k-reciprocal neighbours (k1 5, k2 2, λ 0.5)" in text
+    assert "Re-ranked, k1 5, k2 2, λ 0.5" in text
     assert text.count('class="answer"') == 12
 
 
@@ -201,7 +201,7 @@ def test_images_that_are_gone_since_are_said_to_be(world):
         (["search", RUN, *SIDES, "--out", "r.csv", "--top", "0"], "top"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--html-queries", "3"], "--html alone"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--activations"], "--html alone"),
-        (["search", RUN, *SIDES, "--out", "r.csv", "--rerank-k1", "3"], "--rerank alone"),
+        (["search", RUN, *SIDES, "--out", "r.csv", "--rerank-k1", "3"], "without --rerank"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--save-index", "i"], "--index alone"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--rerank", "--index", "flat"], "leave one"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--rerank", "--rerank-k1", "2",
