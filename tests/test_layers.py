@@ -42,7 +42,7 @@ ALLOWED = {
     "engine": {"files"},
     "engine.checkpoint": {"files", "models.saved"},
     "report": {"files", "data", "evaluation"},
-    "retrieval": {"files", "data", "models", "evaluation"},
+    "retrieval": {"files", "data", "models", "clustering", "engine", "evaluation"},
     "rendering": {"files"},
     "methods": {"files", "data", "engine", "evaluation", "generation", *NUMERICS, REGISTRY},
     "commands": {"*"},

@@ -226,7 +226,7 @@ class Model:
         return activation_maps(self.network, batch, modality, target).numpy()
 
     def made_with(self, flip: bool = True) -> dict[str, Any]:
-        """What features of this model say of it, see :data:`retrieval.features.MADE_WITH`."""
+        """What features of this model say of it, see ``MADE_WITH`` of features."""
         kept = ("method", "dataset", "stage", "epoch", "images")
         return {
             "digest": self.digest,
