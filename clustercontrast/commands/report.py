@@ -55,6 +55,10 @@ def _report(argv: Sequence[str] | None) -> None:
 def _html(parser: OneLineParser) -> None:
     parser.add_argument("run", type=Path, help="logs/<dataset>/<method>/<name>/, or a trial of it")
     parser.add_argument("--model", choices=MODELS, default="last", help="model it shows [last]")
+    parser.add_argument(
+        "--activations", action="store_true",
+        help="where the model looks: Grad-CAM of queries and their best matches [no]",
+    )  # fmt: skip
     add_evaluation_flags(parser)
 
 
@@ -130,7 +134,7 @@ def _add_out(parser: OneLineParser, name: str) -> None:
 
 
 def _write_page(args: Namespace) -> None:
-    with_torch("testing").write_pages(args.run, args.model, args)
+    with_torch("testing").write_pages(args.run, args.model, args.activations, args)
 
 
 Action = Callable[[Namespace], None]

@@ -12,6 +12,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clustercontrast.commands import runs
+from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, Prepared
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
@@ -23,6 +24,8 @@ from clustercontrast.evaluation.scoring import chance, features_of, score_all
 from clustercontrast.files import UserError, atomic, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
+from clustercontrast.models.activation import activation_maps
+from clustercontrast.report.activations import Heat
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table
@@ -422,13 +425,14 @@ def report_trials(folder: Path, dataset: str, rerank: bool = False) -> None:
     _say_last_line(found, dataset)
 
 
-def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
+def html(folder: Path, selection: str, evaluation: Evaluation, activations: bool = False) -> Path:
     """Write the page of a run's last stage, before and after training.
 
     Args:
         folder: of the run, or of one trial of it.
         selection: model "after": "last", "test" or "cycle".
         evaluation: the test identities, with one search per mode at least.
+        activations: show activation maps of the model "after".
 
     Returns:
         The page's place.
@@ -447,6 +451,8 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
     measured = Measured(tested["results"], reranked_rows(tested))
     table, *others = tables_of(measured, run, evaluation.provenance, title)
     protocol = PROTOCOLS[evaluation.dataset]
+    before = tested_network(folder, stage, "start", evaluation)
+    after = tested_network(folder, stage, selection, evaluation)
     content = Content(
         title=title,
         table=table,
@@ -457,20 +463,31 @@ def html(folder: Path, selection: str, evaluation: Evaluation) -> Path:
         images=evaluation.images,
         headings={mode: protocol.headings[mode] for mode in evaluation.searches},
         searches={mode: own[0] for mode, own in evaluation.searches.items()},
-        before=_model_features(folder, stage, "start", evaluation),
-        after=_model_features(folder, stage, selection, evaluation),
+        before=_model(before, "start", evaluation),
+        after=_model(after, selection, evaluation),
+        heat=_heat(after, evaluation) if activations else None,
     )
     write_page(content, folder / "report.html")
     return folder / "report.html"
 
 
-def _model_features(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> Model:
+def _model(network: nn.Module, selection: str, evaluation: Evaluation) -> Model:
     """A saved model's features of the test identities."""
-    network = tested_network(folder, stage, selection, evaluation)
     first = {mode: own[:1] for mode, own in evaluation.searches.items()}
     with torch.no_grad():
         features = features_of(network, evaluation.images, first, evaluation.batch_size)
     return Model(MODELS[selection], features)
+
+
+def _heat(network: nn.Module, evaluation: Evaluation) -> Heat:
+    """A model's activation maps of test images."""
+
+    def heat(modality: str, rows: np.ndarray, towards: np.ndarray) -> np.ndarray:
+        pixels = evaluation.images[modality].gather(torch.from_numpy(rows))
+        features = torch.from_numpy(towards)
+        return activation_maps(network, normalise(pixels), modality, features).numpy()
+
+    return heat
 
 
 def tested_network(folder: Path, stage: str, selection: str, evaluation: Evaluation) -> nn.Module:

@@ -38,18 +38,19 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
         results.report_trials(target, dataset, args.rerank)
 
 
-def write_pages(run: Path, selection: str, args: Namespace) -> None:
+def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -> None:
     """Write report.html into the folder of a run, or of each of its trials.
 
     Args:
         run: its folder.
         selection: model "after" training: "last", "test" or "cycle".
+        activations: show its activation maps.
         args: flags of the evaluation.
     """
     trials = runs.trials_of(run)
     for folder in [runs.trial_folder(run, trial) for trial in trials] or [run]:
         evaluation = open_evaluation(runs.about(folder)["dataset"], args, folder)
-        say(f"wrote {results.html(folder, selection, evaluation)}")
+        say(f"wrote {results.html(folder, selection, evaluation, activations)}")
 
 
 def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:

@@ -5,6 +5,8 @@ exponent are those of the FastReID baseline whose settings it lists
 (docs/methods/cmam.md#networks-and-circle-head).
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
@@ -61,10 +63,26 @@ class SingleStreamResNet(nn.Module):
         Returns:
             (B, d), (B, d), neither normalised.
         """
-        pooled = clamped_generalised_mean(self.trunk(self.stem(images)), self.exponent)
+        return self._features(self.trunk(self.stem(images)))
+
+    def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:
+        """Retrieval feature, in eval mode, of either modality: (B, d) unit rows."""
+        maps, feature_of = self.mapped(images, modality)
+        return feature_of(maps)
+
+    def mapped(
+        self,
+        images: torch.Tensor,
+        modality: str,  # noqa: ARG002
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Last maps (B, d, h, w), and what makes the feature of ``embed`` of them."""
+        return self.trunk(self.stem(images)), self._feature_of
+
+    def _feature_of(self, maps: torch.Tensor) -> torch.Tensor:
+        return nn.functional.normalize(self._features(maps)[1].float())
+
+    def _features(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What ``forward`` returns, from the last maps."""
+        pooled = clamped_generalised_mean(maps, self.exponent)
         features = pooled if self.neck is None else self.neck(pooled)
         return (pooled if self.metric_before_neck else features), features
-
-    def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:  # noqa: ARG002
-        """Retrieval feature, in eval mode, of either modality: (B, d) unit rows."""
-        return nn.functional.normalize(self(images)[1].float())

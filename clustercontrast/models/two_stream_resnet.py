@@ -6,6 +6,7 @@ the modules that run.
 """
 
 import copy
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -128,9 +129,15 @@ class TwoStreamResNet(nn.Module):
 
     def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:
         """Retrieval feature of one modality, in eval mode: (B, d) unit rows, without an epsilon."""
+        maps, feature_of = self.mapped(images, modality)
+        return feature_of(maps)
+
+    def mapped(
+        self, images: torch.Tensor, modality: str
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Last maps (B, d, h, w), and what makes the feature of ``embed`` of them."""
         stem = self.visible_stem if modality == "visible" else self.infrared_stem
-        features = self.neck(self._pooled(stem(images)))
-        return features / features.norm(dim=1, keepdim=True)
+        return self.trunk(stem(images)), self._feature_of
 
     def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
         """Features of both modalities before the neck: (n_v + n_r, d), visible first."""
@@ -141,6 +148,10 @@ class TwoStreamResNet(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         features = self.neck(self.pooled(visible, infrared))
         return features[: len(visible)], features[len(visible) :]
+
+    def _feature_of(self, maps: torch.Tensor) -> torch.Tensor:
+        features = self.neck(generalised_mean(maps, self.exponent))
+        return features / features.norm(dim=1, keepdim=True)
 
     def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
         return generalised_mean(self.trunk(maps), self.exponent)

@@ -8,6 +8,8 @@ classifier) are not built.
 """
 
 import copy
+import functools
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,7 @@ from clustercontrast.models.bn_groups import forward_in_groups
 
 HEAD_WIDTH = 64  # numbers of a token that one attention head reads
 STEM_CHANNELS = 64
+PATCH = 16  # pixels of a side
 EPSILON = 1e-6  # of every LayerNorm
 
 
@@ -168,11 +171,26 @@ class TwoStreamViT(nn.Module):
             image and its mirror image (SDCL-11); (B, d) unit rows, without an epsilon, of a
             network without the shallow feature.
         """
+        maps, feature_of = self.mapped(images, modality)
+        return feature_of(maps)
+
+    def mapped(
+        self, images: torch.Tensor, modality: str
+    ) -> tuple[torch.Tensor, Callable[[torch.Tensor], torch.Tensor]]:
+        """Patch tokens that the private blocks read, and what makes ``embed``'s feature of them.
+
+        Returns:
+            (B, c, h, w) maps: c = d, the tokens before the last block; with the shallow feature
+            c = 2 d, the raw tokens behind them.  And a function of such maps, which knows the
+            class tokens.
+        """
         stem = self.visible_stem if modality == "visible" else self.infrared_stem
-        features = self._features(stem(images))
-        if self.shallow is not None:
-            return features
-        return features / features.norm(dim=1, keepdim=True)
+        raw = self.tokens(stem(images))
+        tokens = self.trunk(raw)
+        read = [tokens[:, 1:]] if self.shallow is None else [tokens[:, 1:], raw[:, 1:]]
+        sides = [(side + 1) // PATCH for side in images.shape[2:]]
+        maps = torch.cat(read, dim=2).transpose(1, 2).unflatten(2, sides)
+        return maps, functools.partial(self._feature_of, tokens[:, :1])
 
     def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
         """Deep features of both modalities before the neck: (n_v + n_r, d), visible first."""
@@ -199,11 +217,24 @@ class TwoStreamViT(nn.Module):
         """(B, tokens, d) -> (B, D) neck outputs."""
         raw = self.tokens(patches)
         tokens = self.trunk(raw)
-        deep = self.neck(self._last(self.deep, tokens))
+        return self._outputs(tokens[:, :1], tokens[:, 1:], raw[:, 1:])
+
+    def _feature_of(self, class_tokens: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        patches = maps.flatten(2).transpose(1, 2).split(class_tokens.shape[2], dim=2)
+        features = self._outputs(class_tokens, patches[0], patches[-1])
+        if self.shallow is not None:
+            return features
+        return features / features.norm(dim=1, keepdim=True)
+
+    def _outputs(
+        self, class_tokens: torch.Tensor, patches: torch.Tensor, raw: torch.Tensor
+    ) -> torch.Tensor:
+        """Neck outputs (B, D): deep ones of these patch tokens, shallow ones of the raw ones."""
+        deep = self._last(self.deep, torch.cat([class_tokens, patches], dim=1))
         if self.shallow is None:
-            return deep
-        mixed = torch.cat([tokens[:, :1], raw[:, 1:]], dim=1)
-        return torch.cat([deep, self.shallow_neck(self._last(self.shallow, mixed))], dim=1)
+            return self.neck(deep)
+        shallow = self._last(self.shallow, torch.cat([class_tokens, raw], dim=1))
+        return torch.cat([self.neck(deep), self.shallow_neck(shallow)], dim=1)
 
     def tokens(self, patches: torch.Tensor) -> torch.Tensor:
         """Class token and patches at their positions: (B, 1 + tokens, d)."""

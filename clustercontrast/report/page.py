@@ -17,6 +17,7 @@ from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.protocols import Search, score
 from clustercontrast.files import atomic
 from clustercontrast.report import pictures
+from clustercontrast.report.activations import Heat, pairs
 from clustercontrast.report.figures import draw, panels_for
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
@@ -75,6 +76,7 @@ class Content:
         searches: one search per mode.
         before: the model that training began with.
         after: the trained model.
+        heat: its activation maps, if the page is to show them.
     """
 
     title: str
@@ -88,6 +90,7 @@ class Content:
     before: Model
     after: Model
     reranked: Table | None = None
+    heat: Heat | None = None
 
     @property
     def models(self) -> tuple[Model, Model]:
@@ -127,16 +130,19 @@ def _sections(content: Content) -> dict[str, tuple[str, str]]:
     """Anchor -> title and body, from the top of the page."""
     scores = scores_of(content)
     rankings = {mode: content.ranking(content.after, mode) for mode in content.headings}
-    return {
+    maps = _activations(content, rankings) if content.heat else ""
+    sections = {
         "results": ("Results", _results(content, scores)),
         "curves": ("Training", _curves(content)),
         "cmc": ("CMC curves", _cmc(content, scores)),
         "distances": ("Distances within and between identities", _distances(content, rankings)),
         "map": ("Feature map", _map(content)),
         "retrievals": ("Ranked retrievals", _retrievals(content, rankings)),
+        "activations": ("Activation maps", maps),
         "failures": ("Worst failures", _failures(content, rankings)),
         "run": ("How it was run", _run(content)),
     }
+    return {name: own for name, own in sections.items() if own[1]}
 
 
 def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
@@ -276,6 +282,24 @@ def _retrievals(content: Content, rankings: Mapping[str, Ranking]) -> str:
     )
     grids = {
         mode: grid(ranking, ranking.spread(QUERIES), content.images)
+        for mode, ranking in rankings.items()
+    }
+    return explanation(said) + _by_mode(content, grids)
+
+
+def _activations(content: Content, rankings: Mapping[str, Ranking]) -> str:
+    said = (
+        f"Where the features of the trained model ({content.after.label}) come from, by Grad-CAM "
+        "(Selvaraju et al., ICCV 2017) on its last maps: the queries above, each beside its best "
+        "match. Coloured is what makes the feature more like that of the other image of the pair, "
+        "red the most. Every map is scaled to its own highest place, so two maps say nothing about "
+        "which image is more like the other. Maps are coarse and no proof: they show what moves "
+        "the feature, not why, and a right match may rest on the background."
+    )
+    grids = {
+        mode: pairs(
+            ranking, ranking.spread(QUERIES), content.images, content.after.features, content.heat
+        )
         for mode, ranking in rankings.items()
     }
     return explanation(said) + _by_mode(content, grids)

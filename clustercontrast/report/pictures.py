@@ -8,7 +8,7 @@ import io
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -24,6 +24,10 @@ QUALITY = 85
 MARKERS = {"visible": "o", "infrared": "*"}  # as in PCLHD's Fig. 3
 MODES = (("#0072b2", "-"), ("#d55e00", "--"), ("#009e73", "-."), ("#cc79a7", ":"))
 """Colour and line of every search mode."""
+
+HEAT = "turbo"
+OPACITY = 0.7
+"""Colours of an activation map, and how much of an image its highest place hides."""
 
 MAP = 5.5
 """Inches of the width of a map."""
@@ -51,6 +55,24 @@ def thumbnail(pixels: np.ndarray) -> str:
     stream = io.BytesIO()
     picture.save(stream, format="JPEG", quality=QUALITY)
     return _data_uri("image/jpeg", stream.getvalue())
+
+
+def overlaid(pixels: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """An image with a map over it: warm where the map is high, the image itself where it is 0.
+
+    Args:
+        pixels: (H, W, 3) uint8.
+        heat: (h, w) in [0, 1], of any size; it is enlarged bilinearly.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
+    height, width = pixels.shape[:2]
+    small = Image.fromarray(np.asarray(heat, dtype=np.float32))
+    smooth = np.asarray(small.resize((width, height), Image.Resampling.BILINEAR))
+    colours = 255 * colormaps[HEAT](smooth)[..., :3]
+    share = OPACITY * smooth[..., None]
+    return np.rint((1 - share) * pixels + share * colours).astype(np.uint8)
 
 
 def svg(figure: Figure) -> str:

@@ -122,20 +122,27 @@ def _maps(answers: Sequence[Answer]) -> str:
 
 
 def _pair(answer: Answer, heading: str) -> str:
-    best, (query_map, best_map) = answer.lists[heading][0], answer.activations
-    figures = (
-        _figure(answer.pixels, answer.name, "query", "query"),
-        _figure(query_map, answer.name, "map of the query", "its map"),
-        _figure(best.pixels, best.name, "best match", "best match"),
-        _figure(best_map, best.name, "map of the best match", "its map"),
+    best = answer.lists[heading][0]
+    sides = (
+        (answer.pixels, answer.activations[0], answer.name, "query"),
+        (best.pixels, answer.activations[1], best.name, f"best match, {best.score:.3f}"),
     )
-    return f'<div class="pair">{"".join(figures)}</div>'
+    figures = "".join(
+        f"<figure>{_picture(pixels, name, caption)}{_picture(heat, name, f'{caption}, map')}"
+        f"<figcaption>{caption}</figcaption></figure>"
+        for pixels, heat, name, caption in sides
+    )
+    return f'<div class="pair">{figures}</div>\n'
 
 
 def _figure(pixels: np.ndarray | None, name: str, role: str, caption: str) -> str:
     if pixels is None:
         picture = f'<div class="missing" title="{escape(name)}">not found</div>'
     else:
-        alt = f"{role}: {PurePath(name).name}"
-        picture = f'<img src="{thumbnail(pixels)}" alt="{escape(alt)}" title="{escape(name)}">'
+        picture = _picture(pixels, name, role)
     return f'<figure class="shown">{picture}<figcaption>{caption}</figcaption></figure>'
+
+
+def _picture(pixels: np.ndarray, name: str, role: str) -> str:
+    alt = escape(f"{role}: {PurePath(name).name}")
+    return f'<img src="{thumbnail(pixels)}" alt="{alt}" title="{escape(name)}">'
