@@ -60,7 +60,8 @@ def usage() -> str:
             "  prepare  verify a dataset and write its images, resized once",
             "  train    train a method, stage by stage, then test it",
             "  test     test a run's models, or one checkpoint",
-            "  export   write a model as the official programs read it: export --official FILE RUN",
+            "  export   write a model for other programs: "
+            "export RUN [--onnx DIR] [--safetensors DIR] [--official FILE]",
             "",
             "datasets:",
             *datasets,

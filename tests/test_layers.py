@@ -27,8 +27,10 @@ ALLOWED = {
     "losses": set(),
     "memories": {"losses"},
     "models": set(),
+    "models.onnx_graph": {"files"},  # so is one that torch cannot write
     "models.official": {"files"},  # a network that cannot be written is refused
     "models.saved": {"files"},  # a file that cannot be read is the user's mistake
+    "models.tensor_files": {"files"},  # likewise
     "models.weights": {"files"},  # so is a checkpoint that does not fit
     "data": {"files"},
     "generation": set(),
