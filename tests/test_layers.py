@@ -16,6 +16,12 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 NUMERICS = {"models", "losses", "clustering", "association", "memories"}
 THIRD_PARTY = {"torch", "torchvision", "numpy", "scipy", "sklearn", "faiss", "numba", "ot"}
 
+FILES_OF_WEIGHTS = (
+    "models.weights",
+    "models.saved",
+    "models.tensor_files",
+    "models.onnx_graph",
+)
 REGISTRY = "settings.recipes"
 # Room or module -> what of this package it may import besides its own room.  The longest matching
 # name decides.
@@ -152,8 +158,10 @@ def test_numerics_know_no_flags_paths_or_logs(path):
     tops = {name.split(".")[0] for name in imported(path)}
     forbidden = {"argparse", "logging", "json", "os", "sys", "PIL", "tqdm", "matplotlib"}
     # files of weights, and what numba has compiled
-    if module_of(path) not in ("models.weights", "models.saved", "clustering.jaccard"):
+    if module_of(path) not in (*FILES_OF_WEIGHTS, "clustering.jaccard"):
         forbidden.add("pathlib")
+    if module_of(path) == "models.tensor_files":  # their header is JSON
+        forbidden.remove("json")
     assert not tops & forbidden
 
 
@@ -209,7 +217,7 @@ def test_imports_stand_at_the_top_of_their_file():
                 ]
                 names = {alias.name for node in inner for alias in node.names}
                 # optional, or slow and not needed by --help
-                allowed = {"faiss", "FileLock", "Timeout"}
+                allowed = {"faiss", "onnx", "onnxruntime", "FileLock", "Timeout"}
                 assert names <= allowed, f"{path}: {names} imported inside {function.name}"
 
 

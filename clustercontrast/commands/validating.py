@@ -134,6 +134,6 @@ def _features(graph: Path, pixels: np.ndarray) -> np.ndarray:
     except Exception as error:  # one class per kind of failure, all of them private
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
-            f"onnxruntime {onnxruntime.__version__} cannot run {graph.name} ({reason}): nothing was "
-            "written; try another version of torch or onnxruntime"
+            f"onnxruntime {onnxruntime.__version__} cannot run {graph.name} ({reason}): nothing "
+            "was written; try another version of torch or onnxruntime"
         ) from error

@@ -1,5 +1,6 @@
 """A network as a graph of ONNX: from 8-bit images of one modality to the features of retrieval."""
 
+import inspect
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,12 +34,13 @@ class FeatureGraph(nn.Module):
         super().__init__()
         self.network, self.modality = network, modality
         self.flip_averaged = getattr(network, "flip_averaged", True)
-        self.register_buffer("mean", torch.tensor(mean)[:, None, None])
-        self.register_buffer("std", torch.tensor(std)[:, None, None])
+        # Names that no operation has: torch's exporter names its results after operations.
+        self.register_buffer("channel_mean", torch.tensor(mean)[:, None, None])
+        self.register_buffer("channel_std", torch.tensor(std)[:, None, None])
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(B, H, W, 3) uint8 RGB -> (B, d) unit rows."""
-        batch = (images.permute(0, 3, 1, 2).float() / 255 - self.mean) / self.std
+        batch = (images.permute(0, 3, 1, 2).float() / 255 - self.channel_mean) / self.channel_std
         if self.flip_averaged:
             both = torch.cat([batch, batch.flip(-1)])  # one pass, hence each operator once
             rows = self.network.embed(both, self.modality).float()
@@ -62,10 +64,9 @@ def write_graph(
     Raises:
         UserError: this version of torch cannot write it.
     """
-    import onnx  # optional: pip install 'clustercontrast[onnx]'
-
     try:
         _export(graph, torch.zeros(2, *size, 3, dtype=torch.uint8), path)
+        _complete(path, said)
     except OSError:
         raise
     except Exception as error:  # the exporter, and what it calls, fail with any exception
@@ -74,17 +75,16 @@ def write_graph(
             f"torch {torch.__version__} cannot write {path.name} ({type(error).__name__}: "
             f"{reason}): use another version of torch"
         ) from error
-    model = onnx.load(path)  # with the weights that some versions of torch write beside it
-    for beside in path.parent.glob(f"{path.name}.*"):
-        beside.unlink()
-    onnx.helper.set_model_props(model, dict(said))
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
 
 
 def _export(graph: FeatureGraph, example: torch.Tensor, path: Path) -> None:
-    """By the exporter that this version of torch takes by default, without its remarks."""
+    """By the exporter that this version of torch takes by default, without its remarks.
+
+    Its optimiser takes the 1e-12 of generalised-mean pooling for nothing, which shifts features by
+    1e-5 where a channel is dead; runtimes optimise a graph themselves.
+    """
     batch = {0: "batch"}
+    has_optimiser = "optimize" in inspect.signature(torch.onnx.export).parameters
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -96,4 +96,17 @@ def _export(graph: FeatureGraph, example: torch.Tensor, path: Path) -> None:
             output_names=[OUTPUT],
             opset_version=OPSET,
             dynamic_axes={INPUT: batch, OUTPUT: batch},  # understood by all versions since 2.4
+            **({"optimize": False} if has_optimiser else {}),
         )
+
+
+def _complete(path: Path, said: Mapping[str, str]) -> None:
+    """Put the weights, which some versions of torch write beside a graph, and metadata into it."""
+    import onnx  # optional: pip install 'clustercontrast[onnx]'
+
+    model = onnx.load(path)
+    for beside in path.parent.glob(f"{path.name}.*"):
+        beside.unlink()
+    onnx.helper.set_model_props(model, dict(said))
+    onnx.checker.check_model(model)
+    onnx.save(model, path)

@@ -93,8 +93,8 @@ def _head(config: Mapping[str, Any], origin: Origin) -> Iterator[str]:
     for warning in warnings:
         yield f"> **{warning[0].upper()}{warning[1:]}.**"
         yield ""
-    yield "Finds a person seen by an infrared camera among images of visible-light cameras, and the"
-    yield "other way round, by the similarity of features."
+    yield "Finds a person seen by an infrared camera among images of visible-light cameras, and"
+    yield "the other way round, by the similarity of features."
 
 
 def _model(config: Mapping[str, Any], origin: Origin) -> Iterator[str]:
@@ -186,10 +186,11 @@ def _use(config: Mapping[str, Any]) -> Iterator[str]:
         yield ""
     if "graphs" in config:
         given, graphs = config["input"], config["graphs"]
+        size = f"{given['height']}, {given['width']}"
         yield f"By any runtime of ONNX (opset {graphs['opset']}): `{graphs['visible']}` and"
-        yield f"`{graphs['infrared']}` take `images`, uint8 (N, {given['height']}, {given['width']},"
-        yield f"3) RGB, and give `features`, float32 (N, {config['features']['length']}).  The"
-        yield "normalisation is inside."
+        yield f"`{graphs['infrared']}` take `images`, uint8 (N, {size}, 3) RGB, and give"
+        yield f"`features`, float32 (N, {config['features']['length']}). The normalisation is"
+        yield "inside."
         yield ""
     yield "Similarity is the product of two features; larger is more alike."
 
@@ -198,9 +199,9 @@ def _licence(config: Mapping[str, Any]) -> Iterator[str]:
     images = _images(config)
     yield "## Licence"
     yield ""
-    yield "The code is under the MIT licence. The terms of the images that a network was trained on,"
-    yield "and of its initial weights, may restrict what is done with its weights: check them before"
-    yield "you share or use this model."
+    yield "The code is under the MIT licence. The terms of the images that a network was trained"
+    yield "on, and of its initial weights, may restrict what is done with its weights: check them"
+    yield "before you share or use this model."
     if images and images.rendered:
         yield "The images of this one were drawn by clustercontrast itself."
 
