@@ -74,7 +74,7 @@ def usage() -> str:
             f"usage: {program()} {{{','.join(ON_DATASET)}}} --dataset DATASET [--FLAG VALUE ...]",
             f"       {program()} {{{','.join(OTHERS)}}} ...",
             "",
-            *(f"  {name:8} {says}" for name, says in actions.items()),
+            *(f"  {name:9} {says}" for name, says in actions.items()),
             "",
             "datasets:",
             *datasets,

@@ -9,6 +9,7 @@ import errno
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -49,6 +50,38 @@ def atomic(path: Path, mode: str = "w") -> Iterator[IO]:
         if isinstance(error, OSError) and not isinstance(error, InterruptedError):
             raise write_error(path, error) from error
         raise
+
+
+@contextlib.contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """A temporary folder beside ``folder`` that takes its name only when the block succeeds.
+
+    Args:
+        folder: to make; it must be free (:func:`check_free`).
+
+    Raises:
+        UserError: the place cannot be written; nothing is left there.
+    """
+    check_free(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory("", f"{folder.name}.partial-", folder.parent) as own:
+            whole = Path(own) / folder.name
+            whole.mkdir()  # the temporary folder itself is closed to others
+            yield whole
+            whole.rename(folder)
+    except OSError as error:
+        raise write_error(folder, error) from error
+
+
+def check_free(place: Path) -> None:
+    """Refuse to write over anything; an empty folder is free.
+
+    Raises:
+        UserError: there is a file, or a folder that holds something.
+    """
+    if place.is_file() or (place.is_dir() and any(place.iterdir())):
+        raise UserError(f"{place} is there already: give a name that is free")
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Whom the repository cites: CITATION.cff and the page of BibTeX entries name the same papers."""
+"""Whom the repository cites: CITATION.cff and the BibTeX entries name the same papers."""
 
 import re
 from pathlib import Path
@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 import yaml
 
+from clustercontrast.report.model_card import citation
 from clustercontrast.settings.official import CODES
 from clustercontrast.settings.recipes import all_recipes
 
 ROOT = Path(__file__).parents[1]
 CFF = yaml.safe_load((ROOT / "CITATION.cff").read_text())
 PAGE = (ROOT / "docs" / "citing.md").read_text()
+BIBTEX = (ROOT / "clustercontrast" / "report" / "citations.bib").read_text(encoding="utf-8")
 REFERENCES = {own["title"]: own for own in CFF["references"]}
 ENTRY = re.compile(r"^@(\w+)\{(\w+),\n(.*?)\n\}$", re.MULTILINE | re.DOTALL)
 FIELD = re.compile(r"^  (\w+) += \{(.*)\},?$", re.MULTILINE)
-FIELDS = [dict(FIELD.findall(body)) for _, _, body in ENTRY.findall(PAGE)]
+FIELDS = [dict(FIELD.findall(body)) for _, _, body in ENTRY.findall(BIBTEX)]
 ENTRIES = {own["title"]: own for own in FIELDS}
 PAPERS = {name: own for name, own in all_recipes().items() if own.year}
 
@@ -58,6 +60,25 @@ def test_both_say_the_same_of_a_paper(title):
     assert place == entry.get("journal", entry.get("booktitle"))
     numbers = [other["value"] for other in own.get("identifiers", ())]
     assert numbers == ([entry["note"]] if "note" in entry else [])
+
+
+def test_the_page_names_every_entry_and_no_other():
+    keys = [key for _, key, _ in ENTRY.findall(BIBTEX)]
+    assert len(keys) == len(set(keys))
+    assert set(re.findall(r"`(\w+)`", PAGE)) == set(keys)
+
+
+@pytest.mark.parametrize("name", [*PAPERS, "sysu", "regdb", "llcm", "market"])
+def test_a_name_of_this_package_finds_its_entry(name):
+    (found,) = ENTRY.findall(citation(name).rstrip())
+    assert found[1].endswith(name)
+    title = dict(FIELD.findall(found[2]))["title"]
+    said = REFERENCES[title]["notes"].split(":")[0]
+    assert said == PAPERS[name].title if name in PAPERS else title in REFERENCES
+
+
+def test_what_has_no_paper_has_no_entry():
+    assert citation("supervised") == citation("") == ""
 
 
 def test_every_method_and_what_the_package_is_named_after_are_cited():

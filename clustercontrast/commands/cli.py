@@ -5,7 +5,7 @@ which takes seconds; what does the work is imported when it is needed.
 """
 
 import codecs
-import importlib
+import importlib.util
 import io
 import os
 import shlex
@@ -27,7 +27,7 @@ from clustercontrast.commands.locating import (
 )
 from clustercontrast.commands.newest import newest_run
 from clustercontrast.data.places import cache_folder, command_of, prepared_folder
-from clustercontrast.files import UserError, say, write_error
+from clustercontrast.files import UserError, check_free, say, write_error
 from clustercontrast.settings.command_line import check_needs, parse, without_effect_there
 from clustercontrast.settings.flags import count, draws, intensity, pixels, share
 from clustercontrast.settings.official import script_answer
@@ -37,6 +37,8 @@ from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, sh
 
 MODELS = ("last", "test", "cycle")
 """Models of a run that may be asked for."""
+RUN = "logs/<dataset>/<method>/<name>/"
+ONE_MODEL = "a .pth, .pth.tar or .safetensors file, or an exported folder"
 
 RERANKING = {
     "rerank_k1": (count, 20, "neighbours of its reciprocal test, the image itself not counted"),
@@ -225,23 +227,62 @@ def _test(dataset: str, argv: Sequence[str] | None) -> None:
 
 
 def export(argv: Sequence[str] | None = None) -> None:
-    """Write a model of a run, or one checkpoint, as the official programs read it."""
+    """Write a model of a run, or a single one, for other programs."""
     command(lambda: _export(argv))
 
 
 def _export(argv: Sequence[str] | None) -> None:
     parser = OneLineParser(
         prog="python -m clustercontrast export",
-        description="Write a model as a checkpoint of the official programs.",
+        description="Write a model for other programs, in one form or several at once.",
     )
-    parser.add_argument(
-        "run", help="logs/<dataset>/<method>/<name>/, a trial of it, or a .pth file"
-    )
-    parser.add_argument("--official", required=True, type=Path, help="file to write, .pth.tar")
+    parser.add_argument("run", help=f"{RUN}, a trial of it, or {ONE_MODEL}")
     parser.add_argument("--model", choices=MODELS, help="model of the run [last]")
+    forms = parser.add_argument_group("forms")
+    forms.add_argument(
+        "--onnx", type=Path, metavar="DIR",
+        help="folder to make: a graph per modality, from 8-bit images to features",
+    )  # fmt: skip
+    forms.add_argument(
+        "--safetensors", type=Path, metavar="DIR",
+        help="folder to make: weights, config.json and a model card; may be the one of --onnx",
+    )  # fmt: skip
+    forms.add_argument(
+        "--official", type=Path, metavar="FILE", help="file to write: .pth.tar of official programs"
+    )
+    for name in ("height", "width"):
+        default = shared_defaults()[name]
+        parser.add_argument(
+            f"--{name}", type=pixels, help=f"pixels, of a model that does not say it [{default}]"
+        )
     args = parser.parse_args(argv)
+    places = list(filter(None, (args.onnx, args.safetensors, args.official)))
+    if not places:
+        raise UserError("say what to write: --onnx DIR, --safetensors DIR or --official FILE")
     target = existing(Path(args.run), "a run's folder or a checkpoint")
-    with_torch("exporting").export(target, args.model, args.official)
+    for place in places:
+        check_free(place)
+    if args.onnx:
+        check_packages("--onnx", "onnx", "onnx", "onnxruntime", "onnxscript")
+    with_torch("exporting").export(target, args)
+
+
+def check_packages(flag: str, extra: str, *modules: str) -> None:
+    """Ask for optional packages that are not installed.
+
+    Args:
+        flag: that needs them.
+        extra: of this package that brings them.
+        modules: their names in Python.
+
+    Raises:
+        UserError: one is missing.
+    """
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UserError(
+            f"{flag} needs {' and '.join(missing)}: pip install 'clustercontrast[{extra}]'"
+        )
 
 
 def existing(place: Path, wanted: str) -> Path:
@@ -262,7 +303,7 @@ def _test_parser(dataset: str) -> OneLineParser:
     parser = OneLineParser(description="Test a run (its folder) or one checkpoint (its file).")
     parser.add_argument(
         "run", nargs="?",
-        help="logs/<dataset>/<method>/<name>/, or a .pth, .pth.tar file "
+        help=f"{RUN}, or {ONE_MODEL} "
              f"[the newest finished run of {DEFAULT_METHOD}]",
     )  # fmt: skip
     own = DATASETS[dataset]

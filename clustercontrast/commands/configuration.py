@@ -79,7 +79,7 @@ def _model(
         "trial": options.trial_number,
         "stage": stage.name,
     }
-    if not about:
+    if "method" not in about:
         published = Path(options.recipe.first_stages.get(options.dataset, "PATH"))
         is_published = path.parts[-len(published.parts) :] == published.parts
         return str(published) if is_published else "PATH", []

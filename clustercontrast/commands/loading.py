@@ -1,4 +1,4 @@
-"""A saved model found, in the folder of a run or in the file of a checkpoint, and made ready."""
+"""A saved model found, in a run's folder, in an exported one or in a file, and made ready."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from clustercontrast.commands import cli, results, runs
 from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError
 from clustercontrast.models import weights
+from clustercontrast.models.tensor_files import is_exported
 from clustercontrast.retrieval.model import Model
 from clustercontrast.settings.recipes.common import shared_defaults
 
@@ -69,34 +70,41 @@ def _check_word(name: str, word: str, words: tuple[str, ...]) -> None:
         raise UserError(f"{name} is '{word}': choose from {', '.join(words)}")
 
 
+def is_one_model(target: Path) -> bool:
+    """Whether a path is a single model, a file or an exported folder, and not a run."""
+    return target.is_file() or is_exported(target)
+
+
 def saved(target: Path, which: str | None = None) -> dict[str, Any]:
     """A saved model.
 
     Args:
-        target: folder of a run or of one of its trials, or file of a checkpoint, ours or official.
+        target: folder of a run or of one of its trials, exported folder, or file of a checkpoint,
+            ours or official.
         which: model of a run: "last" (also None), "test" or "cycle".
 
     Returns:
-        "weights" (under our names), "companions" (further networks saved with it), "epoch" (from
-        0; -1 where it is not known) and "about": what the model says of itself, its stage and epoch
-        too; empty for a foreign file.
+        "weights" (under our names), "companions" (further networks saved with it), "retrieval" (its
+        name among them; None where it has none), "epoch" (from 0; -1 where it is not known) and
+        "about": what the model says of itself, its stage and epoch too; empty for a foreign file.
 
     Raises:
-        UserError: there is no such model, or ``which`` was given beside a file.
+        UserError: there is no such model, or ``which`` was given beside a single one.
     """
-    if target.is_file() and which:
+    if is_one_model(target) and which:
         raise UserError(
             f"--model chooses among the models of a run, and {target} is one: leave it out"
         )
-    return _of_file(target) if target.is_file() else _of_run(target, which or "last")
+    return _of_file(target) if is_one_model(target) else _of_run(target, which or "last")
 
 
 def _of_file(path: Path) -> dict[str, Any]:
-    about = weights.about(path)
-    epoch = about.get("epoch", weights.read_checkpoint(path).get("epoch"))
+    about, content = weights.about(path), weights.read_checkpoint(path)
+    epoch = about.get("epoch", content.get("epoch"))
     return {
         "weights": weights.read(path),
         "companions": weights.networks(path),
+        "retrieval": content.get("retrieval"),
         "epoch": epoch if isinstance(epoch, int) else -1,
         "about": about,
     }

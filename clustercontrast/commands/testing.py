@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clustercontrast.commands import results, runs
+from clustercontrast.commands.loading import is_one_model
 from clustercontrast.commands.locating import has_images, located, say_place
 from clustercontrast.commands.results import Evaluation
 from clustercontrast.data.images import open_sized
@@ -19,14 +20,14 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
     """Test a run's models, or one checkpoint.
 
     Args:
-        target: folder of a run, or file of a checkpoint.
+        target: folder of a run, exported folder, or file of a checkpoint.
         dataset: a key of ``DATASETS``.
         args: flags of the test command.
 
     Raises:
         UserError: there is no trained model, or it belongs to another trial.
     """
-    if target.is_file():
+    if is_one_model(target):
         _test_file(target, dataset, args)
         return
     trials, are_own = runs.trials_of(target), []

@@ -244,7 +244,8 @@ class TwoStreamViT(nn.Module):
                 f"the images have {found} patches of 16x16 pixels, but the network has positions "
                 f"for {expected}: give images of the size that it was built for"
             )
-        class_tokens = self.class_token.expand(len(patches), -1, -1)
+        # The length of a batch is open in a graph of ONNX, where len() would be a constant.
+        class_tokens = self.class_token.expand(patches.shape[0], -1, -1)
         return torch.cat([class_tokens, patches], dim=1) + self.positions
 
     def trunk(self, tokens: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ names, and what a file holds beyond that is counted in the report.  Only weights
 import dataclasses
 import re
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
@@ -20,6 +21,7 @@ from clustercontrast.models.naming import innermost, translated, unwrapped
 from clustercontrast.models.part_resnet import PartResNet
 from clustercontrast.models.saved import read_saved
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
+from clustercontrast.models.tensor_files import ENDING, is_exported, read_tensors
 from clustercontrast.models.two_stream_resnet import AVERAGED, TwoStreamResNet
 from clustercontrast.models.vision_transformer import TwoStreamViT
 
@@ -78,8 +80,9 @@ def from_resnet(state: State) -> State:
 def read(path: Path) -> State:
     """Read the weights in a file, under our names.
 
-    Understands our own checkpoints (best_*.pth and last.pth), official ones (``state_dict``, or
-    ``net`` of AGW and CAJ; SDCL's) and torchvision ResNets, however they are wrapped.
+    Understands our own checkpoints (best_*.pth and last.pth) and exported folders, official ones
+    (``state_dict``, or ``net`` of AGW and CAJ; SDCL's) and torchvision ResNets, however they are
+    wrapped, saved by torch or as safetensors.
 
     Raises:
         UserError: no such file, not a checkpoint, or one without a network that we know.
@@ -128,7 +131,7 @@ def networks(path: Path) -> dict[str, State]:
         state = unwrapped({"state_dict": content["state_dict_modal"]})
         named = {translated(name, CLASSIFIER_NAMES) or name: t for name, t in state.items()}
         return {"modality_classifier": named}
-    if "companions" not in content:
+    if "retrieval" not in content:
         return {}
     return {content["retrieval"]: content["weights"]} | content["companions"]  # a best model
 
@@ -136,7 +139,7 @@ def networks(path: Path) -> dict[str, State]:
 def about(path: Path) -> dict:
     """What a checkpoint of this project says of itself, stage and epoch too; empty for others.
 
-    An official file that this project wrote says the same of itself.
+    Files that this project exported, for the official programs too, say the same of themselves.
     """
     content = read_checkpoint(path)
     found = content.get("about")
@@ -151,7 +154,9 @@ def read_checkpoint(path: Path) -> dict:
     Raises:
         UserError: the file is missing, damaged or holds anything else, or names that are no text.
     """
-    content = read_saved(path, "fetch or copy it again, or give another")
+    remedy = "fetch or copy it again, or give another"
+    is_safe = path.suffix == ENDING or is_exported(path)
+    content = read_tensors(path, remedy) if is_safe else read_saved(path, remedy)
     if not isinstance(content, dict):
         raise UserError(f"{path} is not a checkpoint: it holds a {type(content).__name__}")
     foreign = next((name for name in innermost(content) if not isinstance(name, str)), None)
@@ -206,22 +211,45 @@ def load(network: nn.Module, state: State, source: str, fresh: tuple[str, ...] =
     return LoadReport(source, len(taken), len(state) - len(taken))
 
 
-def build_for(state: State) -> nn.Module:
-    """A network of the architecture that a state dict (our names) was saved from.
+KINDS = {
+    "two_stream_resnet": TwoStreamResNet,
+    "single_stream_resnet": SingleStreamResNet,
+    "two_stream_vit": TwoStreamViT,
+}
+"""Networks that images are searched with."""
+
+
+def described(state: State) -> dict[str, Any]:
+    """The architecture that a state dict (our names) was saved from.
+
+    Returns:
+        "kind", a key of ``KINDS``, and the arguments that build it.
 
     Raises:
         UserError: the tensors fit none of the architectures.
     """
     if "exponent" in state:
         neck = "bnneck" if "neck.weight" in state else "none"
-        return SingleStreamResNet(architecture(state)[0], neck)
+        return {"kind": "single_stream_resnet", "depth": architecture(state)[0], "neck": neck}
     if "class_token" not in state:
+        depth, non_local = architecture(state)
         pooling = "average" if AVERAGED in state else "gem"
-        return TwoStreamResNet(*architecture(state), pooling=pooling)
+        said = {"depth": depth, "non_local": non_local, "pooling": pooling}
+        return {"kind": "two_stream_resnet"} | said
     blocks = {name.split(".")[1] for name in state if name.startswith("blocks.")}
     tokens, width = state["positions"].shape[1] - 1, state["positions"].shape[2]
-    shallow = "shallow_neck.weight" in state
-    return TwoStreamViT(tokens, width, len(blocks) + 1, shallow=shallow)
+    said = {"tokens": tokens, "width": width, "depth": len(blocks) + 1}
+    return {"kind": "two_stream_vit", **said, "shallow": "shallow_neck.weight" in state}
+
+
+def build_for(state: State) -> nn.Module:
+    """A network of the architecture that a state dict (our names) was saved from.
+
+    Raises:
+        UserError: the tensors fit none of the architectures.
+    """
+    arguments = described(state)
+    return KINDS[arguments.pop("kind")](**arguments)
 
 
 def architecture(state: State) -> tuple[int, bool]:

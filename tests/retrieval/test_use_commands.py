@@ -90,8 +90,8 @@ def test_files_of_features_and_indexes_are_searched_like_the_images(world):
 
 def test_a_reranked_search_has_a_file_and_a_list_of_its_own(world):
     main(["search", RUN, *SIDES, "--out", "plain.csv"])
-    main(["search", RUN, *SIDES, "--out", "r.csv", "--html", "r.html",
-          "--rerank", "--rerank-k1", "5", "--rerank-k2", "2", "--rerank-weight", "0.5"])  # fmt: skip
+    how = ["--rerank", "--rerank-k1", "5", "--rerank-k2", "2", "--rerank-weight", "0.5"]
+    main(["search", RUN, *SIDES, "--out", "r.csv", "--html", "r.html", *how])
     assert answers(world / "r.csv") == answers(world / "plain.csv")
     assert answers(world / "r.reranked.csv") != answers(world / "plain.csv")
     text = (world / "r.html").read_text()

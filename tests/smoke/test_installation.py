@@ -1,5 +1,6 @@
 """The package as pip installs it: what is in it, what it asks for, its command outside a clone."""
 
+import itertools
 import re
 import site
 import subprocess
@@ -32,7 +33,7 @@ def test_requirements_are_those_of_the_package_and_of_its_tests():
 def test_every_package_is_pinned_to_the_version_that_was_tested():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {NAME.match(line)[0].lower() for line in lines if line and line[0] != "#"}
-    extras = sum(PROJECT["optional-dependencies"].values(), [])
+    extras = itertools.chain(*PROJECT["optional-dependencies"].values())
     named = {NAME.match(line)[0].lower() for line in (*PROJECT["dependencies"], *extras)}
     assert named - {"clustercontrast"} <= pinned
 
