@@ -10,13 +10,13 @@ if [ "${1:-}" = --fast ]; then
     shift
     set -- -m "not slow" "$@"
 fi
-# One test looks at a report's page in headless Chromium and is skipped where there is none; a fresh
+# Tests of pages look at them in headless Chromium and are skipped where there is none; a fresh
 # container gets it here.
 browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
 if [ -z "$browser" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing Chromium for the test of the report's page"
+    echo "installing Chromium for the tests of pages"
     { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 ||
-        echo "no Chromium to be had: that test is skipped"
+        echo "no Chromium to be had: these tests are skipped"
 fi
 ruff check .
 # A file goes to one process, which makes what its tests share once; tests/conftest.py sorts them.

@@ -26,7 +26,7 @@ from clustercontrast.commands.locating import (
     say_place,
 )
 from clustercontrast.commands.newest import newest_run
-from clustercontrast.data.places import cache_folder, command_of, prepared_folder
+from clustercontrast.data.places import cache_folder, command_of, prepared_folder, program
 from clustercontrast.files import UserError, check_free, say, write_error
 from clustercontrast.settings.command_line import check_needs, parse, without_effect_there
 from clustercontrast.settings.flags import count, draws, intensity, pixels, share
@@ -233,7 +233,7 @@ def export(argv: Sequence[str] | None = None) -> None:
 
 def _export(argv: Sequence[str] | None) -> None:
     parser = OneLineParser(
-        prog="python -m clustercontrast export",
+        prog=f"{program()} export",
         description="Write a model for other programs, in one form or several at once.",
     )
     parser.add_argument("run", help=f"{RUN}, a trial of it, or {ONE_MODEL}")

@@ -21,6 +21,7 @@ from clustercontrast.commands.cli import (
     existing,
     with_torch,
 )
+from clustercontrast.data.places import program
 from clustercontrast.report.references.rows import METRICS
 from clustercontrast.settings.flags import any_seed, count
 from clustercontrast.settings.parser import OneLineParser
@@ -36,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _report(argv: Sequence[str] | None) -> None:
     parser = OneLineParser(
-        prog="python -m clustercontrast.report",
+        prog=f"{program()} report",
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
     )

@@ -191,7 +191,7 @@ def _activations(
     query: int,
     queries: Sequence[np.ndarray | None],
     gallery: Mapping[int, np.ndarray | None],
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray | None, ...]:
     """A query and its best match, each under its map; nothing where one cannot be read again."""
     pair = queries[query], gallery[int(found.rows[query, 0])]
     if any(pixels is None for pixels in pair):
@@ -205,7 +205,10 @@ def _activations(
         model.activations(pixels[None], modality, towards)[0]
         for pixels, modality, towards in zip(pair, modalities, features[::-1], strict=True)
     )
-    return tuple(overlaid(pixels, heat) for pixels, heat in zip(pair, heats, strict=True))
+    return tuple(
+        overlaid(pixels, heat) if heat.any() else None
+        for pixels, heat in zip(pair, heats, strict=True)
+    )
 
 
 def _facts(model: Model, found: Found, args: Namespace, shown: int) -> dict[str, object]:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Sequence
 
 from clustercontrast.commands.cli import command, read_options, with_torch
 from clustercontrast.commands.locating import say_located
+from clustercontrast.data.places import program
 from clustercontrast.files import UserError, say
 from clustercontrast.settings.official import method_name
 from clustercontrast.settings.options import Options
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _sweep(argv: Sequence[str] | None) -> None:
     parser = OneLineParser(
-        prog="python -m clustercontrast.sweep",
+        prog=f"{program()} sweep",
         description=__doc__,
         formatter_class=RawDescriptionHelpFormatter,
         allow_abbrev=False,

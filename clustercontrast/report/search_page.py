@@ -39,13 +39,14 @@ class Answer:
         name: the query's path.
         pixels: (H, W, 3) uint8, or None.
         lists: heading -> hits, the best first.
-        activations: query and best match under their maps, (H, W, 3) uint8 each; or nothing.
+        activations: query and best match under their maps, (H, W, 3) uint8 each, None where no
+            place raises the similarity; or nothing.
     """
 
     name: str
     pixels: np.ndarray | None
     lists: Mapping[str, Sequence[Hit]]
-    activations: Sequence[np.ndarray] = ()
+    activations: Sequence[np.ndarray | None] = ()
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _answer(answer: Answer, heading: str) -> str:
 
 def _maps(answers: Sequence[Answer]) -> str:
     said = (
-        "Grad-CAM: bright places of a query are those that make it like its best match, and the "
+        "Grad-CAM: warm places of a query are those that make it like its best match, and the "
         "other way round. A map says where the network looks, it does not prove why it is right."
     )
     heading = next(iter(answers[0].lists))
@@ -122,17 +123,20 @@ def _maps(answers: Sequence[Answer]) -> str:
 
 
 def _pair(answer: Answer, heading: str) -> str:
-    best = answer.lists[heading][0]
-    sides = (
-        (answer.pixels, answer.activations[0], answer.name, "query"),
-        (best.pixels, answer.activations[1], best.name, f"best match, {best.score:.3f}"),
-    )
-    figures = "".join(
-        f"<figure>{_picture(pixels, name, caption)}{_picture(heat, name, f'{caption}, map')}"
-        f"<figcaption>{caption}</figcaption></figure>"
-        for pixels, heat, name, caption in sides
-    )
-    return f'<div class="pair">{figures}</div>\n'
+    best, (query_map, best_map) = answer.lists[heading][0], answer.activations
+    query = _side(answer.pixels, query_map, answer.name, "query")
+    match = _side(best.pixels, best_map, best.name, f"best match, {best.score:.3f}")
+    return f'<div class="pair">{query}{match}</div>\n'
+
+
+def _side(pixels: np.ndarray, heat: np.ndarray | None, name: str, caption: str) -> str:
+    """An image beside itself under its map."""
+    pictures = _picture(pixels, name, caption)
+    if heat is None:
+        caption += ": no place raises the similarity"
+    else:
+        pictures += _picture(heat, name, f"{caption}, map")
+    return f"<figure>{pictures}<figcaption>{caption}</figcaption></figure>"
 
 
 def _figure(pixels: np.ndarray | None, name: str, role: str, caption: str) -> str:
