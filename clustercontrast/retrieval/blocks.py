@@ -1,8 +1,12 @@
-"""Features that are done, kept on disk block by block until all are, so that work can go on."""
+"""Features of a list of images while they are being made, block by block.
+
+Finished blocks can be kept on disk, so that interrupted work goes on.
+"""
 
 import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,51 +15,57 @@ import numpy as np
 from clustercontrast.files import UserError, atomic, read_json, write_json
 
 PLAN = "plan.json"
+BLOCK = 256
+"""Images of a block: 32 MB of pixels at 288x144."""
 
 
 class Blocks:
-    """Finished blocks of one list of images and one model; none without a folder.
+    """Rows of features and what is wrong with images, filled block by block.
 
     Args:
-        folder: where they lie; blocks of another plan in it are thrown away.
+        folder: where finished blocks are kept; blocks of another plan in it are thrown away.  None
+            keeps nothing.
         plan: what the features depend on, as JSON keeps it.
+        count: images, N.
+        length: numbers of a feature, d.
+
+    Attributes:
+        rows: (N, d) float32; those of images that cannot be read are not set.
+        reasons: why an image cannot be read; "" for all others.
     """
 
-    def __init__(self, folder: Path | None, plan: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path | None, plan: Mapping[str, Any], count: int, length: int
+    ) -> None:
         self.folder = folder
-        if folder is None:
-            return
-        known = None
-        with contextlib.suppress(UserError):
-            known = read_json(folder / PLAN)
-        if known != json.loads(json.dumps(plan)):
+        self.rows = np.zeros((count, length), np.float32)
+        self.reasons = [""] * count
+        if folder is not None and _plan_in(folder) != json.loads(json.dumps(plan)):
             self.remove()
             write_json(folder / PLAN, plan)
 
-    def get(self, block: range) -> tuple[np.ndarray, list[str]] | None:
-        """Rows (n, d) and reasons of a block, see :meth:`put`; None if it is not done."""
-        if self.folder is None:
-            return None
-        try:
-            with np.load(self._file(block), allow_pickle=False) as file:
-                return file["rows"], file["reasons"].tolist()
-        except (OSError, ValueError, KeyError, EOFError):
-            return None
+    @cached_property
+    def missing(self) -> list[range]:
+        """Blocks that are still to be made; what is kept of the others is read."""
+        starts = range(0, len(self.reasons), BLOCK)
+        blocks = [range(start, min(start + BLOCK, len(self.reasons))) for start in starts]
+        return [block for block in blocks if not self._read(block)]
 
     def put(self, block: range, rows: np.ndarray, reasons: Sequence[str]) -> None:
-        """Keep a block.
+        """Set a block, and keep it.
 
         Args:
             block: rows of the list of images.
-            rows: (n, d) float32 features, NaN for images that could not be read.
-            reasons: why they could not be; "" for those that could.
+            rows: (n, d) float32.
+            reasons: n of them.
         """
+        self._set(block, rows, reasons)
         if self.folder is not None:
             with atomic(self._file(block), "wb") as file:
                 np.savez(file, rows=rows, reasons=np.array(reasons))
 
     def remove(self) -> None:
-        """Throw the blocks away, and nothing else that may lie in the folder."""
+        """Throw away what is kept, and nothing else that may lie in the folder."""
         if self.folder is None or not (self.folder / PLAN).exists():
             return
         for path in (*self.folder.glob("*.npz*"), self.folder / PLAN):
@@ -63,5 +73,26 @@ class Blocks:
         with contextlib.suppress(OSError):
             self.folder.rmdir()
 
+    def _read(self, block: range) -> bool:
+        """Set a block that is kept, if it is."""
+        if self.folder is None:
+            return False
+        try:
+            with np.load(self._file(block), allow_pickle=False) as file:
+                self._set(block, file["rows"], file["reasons"].tolist())
+        except (OSError, ValueError, KeyError, EOFError):
+            return False
+        return True
+
+    def _set(self, block: range, rows: np.ndarray, reasons: Sequence[str]) -> None:
+        self.rows[block.start : block.stop] = rows
+        self.reasons[block.start : block.stop] = reasons
+
     def _file(self, block: range) -> Path:
         return self.folder / f"{block.start:08d}.npz"
+
+
+def _plan_in(folder: Path) -> Any:
+    with contextlib.suppress(UserError):
+        return read_json(folder / PLAN)
+    return None

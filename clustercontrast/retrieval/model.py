@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,9 +23,6 @@ from clustercontrast.models.activation import activation_maps
 from clustercontrast.retrieval.blocks import Blocks
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.images import Given, Images, check_modality
-
-BLOCK = 1024
-"""Images that are read, and kept, at a time: 127 MB at 288x144."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,62 +133,39 @@ class Model:
             )
         listed = Images.of(images, self.size, intensities)
         made_with = self.made_with(flip)
-        keep = None if keep is None else Path(keep)
-        blocks = Blocks(keep, {"modality": modality, **made_with, "images": _stamps(listed)})
-        rows, reasons = self._rows(listed, modality, flip, batch_size, workers, progress, blocks)
-        good = np.array([not reason for reason in reasons])
-        skipped = [(n, r) for n, r in zip(listed.names, reasons, strict=True) if r]
-        if not good.any():
-            raise UserError(f"none of {len(listed):,} images can be read, such as: {skipped[0][1]}")
-        blocks.remove()
-        kept = rows if good.all() else rows[good]
-        finite(torch.from_numpy(kept), modality)
-        names = tuple(name for name, is_good in zip(listed.names, good, strict=True) if is_good)
-        return Features(kept, names, modality, made_with, tuple(skipped))
-
-    def _rows(
-        self,
-        images: Images,
-        modality: str,
-        flip: bool,
-        batch_size: int,
-        workers: int | None,
-        progress: bool,
-        done: Blocks,
-    ) -> tuple[np.ndarray, list[str]]:
-        """(N, d) features, NaN where an image cannot be read, and the reasons ("" elsewhere)."""
-        rows = np.empty((len(images), self.length), np.float32)
-        reasons = [""] * len(images)
-        every = [
-            range(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)
-        ]
-        missing = []
-        for block in every:
-            known = done.get(block)
-            if known is None:
-                missing.append(block)
-            else:
-                rows[block.start : block.stop], reasons[block.start : block.stop] = known
-        bar = tqdm(
-            total=len(images),
-            initial=len(images) - sum(map(len, missing)),
+        plan = {"modality": modality, **made_with, "images": _stamps(listed)}
+        done = Blocks(None if keep is None else Path(keep), plan, len(listed), self.length)
+        left = sum(map(len, done.missing))
+        with tqdm(
+            total=len(listed),
+            initial=len(listed) - left,
             desc=modality,
             unit="image",
             disable=None if progress else True,
-        )
-        with bar:
-            for block, found in images.blocks(missing, workers or os.cpu_count() or 1):
-                own = rows[block.start : block.stop]
-                own[:] = np.nan
-                why = [str(one) if isinstance(one, UserError) else "" for one in found]
-                good = [number for number, reason in enumerate(why) if not reason]
-                for start in range(0, len(good), batch_size):
-                    some = good[start : start + batch_size]
-                    own[some] = self.embed(np.stack([found[n] for n in some]), modality, flip)
-                    bar.update(len(some))
-                bar.update(len(why) - len(good))
-                reasons[block.start : block.stop] = why
-                done.put(block, own, why)
+        ) as bar:
+            for block, found in listed.blocks(done.missing, workers or os.cpu_count() or 1):
+                done.put(block, *self._block(found, modality, flip, batch_size, bar))
+        features = _features_of(listed, done, modality, made_with)
+        done.remove()
+        return features
+
+    def _block(
+        self,
+        images: Sequence[np.ndarray | UserError],
+        modality: str,
+        flip: bool,
+        batch_size: int,
+        bar: tqdm,
+    ) -> tuple[np.ndarray, list[str]]:
+        """(n, d) features, 0 where an image cannot be read, and the reasons ("" elsewhere)."""
+        rows = np.zeros((len(images), self.length), np.float32)
+        reasons = [str(one) if isinstance(one, UserError) else "" for one in images]
+        good = [number for number, reason in enumerate(reasons) if not reason]
+        bar.update(len(images) - len(good))
+        for start in range(0, len(good), batch_size):
+            some = good[start : start + batch_size]
+            rows[some] = self.embed(np.stack([images[number] for number in some]), modality, flip)
+            bar.update(len(some))
         return rows, reasons
 
     @torch.no_grad()
@@ -237,6 +211,24 @@ class Model:
             "source": self.source,
             "about": {key: self.about[key] for key in kept if key in self.about},
         }
+
+
+def _features_of(
+    images: Images, done: Blocks, modality: str, made_with: Mapping[str, Any]
+) -> Features:
+    """The features of the images that could be read.
+
+    Raises:
+        UserError: there is none, or some are not finite.
+    """
+    good = np.array([not reason for reason in done.reasons])
+    pairs = list(zip(images.names, done.reasons, strict=True))
+    if not good.any():
+        raise UserError(f"none of {len(images):,} images can be read, such as: {pairs[0][1]}")
+    rows = done.rows if good.all() else done.rows[good]
+    finite(torch.from_numpy(rows), modality)
+    names = tuple(name for name, reason in pairs if not reason)
+    return Features(rows, names, modality, made_with, tuple(pair for pair in pairs if pair[1]))
 
 
 def _stamps(images: Images) -> str:

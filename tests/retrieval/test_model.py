@@ -19,6 +19,7 @@ from clustercontrast.files import UserError
 from clustercontrast.models.official import official_checkpoint
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.retrieval import blocks
 from clustercontrast.retrieval import model as model_module
 from clustercontrast.retrieval import search as search_module
 
@@ -228,7 +229,7 @@ def test_deep_images_need_their_range(world):
 
 
 def test_an_interrupted_extraction_goes_on_and_ends_as_if_it_had_not_been(world, monkeypatch):
-    monkeypatch.setattr(model_module, "BLOCK", 5)
+    monkeypatch.setattr(blocks, "BLOCK", 5)
     (world / "gallery/0003.5.jpg").write_bytes(b"no image")
     model = clustercontrast.load(RUN)
     expected = model.features("gallery", "visible", keep="kept")
@@ -255,7 +256,7 @@ def test_an_interrupted_extraction_goes_on_and_ends_as_if_it_had_not_been(world,
 
 @pytest.mark.parametrize("change", ["an image", "the flip", "the model"])
 def test_kept_features_of_other_work_are_not_taken(world, monkeypatch, change):
-    monkeypatch.setattr(model_module, "BLOCK", 5)
+    monkeypatch.setattr(blocks, "BLOCK", 5)
     model = clustercontrast.load(RUN)
     real = model_module.Model.embed
     made = []

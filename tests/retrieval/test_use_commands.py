@@ -9,6 +9,7 @@ import pytest
 
 import clustercontrast
 from clustercontrast.__main__ import main
+from clustercontrast.retrieval import blocks
 from clustercontrast.retrieval import model as model_module
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.index import Index
@@ -101,7 +102,7 @@ def test_a_reranked_search_has_a_file_and_a_list_of_its_own(world):
 
 def test_an_interrupted_search_says_how_to_go_on_and_does(world, monkeypatch, capsys):
     main(["search", RUN, *SIDES, "--out", "expected.csv"])
-    monkeypatch.setattr(model_module, "BLOCK", 5)
+    monkeypatch.setattr(blocks, "BLOCK", 5)
     real, calls = model_module.Model.embed, []
 
     def stops(self, pixels, modality, flip=True):
