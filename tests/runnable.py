@@ -1,18 +1,24 @@
-"""Code blocks of the documentation that say they can be run, and a shell to run them in.
+"""Code blocks of the documentation that say they can be run, and a way to run them in a folder.
 
 A block is runnable when the line above it is ``<!-- runnable: NAME -->``; NAME says which world of
 files and runs it needs, which its test makes.
 """
 
+import contextlib
+import io
 import os
 import re
-import stat
+import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+
+from clustercontrast.__main__ import main
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"<!-- runnable: ([\w-]+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
+STARTS = (["clustercontrast"], ["python", "-m", "clustercontrast"])
 
 
 def blocks(page: Path, name: str) -> list[tuple[str, str]]:
@@ -21,30 +27,43 @@ def blocks(page: Path, name: str) -> list[tuple[str, str]]:
     return [(language, text) for world, language, text in found if world == name]
 
 
-def run(language: str, text: str, folder: Path, timeout: float = 300) -> str:
-    """Run a block in a folder, as a user would; what it prints.
+def run(language: str, text: str, folder: Path) -> str:
+    """Run a block in a folder, as a reader would; what it prints.
 
-    The command ``clustercontrast`` is this checkout's, installed or not.
+    Programs and this project's commands run in this process, which has paid for its imports; other
+    lines go to a shell.
     """
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "PATH": f"{_command(folder)}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}"
-        f"{os.environ['PATH']}",
-    }
-    words = ["bash", "-euc", text] if language == "bash" else [sys.executable, "-c", text]
-    done = subprocess.run(
-        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=timeout,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, f"{text}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
+    printed = io.StringIO()
+    with _inside(folder), contextlib.redirect_stdout(printed):
+        if language == "python":
+            exec(compile(text, "documentation", "exec"), {"__name__": "__main__"})
+        else:
+            for line in text.replace("\\\n", " ").splitlines():
+                _run_line(line)
+    return printed.getvalue()
 
 
-def _command(folder: Path) -> Path:
-    """A folder with the console command, as an installation writes it."""
-    place = folder.parent / f"{folder.name}-bin"
-    place.mkdir(exist_ok=True)
-    script = place / "clustercontrast"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m clustercontrast "$@"\n')
-    script.chmod(script.stat().st_mode | stat.S_IXUSR)
-    return place
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def _run_line(line: str) -> None:
+    words = shlex.split(line, comments=True)
+    for start in STARTS:
+        if words[: len(start)] == start:
+            main(words[len(start) :])
+            return
+    if words:
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"PATH": path, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            ["bash", "-euc", line], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        print(done.stdout)  # noqa: T201
