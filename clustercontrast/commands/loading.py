@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from clustercontrast.commands import cli, results, runs
 from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError
@@ -54,7 +56,7 @@ def load(
     place = choose_device(device)
     model = saved(target, None if which == "last" else which)
     about, usual = model["about"], shared_defaults()
-    return Model(
+    loaded = Model(
         results.frozen_network(model["weights"], place),
         height or about.get("height", usual["height"]),
         width or about.get("width", usual["width"]),
@@ -63,6 +65,19 @@ def load(
         place,
         precision,
     )
+    _check_size(loaded)
+    return loaded
+
+
+def _check_size(model: Model) -> None:
+    """Refuse a size that a network cannot read: a transformer has positions for one alone."""
+    try:
+        model.embed(np.zeros((1, *model.size, 3), np.uint8), "infrared")
+    except ValueError as error:
+        raise UserError(
+            f"{model.source} does not read images of {model.height}x{model.width} pixels: give "
+            f"the size that it was trained on as height and width ({error})"
+        ) from error
 
 
 def _check_word(name: str, word: str, words: tuple[str, ...]) -> None:

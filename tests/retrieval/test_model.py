@@ -19,6 +19,7 @@ from clustercontrast.files import UserError
 from clustercontrast.models.official import official_checkpoint
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.models.vision_transformer import TwoStreamViT
 from clustercontrast.retrieval import blocks
 from clustercontrast.retrieval import model as model_module
 from clustercontrast.retrieval import search as search_module
@@ -210,6 +211,14 @@ def test_images_that_are_none_are_one_line(world, given, modality, words):
 def test_a_model_that_cannot_be_had_is_one_line(world, path, options, words):
     with pytest.raises(UserError, match=words) as caught:
         clustercontrast.load(path, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_size_that_a_network_has_no_positions_for_is_one_line(tmp_path):
+    torch.save(TwoStreamViT(8, 64, 2, shallow=True).state_dict(), tmp_path / "vit.pth")
+    assert clustercontrast.load(tmp_path / "vit.pth", height=64, width=32).length == 128
+    with pytest.raises(UserError, match="64x64 pixels") as caught:
+        clustercontrast.load(tmp_path / "vit.pth", height=64, width=64)
     assert "\n" not in str(caught.value)
 
 
