@@ -8,7 +8,15 @@ import threading
 
 import pytest
 
-from clustercontrast.files import UserError, alone, atomic, read_json, write_error, write_json
+from clustercontrast.files import (
+    UserError,
+    alone,
+    atomic,
+    atomic_folder,
+    read_json,
+    write_error,
+    write_json,
+)
 
 
 @pytest.fixture
@@ -163,3 +171,46 @@ def test_a_place_that_cannot_be_locked_is_named(tmp_path):
 
     with pytest.raises(UserError, match="cannot write"):
         lock()
+
+
+# --- folders ---
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "empty"])
+def test_a_folder_appears_whole(tmp_path, is_there):
+    folder = tmp_path / "above" / "out"
+    if is_there:
+        folder.mkdir(parents=True)
+    with atomic_folder(folder) as place:
+        (place / "a.txt").write_text("a")
+        assert not (folder / "a.txt").exists()
+    assert [path.name for path in folder.iterdir()] == ["a.txt"]
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+    umask = os.umask(0o022)
+    os.umask(umask)
+    assert folder.stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_in_the_block_leaves_no_folder(tmp_path, error):
+    def fail():
+        with atomic_folder(tmp_path / "out") as place:
+            (place / "half.txt").write_text("half")
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_holds_something_is_refused(path):
+    with pytest.raises(UserError, match="is there already"), atomic_folder(path.parent):
+        pass
+    with pytest.raises(UserError, match="is there already"), atomic_folder(path):
+        pass
+    assert only(path) == "old"
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(path):
+    with pytest.raises(UserError, match="cannot write"), atomic_folder(path / "out"):
+        pass

@@ -52,9 +52,9 @@ def export(target: Path, args: Namespace) -> None:
     if folders:
         config = configuration(model, network, args)
         origin = origin_of(target, model, args.model or "last")
-    for folder, forms in folders.items():
-        _write_folder(folder, forms, network, config, origin)
-        say(f"wrote {folder}: {_described(model)} of {target}")
+        for folder, forms in folders.items():
+            _write_folder(folder, forms, network, config, origin)
+            say(f"wrote {folder}: {_described(model)} of {target}")
     if args.official:
         _write_official(args.official, model, network)
         say(f"wrote {args.official}: {_described(model)} of {target}, for the official programs")

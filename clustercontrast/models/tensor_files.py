@@ -21,7 +21,7 @@ ENDING = ".safetensors"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
 """Files of an exported folder."""
 
-FORMAT, VERSION = "clustercontrast", 1
+FORMAT, VERSION, CHECKSUM = "clustercontrast", 1, "sha256"
 SHAPE = {
     "format": str,
     "version": int,
@@ -50,7 +50,7 @@ def write_tensors(path: Path, state: State, config: Mapping[str, Any]) -> None:
     """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     said = json.dumps(config, ensure_ascii=False)
-    header = {"format": "pt", FORMAT: said, "sha256": _digest(whole, said)}
+    header = {"format": "pt", FORMAT: said, CHECKSUM: _digest(whole, said)}
     with atomic(path, "wb") as file:
         file.write(save(whole, header))
 
@@ -80,9 +80,9 @@ def read_tensors(path: Path, remedy: str) -> dict[str, Any]:
     except (SafetensorError, OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"{file} is damaged, or no safetensors ({reason}): {remedy}") from error
-    if FORMAT not in header:
+    if not {FORMAT, CHECKSUM} & header.keys():
         return {"weights": state}
-    if header.get("sha256") != _digest(state, header[FORMAT]):
+    if header.get(CHECKSUM) != _digest(state, header.get(FORMAT, "")):
         raise UserError(f"{file} is damaged (its checksum does not fit): {remedy}")
     config = _configuration(file, header[FORMAT], remedy)
     known = ("retrieval", "stage", "epoch", "about")

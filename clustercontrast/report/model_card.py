@@ -72,15 +72,17 @@ def citation(name: str) -> str:
 
 
 def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
-    tags = ("person-re-identification", "visible-infrared", "unsupervised-learning")
     method = config["about"].get("method")
+    named = [method] if method else []
+    learning = ["unsupervised-learning"] if method and citation(method) else []
     yield "---"
     yield "library_name: clustercontrast"
     yield "license: other"
     yield "license_name: terms-of-the-training-images"
     yield "pipeline_tag: image-feature-extraction"
     yield "tags:"
-    yield from (f"- {tag}" for tag in (*tags, *([method] if method else [])))
+    tags = ("person-re-identification", "visible-infrared", *learning, *named)
+    yield from (f"- {tag}" for tag in tags)
     yield "---"
 
 
