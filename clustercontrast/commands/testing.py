@@ -98,7 +98,10 @@ def open_evaluation(
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
     prepared = open_sized(own, dataset)
     shown = results.shown_parts(prepared, own.trial_number, config["about"])
-    return Evaluation.of(prepared, shown, own, choose_device(args.device))
+    device = choose_device(args.device)
+    for array in results.searched_images(shown).values():
+        array.place(device)
+    return Evaluation.of(prepared, shown, own, device)
 
 
 def _test_file(file: Path, dataset: str, args: Namespace) -> None:

@@ -9,7 +9,7 @@ import torch
 from clustercontrast.data.images import ImageArray
 from clustercontrast.report.grids import MARKS
 from clustercontrast.report.pictures import overlaid, thumbnail
-from clustercontrast.report.retrievals import Answer, Ranking
+from clustercontrast.report.retrievals import Hit, Ranking
 
 Heat = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 """Modality, rows (n,) of its test images, features (n, d) -> (n, h, w) maps towards these."""
@@ -35,36 +35,30 @@ def pairs(
     answers = [ranking.answer(one, 1) for one in queries]
     asked = np.array([answer.row for answer in answers])
     found = np.array([answer.hits[0].row for answer in answers])
-    sides = (
-        _pictures(images[query], asked, heat(query, asked, features[gallery][found])),
-        _pictures(images[gallery], found, heat(gallery, found, features[query][asked])),
+    left = heat(query, asked, features[gallery][found])
+    right = heat(gallery, found, features[query][asked])
+    cards = "".join(
+        f'<div class="pair">{_figure(images[query], answer.row, own, "", "query")}'
+        f"{_match(images[gallery], answer.hits[0], other)}</div>\n"
+        for answer, own, other in zip(answers, left, right, strict=True)
     )
-    cards = "".join(map(_pair, answers, *sides))
     return f'<div class="pairs">{cards}</div>'
 
 
-def _pictures(images: ImageArray, rows: np.ndarray, maps: np.ndarray) -> list[str]:
-    """Every image twice, as it is and below its map."""
-    pixels = images.gather(torch.from_numpy(rows)).cpu().numpy()
-    return [_twice(images, *one) for one in zip(rows, pixels, maps, strict=True)]
-
-
-def _twice(images: ImageArray, row: int, pixels: np.ndarray, heat: np.ndarray) -> str:
-    path = escape(images.index.paths[row])
-    who = f"identity {images.index.identities[row]}"
-    says = "map" if heat.any() else "no place raises the cosine"
-    return (
-        f'<img src="{thumbnail(pixels)}" alt="{who}" title="{path}">'
-        f'<img src="{thumbnail(overlaid(pixels, heat))}" alt="{who}, {says}" title="{path}">'
-    )
-
-
-def _pair(answer: Answer, query: str, match: str) -> str:
-    (hit,) = answer.hits
+def _match(images: ImageArray, hit: Hit, heat: np.ndarray) -> str:
     name, mark = MARKS[hit.right]
     similarity = round(hit.similarity, 2) + 0.0  # no -0.00
+    return _figure(images, hit.row, heat, name, f"{mark} best match, {similarity:.2f}")
+
+
+def _figure(images: ImageArray, row: int, heat: np.ndarray, name: str, caption: str) -> str:
+    """An image twice, as it is and below its map."""
+    (pixels,) = images.gather(torch.tensor([row])).cpu().numpy()
+    path = escape(images.index.paths[row])
+    who = f"identity {images.index.identities[row]}"
+    empty = "" if heat.any() else "; empty map"
     return (
-        f'<div class="pair"><figure>{query}<figcaption>query</figcaption></figure>'
-        f'<figure class="{name}">{match}<figcaption>{mark} best match, {similarity:.2f}'
-        "</figcaption></figure></div>\n"
+        f'<figure class="{name}"><img src="{thumbnail(pixels)}" alt="{who}" title="{path}">'
+        f'<img src="{thumbnail(overlaid(pixels, heat))}" alt="map of {who}" title="{path}">'
+        f"<figcaption>{caption}{empty}</figcaption></figure>"
     )

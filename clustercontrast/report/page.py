@@ -292,9 +292,10 @@ def _activations(content: Content, rankings: Mapping[str, Ranking]) -> str:
         f"Where the features of the trained model ({content.after.label}) come from, by Grad-CAM "
         "(Selvaraju et al., ICCV 2017) on its last maps: the queries above, each beside its best "
         "match. Coloured is what makes the feature more like that of the other image of the pair, "
-        "red the most. Every map is scaled to its own highest place, so two maps say nothing about "
-        "which image is more like the other. Maps are coarse and no proof: they show what moves "
-        "the feature, not why, and a right match may rest on the background."
+        "red the most; a map is empty where no place does. Every map is scaled to its own highest "
+        "place, so two maps say nothing about which image is more like the other. Maps are coarse "
+        "and no proof: they show what moves the feature, not why, and a right match may rest on "
+        "the background."
     )
     grids = {
         mode: pairs(

@@ -22,6 +22,7 @@ from clustercontrast.report import pictures
 from clustercontrast.report.figures import PANELS
 from clustercontrast.report.grids import grid
 from clustercontrast.report.page import Content, Model, page, scores_of, write_page
+from clustercontrast.report.pictures import overlaid
 from clustercontrast.report.retrievals import Ranking
 from clustercontrast.report.tables import Table
 
@@ -386,6 +387,81 @@ def test_configuration_shows_values_origins_and_what_was_given_first(sysu_page):
     assert "<dt>git</dt><dd>0123abc</dd>" in sysu_page
 
 
+# --- activation maps ---
+
+
+def heat(modality, rows, towards):
+    """One warm cell per image, in the column that the first number of the feature names."""
+    maps = np.zeros((len(rows), 4, 2), np.float32)
+    maps[np.arange(len(rows)), 1, (towards[:, 0] > 0).astype(int)] = 1
+    maps[0] = 0
+    return maps
+
+
+@pytest.fixture(scope="module")
+def mapped(sysu):
+    """The page of the same run with activation maps, and what it asked for."""
+    asked = []
+
+    def asking(*words):
+        asked.append(words)
+        return heat(*words)
+
+    return page(dataclasses.replace(sysu, heat=asking)), asked
+
+
+def test_maps_have_a_section_of_their_own_if_they_are_asked_for(mapped, sysu_page):
+    text, _ = mapped
+    assert "activations" not in sysu_page
+    section = text[text.index('<section id="activations">') :].split("</section>")[0]
+    assert text == sysu_page.replace(
+        '<section id="failures">', f'{section}</section>\n<section id="failures">'
+    ).replace(
+        '<a href="#failures">', '<a href="#activations">Activation maps</a><a href="#failures">'
+    )
+    assert "no proof" in section
+    assert "last epoch" in section
+
+
+def test_each_side_of_a_pair_is_mapped_towards_the_other(mapped, sysu):
+    """The queries of the ranked retrievals and the first of their ten answers."""
+    text, asked = mapped
+    grids = Grids(text)
+    section = text[text.index('<section id="activations">') :].split("</section>")[0]
+    pairs = re.findall(r'<div class="pair">(.*?)</div>', section, re.DOTALL)
+    assert len(pairs) == 2 * 6
+    features = sysu.after.features
+    for number, search in enumerate(sysu.searches.values()):
+        left, right = asked[2 * number : 2 * number + 2]
+        assert (left[0], right[0]) == (search.query, search.gallery)
+        np.testing.assert_array_equal(left[2], features[search.gallery][right[1]])
+        np.testing.assert_array_equal(right[2], features[search.query][left[1]])
+        rows = grids.rows(number)
+        assert [place_of(row[0][1])[1] for row in rows] == left[1].tolist()
+        assert [place_of(row[1][1])[1] for row in rows] == right[1].tolist()
+        for row, pair in zip(rows, pairs[6 * number : 6 * number + 6], strict=True):
+            kind = row[1][0].removeprefix("shown ")
+            assert f'<figure class="{kind}">' in pair
+            assert pair.count("<img ") == 4
+            assert [row[0][1]["src"] in pair, row[1][1]["src"] in pair] == [True, True]
+        assert "query; empty map" in pairs[6 * number]
+        assert "empty" not in pairs[6 * number + 1]
+
+
+def test_a_map_colours_where_it_is_high_and_leaves_the_rest():
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 20, 3)).astype(np.uint8)
+    assert np.array_equal(overlaid(pixels, np.zeros((4, 2))), pixels)
+    warm = np.zeros((4, 2), np.float32)
+    warm[3, 1] = 1
+    found = overlaid(pixels, warm)
+    assert found.dtype == np.uint8
+    assert np.array_equal(found[:25], pixels[:25])
+    change = np.abs(found.astype(int) - pixels).sum(axis=2)
+    assert change[30:, 10:].mean() > 5 * change[30:, :5].mean()
+    red = overlaid(np.zeros((40, 20, 3), np.uint8), np.ones((4, 2)))
+    assert (red[..., 0] > 2 * red[..., 1:].max(axis=2)).all()
+
+
 # --- in a browser ---
 
 PROBE = """
@@ -396,7 +472,9 @@ window.addEventListener("load", () => {
     [...grid.tBodies[0].rows].map((row) => [...row.querySelectorAll("img")].map(box)));
   const images = [...document.images].map((image) => [image.complete, image.naturalWidth, image.alt]);
   const cut = [...document.querySelectorAll(".wide")].map((n) => n.scrollWidth - n.clientWidth);
-  const found = {grids, images, cut, page: box(document.querySelector(".page")),
+  const pairs = [...document.querySelectorAll(".pair")].map((pair) =>
+    [...pair.querySelectorAll("img")].map(box));
+  const found = {grids, images, cut, pairs, page: box(document.querySelector(".page")),
     overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth};
   const out = document.createElement("pre");
   out.id = "probe"; out.textContent = JSON.stringify(found); document.body.append(out);
@@ -407,21 +485,21 @@ window.addEventListener("load", () => {
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """(page) -> (the DOM after loading, lines of the console)."""
+    """(page, width) -> (the DOM after loading, lines of the console)."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     command = next(filter(None, map(shutil.which, names)), None)
     if command is None:
         pytest.skip(f"no browser: none of {', '.join(names)} is installed")
     folder = tmp_path_factory.mktemp("browser")
 
-    def load(text):
+    def load(text, width=1200):
         file = folder / "page.html"
         file.write_text(text, encoding="utf-8")
         done = subprocess.run(
             [
                 command,
                 *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-                *("--window-size=1200,900", "--virtual-time-budget=10000"),
+                *(f"--window-size={width},900", "--virtual-time-budget=10000"),
                 *("--enable-logging=stderr", "--dump-dom", f"--user-data-dir={folder / 'user'}"),
                 file.as_uri(),
             ],
@@ -436,9 +514,9 @@ def browser(tmp_path_factory):
     return load
 
 
-def probe(browser, text):
+def probe(browser, text, width=1200):
     text = re.sub(r"<meta http-equiv=.*?>", "", text)
-    dom, _ = browser(text.replace("</body>", PROBE))
+    dom, _ = browser(text.replace("</body>", PROBE), width)
     inner = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL).group(1)
     return json.loads(inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
 
@@ -478,6 +556,25 @@ def test_every_image_shows_and_the_grids_are_laid_out_in_rows(browser, shown):
     assert found["page"][2] <= 1100
     assert max(found["cut"], default=0) <= 0
     assert found["overflow"] <= 0
+
+
+@pytest.mark.parametrize(("width", "beside"), [(390, 1), (1400, 3)])
+def test_pairs_are_laid_out_for_narrow_and_wide_windows(browser, mapped, width, beside):
+    """Four pictures in a row, each large enough to see where it is coloured."""
+    text, _ = mapped
+    found = probe(browser, text, width)
+    assert found["overflow"] <= 0
+    assert len(found["pairs"]) == 12
+    assert [image for image in found["images"] if not (image[0] and image[1] > 0)] == []
+    for pair in found["pairs"]:
+        left, top, wide, tall = np.array(pair).T
+        assert len(pair) == 4
+        assert np.ptp(top) < 1
+        assert (np.diff(left) >= wide[:-1]).all()
+        assert wide.min() > 55
+        np.testing.assert_allclose((tall - 6) / (wide - 6), 2, atol=0.1)
+    tops = [pair[0][1] for pair in found["pairs"][:6]]
+    assert tops.count(tops[0]) == beside
 
 
 def test_a_broken_image_would_be_found(browser, regdb_page):
