@@ -23,13 +23,18 @@ from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.sharing import basis_of, places, process_of
 from clustercontrast.engine.stage import HANDED_OVER, Stage
 from clustercontrast.evaluation.features import extract
-from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
+from clustercontrast.evaluation.protocols import protocol_of, summarise
 from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cycle
 from clustercontrast.files import UserError, alone, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options
+
+UNTESTED = (
+    "no test image has a known identity: nothing is tested, and epochs are chosen by cycle "
+    "consistency alone"
+)
 
 
 def train_runs(options: Options, words: str) -> Path:
@@ -52,7 +57,7 @@ def train_runs(options: Options, words: str) -> Path:
     for trial in options.trials():
         _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
     if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
-        results.report_trials(folder, options.dataset)
+        results.report_trials(folder)
     return folder
 
 
@@ -94,7 +99,27 @@ def check_run(
     if not options.overwrite:
         _check_flags(options, folder)
         _check_images(data, folder)
+    check_search(options, data)
     _with_marks_of_weights(_about(options, data), options)
+
+
+def check_search(options: Options, data: TargetImages) -> None:
+    """Refuse before the first epoch what could not be tested, or chosen, after it.
+
+    Raises:
+        UserError: nobody can be found under the rules of the search; or the test is to choose a
+            model, and there is nobody to search for.
+    """
+    images = results.searched_images(data.parts)
+    if results.has_people(images):
+        protocol = protocol_of(options.dataset, results.rules_of(options))
+        lists = images["visible"].index, images["infrared"].index
+        protocol.searches(*lists, list(protocol.modes), 1)
+    elif options.values.get("start_from") == "test":
+        raise UserError(
+            "--start-from test chooses a model by its test, and these images have no test "
+            "identity: give --start-from cycle or last"
+        )
 
 
 def _train_run(options: Options, folder: Path, words: str) -> None:
@@ -115,6 +140,7 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
             _check_flags(options, folder)  # of the stages that are left
         if own:
             _check_images(data, folder)
+            check_search(options, data)
         _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
             _train_own(own, data, folder, words)
@@ -175,9 +201,15 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
         run.log.say(line)
+    is_tested = results.has_people(results.searched_images(tested))
+    if not is_tested:
+        run.log.say(UNTESTED)
     _run_stages(stages, data, run)
-    evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
-    results.report(folder, last.name, evaluation)
+    if is_tested:
+        evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
+        results.report(folder, last.name, evaluation)
+    else:
+        results.report_untested(folder, last.name)
     last.finish(options, data, folder)
 
 
@@ -234,7 +266,8 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
 
 def _about(options: Options, data: TargetImages) -> dict:
     """What is said of a run wherever its models and results go."""
-    return {
+    rules = results.rules_of(options)
+    return ({"rules": rules} if rules else {}) | {
         "method": options.method,
         "dataset": options.dataset,
         "variant": options.variant,
@@ -268,16 +301,22 @@ def _with_marks_of_weights(about: dict, options: Options) -> Provenance:
 
 def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
     """Test scores of a stage's network, in percent, and its cycle consistency."""
-    a, network, protocol = stage.args, stage.networks[stage.retrieval], PROTOCOLS[dataset]
     images = results.searched_images(parts)
-    lists = (images["visible"].index, images["infrared"].index)
-    draws = getattr(a, "eval_draws", protocol.draws)
-    searches = protocol.searches(*lists, [protocol.selection], draws)
-    with stage.evaluating(network):
-        found = retrieve(network, images, searches, a.test_batch)[protocol.selection]
+    with stage.evaluating(stage.networks[stage.retrieval]):
+        found = _test(stage, dataset, images) if results.has_people(images) else {}
         cycle = {"cycle": _cycle(stage, parts)} if "infrared" in stage.labels else {}
-    summary = summarise(found)
-    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | cycle
+    return found | cycle
+
+
+def _test(stage: Stage, dataset: str, images: dict[str, ImageArray]) -> dict[str, float]:
+    """Scores of the search that chooses models, in percent."""
+    a, network = stage.args, stage.networks[stage.retrieval]
+    protocol = protocol_of(dataset, results.rules_of(a))
+    lists = (images["visible"].index, images["infrared"].index)
+    draws = min(getattr(a, "eval_draws", protocol.draws), protocol.draws)
+    searches = protocol.searches(*lists, [protocol.selection], draws)
+    summary = summarise(retrieve(network, images, searches, a.test_batch)[protocol.selection])
+    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")}
 
 
 def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:

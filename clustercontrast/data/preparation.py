@@ -9,8 +9,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from clustercontrast.data import custom, llcm, market, regdb, sysu, sysu02
 from clustercontrast.data import folder as image_folder
-from clustercontrast.data import llcm, market, regdb, sysu, sysu02
 from clustercontrast.data.decoding import Rules
 from clustercontrast.data.images import INDEX, Prepared, open_prepared
 from clustercontrast.data.places import command_of
@@ -25,7 +25,13 @@ from clustercontrast.data.writing import (
 )
 from clustercontrast.files import UserError, alone, read_json, say
 
-READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
+READERS: dict[str, ModuleType] = {
+    "sysu": sysu,
+    "regdb": regdb,
+    "sysu02": sysu02,
+    "llcm": llcm,
+    "custom": custom,
+}
 """Datasets that methods are trained and tested on."""
 
 SOURCES: dict[str, ModuleType] = {"market": market, "folder": image_folder}
@@ -93,6 +99,8 @@ class Preparation:
             first, number = self.listing.skipped[0], len(self.listing.skipped)
             files = "file" if number == 1 else "files"
             say(f"{self.root}: passed over {number:,} {files}, such as {first}")
+        for note in self.listing.notes:
+            say(note)
         counts = self.facts["counts"]
         warnings = verify_counts(self.listing, self.reader, counts, allow_incomplete)
         for warning in warnings:

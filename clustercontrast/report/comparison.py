@@ -10,6 +10,7 @@ from clustercontrast.report.published import LABELS, competitors, reference
 from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
     TRIALS,
+    UNTESTED,
     Table,
     published_json,
     quoted_cells,
@@ -30,7 +31,7 @@ MARKS = "†‡§"
 def comparison_tables(
     folders: Sequence[Path], selections: Sequence[str], with_competitors: bool = False
 ) -> list[Table]:
-    """One table per dataset that occurs among the runs.
+    """One table per dataset that occurs among the runs, and per rules that it was searched under.
 
     Args:
         folders: of runs.
@@ -41,10 +42,14 @@ def comparison_tables(
         UserError: a folder has no tested run.
     """
     runs = [gather(folder) for folder in folders]
-    parts = {dataset: [r for r in runs if r.about["dataset"] == dataset] for dataset in TITLES}
-    return [
-        _table(dataset, own, selections, with_competitors) for dataset, own in parts.items() if own
-    ]
+    keys = [(dataset, note) for dataset in TITLES for note in _rules(dataset, runs)]
+    parts = {key: [r for r in runs if (r.about["dataset"], r.protocol.note) == key] for key in keys}
+    return [_table(key[0], own, selections, with_competitors) for key, own in parts.items()]
+
+
+def _rules(dataset: str, runs: Sequence[Tested]) -> list[str]:
+    """The rules under which runs on a dataset were tested: figures of each have their own table."""
+    return list(dict.fromkeys(r.protocol.note for r in runs if r.about["dataset"] == dataset))
 
 
 def _table(
@@ -81,6 +86,7 @@ def _table(
         rows=tuple(rows),
         notes=(
             *_image_notes(runs, marks),
+            *filter(None, _rules(dataset, runs)),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *spread_notes_of(compared, modes),
@@ -209,8 +215,7 @@ def verdicts(run: Tested, entry: Published) -> dict[str, dict[str, Verdict]]:
 
 def short_of(run: Tested) -> str:
     """How many trials or gallery draws a run has, where papers average over more; else nothing."""
-    trials, draws = len(run.trials), run.results[0]["searches"]
-    usual = PROTOCOLS[run.about["dataset"]].draws
+    trials, draws, usual = len(run.trials), run.results[0]["searches"], run.protocol.draws
     if 0 < trials < TRIALS:
         return f", {trials} of {TRIALS} trials"
     return f", {draws} of {usual} draws" if draws < usual else ""
@@ -232,6 +237,9 @@ def _gaps(run: Tested, selections: Sequence[str]) -> Iterator[str]:
     """Trials, models and published figures that a run does not have."""
     missing = sorted(set(range(1, TRIALS + 1)) - set(run.trials))
     name = f"{run.about['method']} {run.name}"
+    if not run.results:
+        yield f"{name}: {UNTESTED}"
+        return
     if run.trials and missing:
         yield f"{name}: without the trials {', '.join(map(str, missing))}"
     lacking = [selection for selection in selections if run.model_row(selection) is None]
@@ -292,7 +300,13 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         dataset=_title(tested),
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(*_image_notes(tested, marks), *spread_notes(shown), *source_notes(quoted)),
+        notes=(
+            *_image_notes(tested, marks),
+            *filter(None, _rules(dataset, tested)),
+            *spread_notes(shown),
+            *dict.fromkeys(UNTESTED for run in tested if not run.results),
+            *source_notes(quoted),
+        ),
         content={
             "published": published_json(quoted),
             "cells": [

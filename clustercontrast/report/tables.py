@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.evaluation.protocols import protocol_of
 from clustercontrast.files import UserError
 from clustercontrast.report.published import references
 from clustercontrast.report.references.rows import METRICS, Published
 
 TRIALS = 10
 """Trials of RegDB that papers average over."""
+
+UNTESTED = "nothing was tested: no test image has a known identity"
 
 UNKNOWN = "–"
 """Of a number that is not known."""
@@ -73,12 +75,10 @@ class Table:
 
     def text(self) -> str:
         """Columns aligned with blanks, words to the left; a block for every group of columns."""
-        blocks = [self._block(self.header, self.shown)]
+        blocks = [self._block(self.header, self.shown)] if self.rows else []
         if self.groups:
-            blocks = [
-                [group, "", *self._block(*self._columns(number))]
-                for number, group in enumerate(self.groups)
-            ]
+            columns = [(group, *self._columns(n)) for n, group in enumerate(self.groups)]
+            blocks = [[group, "", *self._block(*own)] for group, *own in columns if own[1]]
         lines = [line for block in blocks for line in (*block, "")]
         return "\n".join([self.heading, "", *lines, *self.notes]) + "\n"
 
@@ -197,7 +197,8 @@ def results_table(
     Raises:
         UserError: no result, an unknown mode, or a result without "model" or "mode".
     """
-    modes = PROTOCOLS[provenance.dataset].headings
+    protocol = protocol_of(provenance.dataset, about.get("rules"))
+    modes = protocol.headings
     check_results(results, modes)
     beside = references(about if provenance.is_official else {}, provenance.dataset)
     rows = []
@@ -220,6 +221,7 @@ def results_table(
         rows=tuple(rows),
         notes=(
             *dict.fromkeys([*provenance.notes(), *trained]),
+            *filter(None, [protocol.note]),
             *spread_notes(results),
             *filter(None, [beside.note]),
             *source_notes(beside.rows),
@@ -228,6 +230,23 @@ def results_table(
             "images": provenance.json(),
             "results": [dict(r) for r in results],
             "published": published_json(beside.rows),
+        },
+    )
+
+
+def untested_table(provenance: Provenance, title: str) -> Table:
+    """The table of a run on images without a test identity: it has no rows, and says why."""
+    return Table(
+        title=title,
+        dataset=provenance.title,
+        header=("search", "model", *METRICS.values()),
+        rows=(),
+        notes=(*provenance.notes(), UNTESTED),
+        content={
+            "images": provenance.json(),
+            "results": [],
+            "untested": UNTESTED,
+            "published": [],
         },
     )
 
