@@ -376,13 +376,8 @@ def under(about: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
 
 def _slug(run: Mapping[str, Any], evaluation: Evaluation) -> str:
     """What tells the file of a test under other rules than the run's from others."""
-    if not evaluation.rules or evaluation.rules == run.get("rules"):
-        return ""
-    words = (
-        f"{name.replace('_', '-')}-{('off', 'on')[own] if isinstance(own, bool) else own}"
-        for name, own in evaluation.rules.items()
-    )
-    return f"-{'-'.join(words)}"
+    is_other = evaluation.rules and evaluation.rules != run.get("rules")
+    return f"-{Rules(**evaluation.rules).name}" if is_other else ""
 
 
 def searched(run: Mapping[str, Any], evaluation: Evaluation) -> Provenance:

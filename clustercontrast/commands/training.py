@@ -208,9 +208,9 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     if is_tested:
         evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
         results.report(folder, last.name, evaluation)
+        last.finish(options, data, folder)
     else:
         results.report_untested(folder, last.name)
-    last.finish(options, data, folder)
 
 
 def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:

@@ -15,7 +15,7 @@ from clustercontrast.data.decoding import Rules
 from clustercontrast.data.images import INDEX, Prepared, open_prepared
 from clustercontrast.data.places import command_of
 from clustercontrast.data.samples import Listing
-from clustercontrast.data.verify import facts, verify_counts, verify_split
+from clustercontrast.data.verify import RENDERED, facts, verify_counts, verify_split
 from clustercontrast.data.writing import (
     ELSEWHERE,
     are_unchanged,
@@ -83,7 +83,9 @@ class Preparation:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What is known of the dataset beforehand, and how it is read if not as usual."""
-        return facts(self.root, self.reader) | self._manner()
+        table = self.root / getattr(self.reading, "keywords", {}).get("table", "manifest.csv")
+        beside = table.parent if (table.parent / RENDERED).exists() else self.root
+        return facts(beside, self.reader) | self._manner()
 
     def verify(self, allow_incomplete: bool = False, allow_leak: bool = False) -> dict[str, bool]:
         """Compare the images with what there should be, and training with test identities.

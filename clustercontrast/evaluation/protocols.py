@@ -296,6 +296,12 @@ class Rules:
         )
 
     @property
+    def name(self) -> str:
+        """The rules as part of a file's name."""
+        cameras = "other-cameras" if self.skip_own_camera else "all-cameras"
+        return f"{self.queries}-{self.gallery_shots}-{cameras}"
+
+    @property
     def is_drawn(self) -> bool:
         """Whether galleries are drawn."""
         return self.gallery_shots == "single"

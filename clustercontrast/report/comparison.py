@@ -48,8 +48,15 @@ def comparison_tables(
 
 
 def _rules(dataset: str, runs: Sequence[Tested]) -> list[str]:
-    """The rules under which runs on a dataset were tested: figures of each have their own table."""
+    """The rules under which runs on a dataset are tested: figures of each have their own table."""
     return list(dict.fromkeys(r.protocol.note for r in runs if r.about["dataset"] == dataset))
+
+
+def _rules_notes(runs: Sequence[Tested]) -> list[str]:
+    """What must be read with figures of a dataset whose search has rules."""
+    return list(
+        dict.fromkeys(run.protocol.note for run in runs if run.results and run.protocol.note)
+    )
 
 
 def _table(
@@ -86,7 +93,7 @@ def _table(
         rows=tuple(rows),
         notes=(
             *_image_notes(runs, marks),
-            *filter(None, _rules(dataset, runs)),
+            *_rules_notes(runs),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *spread_notes_of(compared, modes),
@@ -302,7 +309,7 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         rows=tuple(rows),
         notes=(
             *_image_notes(tested, marks),
-            *filter(None, _rules(dataset, tested)),
+            *_rules_notes(tested),
             *spread_notes(shown),
             *dict.fromkeys(UNTESTED for run in tested if not run.results),
             *source_notes(quoted),

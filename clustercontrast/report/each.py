@@ -11,7 +11,7 @@ from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
 from clustercontrast.report.published import reference
 from clustercontrast.report.references.rows import DRAWS, MEANS_OVER, METRICS, TRIALS
-from clustercontrast.report.tables import Table, published_json, source_notes
+from clustercontrast.report.tables import UNTESTED, Table, published_json, source_notes
 from clustercontrast.report.tested import Tested, gather
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -34,6 +34,8 @@ def each_tables(folders: Sequence[Path], selections: Sequence[str]) -> list[Tabl
             searched only once.
     """
     runs = [gather(folder) for folder in folders]
+    for run in (run for run in runs if not run.results):
+        raise UserError(f"{run.about['method']} {run.name}: {UNTESTED}; leave it out")
     return [
         _table(run, selection)
         for run in runs
@@ -44,7 +46,7 @@ def each_tables(folders: Sequence[Path], selections: Sequence[str]) -> list[Tabl
 
 def _table(run: Tested, selection: str) -> Table:
     dataset = run.about["dataset"]
-    if dataset not in MEANS_OVER:
+    if run.protocol.draws == 1 and not run.trials:
         raise UserError(
             f"{run.about['method']} {run.name}: {run.images.title} is searched once by one model: "
             "it has no draws or trials to show one by one"
@@ -63,6 +65,7 @@ def _table(run: Tested, selection: str) -> Table:
         rows=tuple(_rows(parts, list(modes), len(usual))),
         notes=(
             *run.images.notes(),
+            *filter(None, [run.protocol.note]),
             f"percent, {NOTES[of]}",
             *filter(None, [run.beside.note]),
             *source_notes([entry] if entry else []),

@@ -27,6 +27,7 @@ MEANS_OVER = {
     "sysu": (DRAWS, range(10)),
     "regdb": (TRIALS, range(1, 11)),
     "llcm": (DRAWS, range(10)),
+    "custom": (DRAWS, range(10)),
 }
 """What a paper's figures on a dataset are means over, and how these are numbered."""
 
