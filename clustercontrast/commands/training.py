@@ -14,7 +14,8 @@ import clustercontrast
 from clustercontrast.commands import results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
-from clustercontrast.data.images import ImageArray
+from clustercontrast.data.images import INDEX, ImageArray
+from clustercontrast.data.places import cache_folder
 from clustercontrast.data.provenance import MARKS, Provenance
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine import checkpoint
@@ -25,7 +26,7 @@ from clustercontrast.engine.stage import HANDED_OVER, Stage
 from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.protocols import protocol_of, summarise
 from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cycle
-from clustercontrast.files import UserError, alone, say, write_json
+from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.settings.command_line import COMMAND_LINE
@@ -132,6 +133,7 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
         if own and not options.overwrite:
             _check_flags(options, folder)
             if _is_finished(options, folder, own):
+                _check_finished(options, folder)
                 say(f"{folder}: trained and tested before, left as it is")
                 return
         data = images_of(options, every)
@@ -381,16 +383,35 @@ def _check_images(data: TargetImages, folder: Path) -> None:
     Raises:
         UserError: the images differ from those of config.json or of a stage's state.
     """
-    flags = {"images": "--data-dir", "source_images": "--source"}
     for place, found in _records(folder).items():
         for name, images in data.provenance.items():
-            before = found["about"].get(name, {}).get("digest")
-            if before != images.digest:
-                raise UserError(
-                    f"{place} is of a run on other images of {images.dataset}: correct "
-                    f"{flags[name]}, or give this run another --name, or --overwrite to delete "
-                    "that one"
-                )
+            if found["about"].get(name, {}).get("digest") != images.digest:
+                flag = "--source" if name == "source_images" else _place_flag(data.options)
+                raise _other_images(place, images.dataset, flag)
+
+
+def _check_finished(options: Options, folder: Path) -> None:
+    """Refuse to call a run on other images finished; these need not be there any more.
+
+    Raises:
+        UserError: the prepared images that the flags name are not those of the run.
+    """
+    index = cache_folder(options) / INDEX
+    digest = runs.about(folder)["images"]["digest"]
+    if index.exists() and read_json(index, {"digest": str})["digest"] != digest:
+        raise _other_images(folder / "config.json", options.dataset, _place_flag(options))
+
+
+def _place_flag(options: Options) -> str:
+    """The flag that says which images a run is on."""
+    return "--manifest" if "manifest" in options.values else "--data-dir"
+
+
+def _other_images(place: Path, dataset: str, flag: str) -> UserError:
+    return UserError(
+        f"{place} is of a run on other images of {dataset}: correct {flag}, or give this run "
+        "another --name, or --overwrite to delete that one"
+    )
 
 
 def _write_config(options: Options, folder: Path, about: dict, words: str) -> None:

@@ -36,7 +36,7 @@ class ImageList:
         lengths = [len(self.paths), len(self.identities), len(self.cameras)]
         lengths += [] if self.tracks is None else [len(self.tracks)]
         if len(set(lengths)) > 1:
-            raise ValueError(f"paths, identities, cameras, tracks differ in length: {lengths}")
+            raise ValueError(f"paths, identities, ... have different lengths: {lengths}")
 
     def __len__(self) -> int:
         return len(self.paths)

@@ -34,8 +34,9 @@ def each_tables(folders: Sequence[Path], selections: Sequence[str]) -> list[Tabl
             searched only once.
     """
     runs = [gather(folder) for folder in folders]
-    for run in (run for run in runs if not run.results):
-        raise UserError(f"{run.about['method']} {run.name}: {UNTESTED}; leave it out")
+    untested = next((run for run in runs if not run.results), None)
+    if untested:
+        raise UserError(f"{untested.about['method']} {untested.name}: {UNTESTED}; leave it out")
     return [
         _table(run, selection)
         for run in runs

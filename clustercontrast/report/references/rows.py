@@ -19,6 +19,7 @@ MODES = {
     "regdb": DIRECTIONS,
     "sysu02": DIRECTIONS,
     "llcm": (*DIRECTIONS, "swapped_visible_to_infrared"),
+    "custom": DIRECTIONS,
 }
 """Search modes of every dataset, in the order of the cells of a row."""
 
