@@ -140,6 +140,7 @@ def test_a_test_finds_the_table_in_the_run_and_other_rules_have_a_report_of_thei
     assert Rules("infrared", "single", False).words in content["notes"]
 
 
+@pytest.mark.slow
 def test_images_that_were_moved_are_named_by_their_table(own, tested, tmp_path, capsys):
     shutil.copytree(own, tmp_path / "moved")
     shutil.copytree(f"{own}-32x16", tmp_path / "moved-32x16")
@@ -224,6 +225,7 @@ def test_rules_that_leave_nobody_are_refused_before_the_first_epoch(own, capsys)
     assert not (folder(own, "nobody") / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_tables_keep_rules_apart_and_pages_are_written(own, tested, plain, capsys):
     logs = ["--logs-dir", str(own.parent / "logs")]
     flags = tiny_runs.tiny_flags("adca", "custom", "--stages", "intra")
