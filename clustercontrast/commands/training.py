@@ -29,13 +29,9 @@ from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cy
 from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
+from clustercontrast.report.tables import UNTESTED
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options
-
-UNTESTED = (
-    "no test image has a known identity: nothing is tested, and epochs are chosen by cycle "
-    "consistency alone"
-)
 
 
 def train_runs(options: Options, words: str) -> Path:
@@ -205,7 +201,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         run.log.say(line)
     is_tested = results.has_people(results.searched_images(tested))
     if not is_tested:
-        run.log.say(UNTESTED)
+        run.log.say(f"{UNTESTED}; epochs are chosen by cycle consistency alone")
     _run_stages(stages, data, run)
     if is_tested:
         evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
@@ -269,7 +265,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
 def _about(options: Options, data: TargetImages) -> dict:
     """What is said of a run wherever its models and results go."""
     rules = results.rules_of(options)
-    return ({"rules": rules} if rules else {}) | {
+    return {
         "method": options.method,
         "dataset": options.dataset,
         "variant": options.variant,
@@ -279,6 +275,7 @@ def _about(options: Options, data: TargetImages) -> dict:
         "width": options.width,
         **{name: images.json() for name, images in data.provenance.items()},
         **configuration(options, data.prepared.provenance.digest),
+        **({"rules": rules} if rules else {}),
     }
 
 

@@ -15,8 +15,8 @@ NAMES: dict[str, str] = {}
 RESAMPLING = manifest.RESAMPLING
 TURNED = manifest.TURNED
 SOURCE = (
-    "a table of their paths, modalities and splits describes them (--manifest FILE); "
-    "docs/datasets.md shows how to write it"
+    "--manifest FILE names a table of their paths, modalities and splits; docs/datasets.md shows "
+    "how to write it"
 )
 
 

@@ -175,6 +175,8 @@ def _check_path(place: str, path: str, own: bool) -> None:
 def _within(root: Path, path: str) -> str:
     """An absolute path below the root as one that starts there: it stays right when both move."""
     pure = PurePosixPath(path)
+    if not pure.is_absolute():
+        return path
     above = [place for place in (root.absolute(), root.resolve()) if pure.is_relative_to(place)]
     return pure.relative_to(above[0]).as_posix() if above else path
 

@@ -19,7 +19,8 @@ from clustercontrast.report.references.rows import METRICS, Published
 TRIALS = 10
 """Trials of RegDB that papers average over."""
 
-UNTESTED = "nothing was tested: no test image has a known identity"
+UNTESTED = "nothing is tested: no test image has a known identity"
+"""Of a run on images without a test."""
 
 UNKNOWN = "–"
 """Of a number that is not known."""

@@ -13,6 +13,7 @@ from own_crops import write_crops
 from clustercontrast.__main__ import main
 from clustercontrast.commands import report, sweep
 from clustercontrast.evaluation.protocols import DIRECTIONS, Rules
+from clustercontrast.files import UserError
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.report.tested import gather
 
@@ -208,6 +209,15 @@ def test_a_labelled_test_set_can_be_added_to_a_run_without_one(own, plain):
 )  # fmt: skip
 def test_mistakes_are_one_line(line, said, capsys):
     assert said in refused(capsys, line)
+
+
+@pytest.mark.parametrize("rules", [None, {}, {**vars(Rules()), "queries": "thermal"}])
+def test_a_report_whose_rules_are_damaged_is_not_read(tested, tmp_path, rules):
+    content = json.loads((tested / "report.json").read_text())
+    content["about"]["rules"] = rules
+    (tmp_path / "report.json").write_text(json.dumps(content))
+    with pytest.raises(UserError, match=r"of another version or damaged.*about\.rules"):
+        gather(tmp_path)
 
 
 def test_draws_where_nothing_is_drawn_are_refused(tested, capsys):
