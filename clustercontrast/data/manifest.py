@@ -4,17 +4,18 @@ If the layout of a dataset is not known beforehand, a table describes it::
 
     <root>/manifest.csv
 
-    path,split,modality,camera,identity,track
-    night1/cam1/000001.jpg,train,visible,1,-1,
-    night2/cam3/000752.png,test,infrared,3,17,
+    path,split,modality,camera,identity
+    night1/cam1/000001.jpg,train,visible,1,-1
+    night2/cam3/000752.png,test,infrared,3,17
 
 Columns are found by their names, in any order.  ``path`` (or ``relpath``) is relative to the root;
 ``split`` is train or test; ``modality`` visible or infrared; ``camera`` a number; ``identity`` a
-number, or -1 for training images whose identity is unknown; ``track`` (or ``group``), which may be
-left out, is the same for images of one person in one walk.  The order of the lines does not matter.
+number, or -1 for training images whose identity is unknown.  The order of the lines does not
+matter.
 
 A user's own table (``own``) may say less, and say it in words: identity and camera may be missing
-or empty, or words in place of numbers, and paths may be absolute.
+or empty, or words in place of numbers, and paths may be absolute.  It may also have a column
+``track`` (or ``group``), the same for images of one person in one walk.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,11 +88,11 @@ def read(root: Path, source: str, table: str = FILE, own: bool = False) -> Listi
     tree, file = Tree(root), Path(root) / table
     columns, entries = _entries(tree, file, source, own)
     _check_files(tree, file, entries)
-    _check_tracks(file, entries)
     numbers = {
         name: _numbers(file, name, entries) for name in ("identity", "camera") if name in columns
     }
-    if any(entry.track not in UNKNOWN for entry in entries):
+    if own and any(entry.track not in UNKNOWN for entry in entries):
+        _check_tracks(file, entries)
         numbers["track"] = _numbers(file, "track", entries)
     found = {part: _images(part, entries, numbers) for part in PARTS}
     if not own:

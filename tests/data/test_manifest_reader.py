@@ -77,6 +77,11 @@ def test_a_path_that_differs_in_its_ending_alone_is_the_same_image(root):
         manifest.read(root, "source")
 
 
+def test_tracks_belong_to_tables_of_ones_own(root):
+    write(root, *(f"{line},w" for line in LINES), header=f"{HEADER},track")
+    assert all(images.tracks is None for images in manifest.read(root, "source").lists.values())
+
+
 def test_counts_by_hand(root):
     lists = manifest.read(root, "source").lists
     assert number_of_people(lists["train_visible"], lists["train_infrared"]) == 0
