@@ -20,7 +20,7 @@ def changes(words, dataset="sysu"):
 # --- one stage ---
 
 
-@pytest.mark.parametrize("dataset", ["sysu", "regdb", "sysu02", "llcm"])
+@pytest.mark.parametrize("dataset", ["sysu", "regdb", "sysu02", "llcm", "custom"])
 @pytest.mark.parametrize("method", all_recipes())
 def test_the_defaults_of_every_variant_are_no_change(method, dataset):
     for variant in all_recipes()[method].variants:

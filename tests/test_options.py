@@ -96,7 +96,7 @@ def test_flags_that_may_change_on_resuming():
         "device", "logs_dir", "data_dir", "cache_dir", "cache_root", "print_freq", "overwrite",
         "stages", "name",
         "images", "test_batch", "checkpoint_groups", "compile", "draws", "allow_leak", "shard",
-        "allow_incomplete", "intensity_range", "swapped",
+        "allow_incomplete", "intensity_range", "swapped", "manifest",
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import os
 import shlex
 import signal
 import sys
-from argparse import Namespace
+from argparse import BooleanOptionalAction, Namespace
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, ModuleType
@@ -26,12 +26,19 @@ from clustercontrast.commands.locating import (
     say_place,
 )
 from clustercontrast.commands.newest import newest_run
-from clustercontrast.data.places import cache_folder, command_of, prepared_folder, program
+from clustercontrast.data.places import (
+    cache_folder,
+    command_of,
+    prepared_folder,
+    program,
+    reading,
+    table_and_folder,
+)
 from clustercontrast.files import UserError, check_free, say, write_error
 from clustercontrast.settings.command_line import check_needs, parse, without_effect_there
-from clustercontrast.settings.flags import count, draws, intensity, pixels, share
+from clustercontrast.settings.flags import Flag, count, draws, intensity, pixels, share, switch
 from clustercontrast.settings.official import script_answer
-from clustercontrast.settings.options import Options
+from clustercontrast.settings.options import Options, all_flags
 from clustercontrast.settings.parser import DRY_RUN, OneLineParser
 from clustercontrast.settings.recipes.common import DATASETS, DEFAULT_METHOD, shared_defaults
 
@@ -130,6 +137,8 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     title, usual, workers = DATASETS[dataset].title, shared_defaults(dataset), os.cpu_count() or 1
     place, height, width = (usual[name] for name in ("data_dir", "height", "width"))
     parser = OneLineParser(description=f"Verify {title} and write its prepared images.")
+    if "manifest" in DATASETS[dataset].flags:
+        add_manifest(parser, usual["manifest"])
     parser.add_argument("--data-dir", help=f"as downloaded [{place}]")
     parser.add_argument("--cache-dir", help="where to write [DATA_DIR-HxW]")
     parser.add_argument("--cache-root", help="folder that it lies in [the dataset's parent]")
@@ -146,24 +155,34 @@ def _prepare(dataset: str, argv: Sequence[str] | None) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="write them anew")
     args = parser.parse_args(argv)
-    if args.data_dir is None:
+    if "manifest" in args:
+        places = table_and_folder(args.manifest, args.data_dir, (usual["manifest"], place))
+        args.manifest, args.data_dir = places
+    elif args.data_dir is None:
         args.data_dir = located(dataset, place, is_folder)
         say_place(place, args.data_dir)
-    check_dataset(dataset, args.data_dir)
+    check_dataset(dataset, args)
     with_torch("preparing").prepare(dataset, args)
 
 
-def check_dataset(dataset: str, place: str) -> None:
-    """Let the dataset's reader say that its folder is not there.
+def check_dataset(dataset: str, args: Namespace) -> None:
+    """Let the dataset's reader say that its folder, or its table, is not there.
+
+    Args:
+        dataset: a key of ``DATASETS``.
+        args: ``data_dir``, and ``manifest`` where a table describes the dataset.
 
     Raises:
         UserError: it is not.
     """
-    if not Path(place).is_dir():
-        other = next((own for own in known_places(dataset) if is_folder(own)), None)
-        if place in known_places(dataset) and other:
-            raise UserError(f"no folder {place}, but there is {other}: leave --data-dir out")
-        importlib.import_module(f"clustercontrast.data.{dataset}").read(Path(place))
+    place, table = args.data_dir, getattr(args, "manifest", None)
+    if Path(place).is_dir() and (table is None or Path(table).is_file()):
+        return
+    other = next((own for own in known_places(dataset) if is_folder(own)), None)
+    if table is None and place in known_places(dataset) and other:
+        raise UserError(f"no folder {place}, but there is {other}: leave --data-dir out")
+    read = reading(dataset, args)
+    (read or importlib.import_module(f"clustercontrast.data.{dataset}").read)(Path(place))
 
 
 # --- train ---
@@ -200,7 +219,7 @@ def read_options(dataset: str, argv: Sequence[str] | None) -> tuple[Options, str
     if "allow_incomplete" not in options.values:
         prepared_folder(options, dataset)
     elif not (cache_folder(options) / "index.json").exists():  # prepared by the run itself
-        check_dataset(dataset, options.data_dir)
+        check_dataset(dataset, options)
     return options, f"{command_of('train', dataset)} {shlex.join(given)}"
 
 
@@ -316,15 +335,17 @@ def _test_parser(dataset: str) -> OneLineParser:
         )
     if "draws" in own.flags:
         default = shared_defaults(dataset)["draws"]
-        parser.add_argument(
-            "--draws", type=draws, default=default, help=f"gallery draws [{default}]"
-        )
+        parser.add_argument("--draws", type=draws, help=f"gallery draws [{default}]")
     if "swapped" in own.flags:
         parser.add_argument(
             "--swapped", action="store_true", help="search with swapped roles, too (LLCM-1)"
         )
+    for name in own.rules:
+        _add_rule(parser, all_flags()[name])
     parser.add_argument("--stage", help="stage of the run [the last one trained]")
     add_reranking_flags(parser)
+    if "manifest" in own.flags:
+        add_manifest(parser, "the run's")
     add_evaluation_flags(parser)
     return parser
 
@@ -361,6 +382,25 @@ def complete_reranking(args: Namespace) -> None:
 
 def _spelled(name: str) -> str:
     return f"--{name.replace('_', '-')}"
+
+
+def _add_rule(parser: OneLineParser, rule: Flag) -> None:
+    """A flag that says how a dataset is searched; it is the run's own unless it is given."""
+    kind = {"action": BooleanOptionalAction} if rule.kind is switch else {"choices": rule.choices}
+    parser.add_argument(rule.spelled, help=f"{rule.help} [the run's]", **kind)
+
+
+def add_manifest(parser: OneLineParser, usual: str) -> None:
+    """The flag that names the table of a dataset.
+
+    Args:
+        parser: of a command on that dataset.
+        usual: what is taken without it, for the help.
+    """
+    parser.add_argument(
+        "--manifest", help="table of the images; its paths start from its folder, or from "
+        f"DATA_DIR [{usual}]",
+    )  # fmt: skip
 
 
 def add_evaluation_flags(parser: OneLineParser) -> None:

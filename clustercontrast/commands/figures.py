@@ -12,7 +12,6 @@ from clustercontrast.commands.testing import open_evaluation
 from clustercontrast.commands.training import images_of
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.evaluation.features import extract
-from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError, say
 from clustercontrast.generation import panels
 from clustercontrast.methods import METHODS
@@ -141,7 +140,7 @@ def against(args: Namespace) -> None:
     found: dict[tuple[str, ...], tuple[list, list]] = {}
     tested = [(folder, gather(folder)) for folder in args.runs]
     for folder, run in tested:
-        mode = PROTOCOLS[run.about["dataset"]].selection
+        mode = run.protocol.selection
         row = run.row(args.model, mode)
         if row is None:
             raise UserError(f"{folder} has no model '{args.model}': choose another --model")
@@ -165,7 +164,7 @@ def against(args: Namespace) -> None:
 
 def _curve(run: Tested, mode: str, flag: str) -> tuple[str, ...]:
     """What the runs of a curve have in common: all but the flag."""
-    heading = PROTOCOLS[run.about["dataset"]].modes[mode].lower()
+    heading = run.protocol.modes[mode].lower()
     own, usual = configuration(run.about), all_recipes()[run.about["method"]].variants[0]
     variant = [] if own.variant == usual else [f"--variant {own.variant}"]
     others = [words for words in typed(own.flags) if words.split()[0] not in _spellings(flag)]

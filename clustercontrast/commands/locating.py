@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 
-from clustercontrast.data.places import beside
+from clustercontrast.data.places import beside, table_and_folder
 from clustercontrast.files import UserError, say
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options
@@ -13,6 +13,8 @@ from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
 
 FOUND = "the folder that is there"
 """Origin of a place that is not the usual one."""
+OTHER = "as {} says"
+"""Origin of the table of a dataset, or its folder, where the other one was typed."""
 
 
 def known_places(dataset: str) -> list[str]:
@@ -63,13 +65,29 @@ def has_images(args: Namespace) -> Callable[[str], bool]:
 def locate(options: Options) -> None:
     """Put the place that is there into the values of a training.
 
-    It is not looked for where a --data-dir, or a --cache-dir with prepared images, was typed.
+    It is not looked for where a --data-dir, or a --cache-dir with prepared images, was typed, and
+    not where a table describes the dataset, which says where its images are.
     """
+    if "manifest" in options.values:
+        _locate_table(options)
+        return
     if options.origins["data_dir"] == COMMAND_LINE or options.cache_dir:
         return
     place = located(options.dataset, options.data_dir, has_images(options))
     if place != options.data_dir:
         options.values["data_dir"], options.origins["data_dir"] = place, FOUND
+
+
+def _locate_table(options: Options) -> None:
+    """Put the table and its folder into the values of a training, one as the other says."""
+    names = ("manifest", "data_dir")
+    typed = [name for name in names if options.origins[name] == COMMAND_LINE]
+    given = [options.values[name] if name in typed else None for name in names]
+    places = table_and_folder(*given, usual=tuple(options.values[name] for name in names))
+    options.values.update(zip(names, places, strict=True))
+    if len(typed) == 1:
+        other = next(name for name in names if name not in typed)
+        options.origins[other] = OTHER.format(f"--{typed[0].replace('_', '-')}")
 
 
 def say_located(options: Options) -> None:

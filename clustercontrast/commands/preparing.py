@@ -3,7 +3,7 @@
 from argparse import Namespace
 from pathlib import Path
 
-from clustercontrast.data.places import cache_folder
+from clustercontrast.data.places import cache_folder, reading
 from clustercontrast.data.preparation import Preparation
 from clustercontrast.data.samples import Listing
 from clustercontrast.data.verify import images_per_camera
@@ -18,7 +18,8 @@ def prepare(dataset: str, args: Namespace) -> None:
     """
     size, place = (args.height, args.width), Path(args.data_dir)
     intensities = args.intensity_range and tuple(args.intensity_range)
-    wanted = Preparation(dataset, place, cache_folder(args), size, intensities=intensities)
+    read = reading(dataset, args)
+    wanted = Preparation(dataset, place, cache_folder(args), size, read, intensities)
     checked = wanted.verify(args.allow_incomplete, args.allow_leak)
     say(f"{place}: {_state(checked, wanted.facts['rendered'], args.allow_incomplete)}")
     _say_counts(wanted.listing)
@@ -45,5 +46,8 @@ def _say_counts(listing: Listing) -> None:
     if listing.trials:
         say(f"  {len(listing.trials)} trials, each of")
     for name, cameras in images_per_camera(parts).items():
-        shown = ", ".join(f"camera {camera}: {n:,}" for camera, n in cameras.items())
-        say(f"  {name:15} {len(parts[name]):6,} images  ({shown})")
+        shown = ", ".join(
+            f"{'no camera' if camera < 0 else f'camera {camera}'}: {n:,}"
+            for camera, n in cameras.items()
+        )
+        say(f"  {name:15} {len(parts[name]):6,} images" + (f"  ({shown})" if shown else ""))

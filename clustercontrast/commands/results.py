@@ -15,10 +15,17 @@ from clustercontrast.commands import runs
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, Prepared
 from clustercontrast.data.provenance import Provenance
+from clustercontrast.data.samples import number_of_people
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.metrics import Retrieval
-from clustercontrast.evaluation.protocols import PROTOCOLS, Search, percents, summarise
+from clustercontrast.evaluation.protocols import (
+    Rules,
+    Search,
+    percents,
+    protocol_of,
+    summarise,
+)
 from clustercontrast.evaluation.reranking import Parameters
 from clustercontrast.evaluation.scoring import chance, features_of, score_all
 from clustercontrast.files import UserError, atomic, say, write_json
@@ -28,7 +35,7 @@ from clustercontrast.models.activation import activation_maps
 from clustercontrast.report.activations import Heat
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
-from clustercontrast.report.tables import Table, results_table
+from clustercontrast.report.tables import Table, results_table, untested_table
 from clustercontrast.report.tested import (
     RERANKED,
     average,
@@ -65,6 +72,7 @@ class Evaluation:
         provenance: of the dataset's images.
         images: test images by modality.
         searches: searches by mode.
+        rules: how a custom dataset is searched; None elsewhere.
         device: where features are extracted.
         batch_size: images per forward.
         allow_leak: accept models of another trial.
@@ -76,6 +84,7 @@ class Evaluation:
     provenance: Provenance
     images: Mapping[str, ImageArray]
     searches: Mapping[str, Sequence[Search]]
+    rules: Mapping[str, Any] | None
     device: torch.device
     batch_size: int
     allow_leak: bool
@@ -97,14 +106,24 @@ class Evaluation:
             prepared: the dataset's images.
             parts: of the dataset or of one trial of it, as the network is shown them.
             args: ``trial_number``, ``test_batch`` and, where they apply, ``draws``, ``swapped``,
-                ``allow_leak``, ``rerank`` with ``rerank_k1``, ``rerank_k2``, ``rerank_weight``.
+                ``allow_leak``, the rules of a custom dataset, ``rerank`` with ``rerank_k1``,
+                ``rerank_k2``, ``rerank_weight``.
             device: where features are extracted.
+
+        Raises:
+            UserError: there is nobody to search for.
         """
-        dataset = prepared.dataset
-        protocol = PROTOCOLS[dataset]
+        dataset, rules = prepared.dataset, rules_of(args)
+        protocol = protocol_of(dataset, rules)
         images = searched_images(parts)
+        if not has_people(images):
+            raise UserError(
+                f"the images in {prepared.folder} have no test identity, there is nobody to search "
+                "for: add test images of known identity to the dataset and prepare it again, or "
+                "give others"
+            )
         lists = images["visible"].index, images["infrared"].index
-        draws = getattr(args, "draws", protocol.draws)
+        draws = min(getattr(args, "draws", None) or protocol.draws, protocol.draws)
         modes = protocol.headings if getattr(args, "swapped", False) else protocol.modes
         return cls(
             dataset,
@@ -112,6 +131,7 @@ class Evaluation:
             prepared.provenance,
             images,
             protocol.searches(*lists, list(modes), draws),
+            rules,
             device,
             args.test_batch,
             getattr(args, "allow_leak", False),
@@ -144,6 +164,22 @@ def shown_parts(
 def searched_images(parts: Mapping[str, ImageArray]) -> dict[str, ImageArray]:
     """Test images of a dataset's parts, by modality."""
     return {"visible": parts["test_visible"], "infrared": parts["test_infrared"]}
+
+
+def rules_of(args: Any) -> dict[str, Any] | None:
+    """The rules of the search among the values of flags, as JSON keeps them; None on most datasets.
+
+    Args:
+        args: of training, of one of its stages, or of a test.
+    """
+    if not hasattr(args, "queries"):
+        return None
+    return asdict(Rules(args.queries, args.gallery_shots, args.skip_own_camera))
+
+
+def has_people(images: Mapping[str, ImageArray]) -> bool:
+    """Whether any test image shows a known identity, so that there is something to test."""
+    return number_of_people(*(array.index for array in images.values())) > 0
 
 
 # --- the models of a run ---
@@ -210,8 +246,9 @@ def model_of(folder: Path, stage: str, selection: str) -> dict | None:
     place = folder / stage
     if selection == "start":
         place = next((file.parent for file in folder.glob("*/start.pth")), None)
-    has_cycle = place and checkpoint.best_file(place, "cycle").exists()  # not without labels
-    if place is None or (selection == "cycle" and not has_cycle):
+    # There is no best model without scores: by cycle without labels, by test without identities.
+    is_best = selection in ("test", "cycle")
+    if place is None or (is_best and not checkpoint.best_file(place, selection).exists()):
         return None
     model = saved_model(place, selection)
     said, own = (_identity(found) for found in (model["about"], runs.about(folder)))
@@ -333,15 +370,16 @@ def report_folder(folder: Path, stage: str) -> Path:
 
 
 def is_own(run: Mapping[str, Any], evaluation: Evaluation) -> bool:
-    """Whether the images searched are the run's own test images."""
-    own = run["images"]["digest"], run["trial"]
-    return own == (evaluation.provenance.digest, evaluation.trial)
+    """Whether the images searched are the run's own test images, under the run's own rules."""
+    own = run["images"]["digest"], run["trial"], run.get("rules")
+    return own == (evaluation.provenance.digest, evaluation.trial, evaluation.rules)
 
 
 def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
     """Test every model of a run's stage, print and write the table, draw the curves.
 
-    On other images than the run's own the table has files of its own, which name the images.
+    On other images than the run's own, or under other rules, the table has files of its own,
+    which name them.
     """
     run = runs.about(folder)
     measured = run_results(folder, stage, evaluation)
@@ -354,7 +392,7 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
         return
     _write(tables_of(measured, said, evaluation.provenance, title), place / REPORT, said)
     curves(folder / "metrics.jsonl", place / "curves.png")
-    _say_last_line(measured.results, evaluation.dataset)
+    _say_last_line(measured.results, run)
 
 
 def tables_of(
@@ -363,6 +401,16 @@ def tables_of(
     """The table of the results, and that of the re-ranked ones, if there are any."""
     parts = filter(None, (measured.results, measured.reranked))
     return [results_table(rows, about, images, title) for rows in parts]
+
+
+def report_untested(folder: Path, stage: str) -> None:
+    """Say in the place of a run's report that its images have no test identity."""
+    run = runs.about(folder)
+    said = run | {"stage": stage, "epoch": checkpoint.record(folder / stage)["epoch"]}
+    place = report_folder(folder, stage)
+    title = f"{run['method']} {run['name']}, stage {stage}"
+    _write([untested_table(Provenance.of(run), title)], place / REPORT, said)
+    curves(folder / "metrics.jsonl", place / "curves.png")
 
 
 def _report_elsewhere(
@@ -375,19 +423,23 @@ def _report_elsewhere(
     """The report of a run on images that are not its own, beside the run's report."""
     images = searched(run, evaluation)
     trained = Provenance.of(run).title
+    is_same = images.digest == run["images"]["digest"]
     on = f"other images of {trained}" if images.title == trained else images.title
+    if is_same and evaluation.rules != run.get("rules"):
+        on = f"{trained} under other rules"
     trial = "" if evaluation.trial is None else f"-trial{evaluation.trial}"
     # Without its changes, a run is no published configuration: published figures are of one set.
-    said = {key: own for key, own in run.items() if key != "changes"}
+    said = {key: own for key, own in under(run, evaluation).items() if key != "changes"}
     named = Measured(_named(measured.results, trained), _named(measured.reranked, trained))
-    notes = [MAYBE_SEEN] if images.dataset == run["dataset"] and not images.leak else []
+    is_unsure = images.dataset == run["dataset"] and not images.leak
+    notes = [MAYBE_SEEN] if is_unsure and not (is_same and evaluation.rules) else []
     tables = [
         replace(table, dataset=f"tested on {on}", notes=(*notes, *table.notes))
         for table in tables_of(named, said, images, f"{title}, trained on {trained}")
     ]
-    name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}"
+    name = f"tested-on-{images.dataset}-{images.digest[:6]}{trial}{_slug(run, evaluation)}"
     tested = {"tested_on": images.json() | {"trial": evaluation.trial}}
-    _write(tables, place / name, dict(run) | tested)
+    _write(tables, place / name, under(run, evaluation) | tested)
     say(f"the run's own report in {place} is left as it was")
 
 
@@ -397,18 +449,29 @@ def _named(rows: Sequence[dict], trained: str) -> list[dict]:
     return [row | {"model": row["model"].replace("the test set", of)} for row in rows]
 
 
+def under(about: Mapping[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    """What a run or a model says of itself, with the rules that it is tested under."""
+    rules = {"rules": evaluation.rules} if evaluation.rules else {}
+    return {key: own for key, own in about.items() if key != "rules"} | rules
+
+
+def _slug(run: Mapping[str, Any], evaluation: Evaluation) -> str:
+    """What tells the file of a test under other rules than the run's from others."""
+    is_other = evaluation.rules and evaluation.rules != run.get("rules")
+    return f"-{Rules(**evaluation.rules).name}" if is_other else ""
+
+
 def searched(run: Mapping[str, Any], evaluation: Evaluation) -> Provenance:
     """What must be known of the images searched, given what a model says of itself."""
     leak = is_of_another_trial(run, evaluation.dataset, evaluation.trial)
     return evaluation.provenance.marked(leak=leak)
 
 
-def report_trials(folder: Path, dataset: str, rerank: bool = False) -> None:
+def report_trials(folder: Path, rerank: bool = False) -> None:
     """Average the reports of a run's trials, write and print the table.
 
     Args:
         folder: of the run.
-        dataset: a key of ``PROTOCOLS``.
         rerank: re-ranked results were asked for: say so if the trials have none in common.
 
     Raises:
@@ -422,7 +485,7 @@ def report_trials(folder: Path, dataset: str, rerank: bool = False) -> None:
     if rerank and not reranked:
         say("no mean of re-ranked results: not all trials have them with the same parameters; test "
             "all trials with --rerank")  # fmt: skip
-    _say_last_line(found, dataset)
+    _say_last_line(found, run)
 
 
 def html(folder: Path, selection: str, evaluation: Evaluation, activations: bool = False) -> Path:
@@ -450,7 +513,7 @@ def html(folder: Path, selection: str, evaluation: Evaluation, activations: bool
     title = f"{run['method']} {run['name']}, stage {stage}"
     measured = Measured(tested["results"], reranked_rows(tested))
     table, *others = tables_of(measured, run, evaluation.provenance, title)
-    protocol = PROTOCOLS[evaluation.dataset]
+    protocol = protocol_of(evaluation.dataset, evaluation.rules)
     before = tested_network(folder, stage, "start", evaluation)
     after = tested_network(folder, stage, selection, evaluation)
     content = Content(
@@ -533,8 +596,8 @@ def _write(tables: Sequence[Table], place: Path, about: dict) -> None:
     say(f"written to {place.parent}: {place.name}.txt, {place.name}.md, {place.name}.json")
 
 
-def _say_last_line(found: Sequence[Mapping[str, Any]], dataset: str) -> None:
-    mode = PROTOCOLS[dataset].selection
+def _say_last_line(found: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> None:
+    mode = protocol_of(run["dataset"], run.get("rules")).selection
     shown = {r["selection"]: r["mAP"]["mean"] for r in found if r["mode"] == mode}
     say(
         f"cross-modality mAP: chance {shown['chance']:.2f}, untrained {shown['untrained']:.2f}, "

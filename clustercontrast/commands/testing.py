@@ -10,10 +10,12 @@ from clustercontrast.commands.loading import is_one_model
 from clustercontrast.commands.locating import has_images, located, say_place
 from clustercontrast.commands.results import Evaluation
 from clustercontrast.data.images import open_sized
+from clustercontrast.data.places import table_and_folder
 from clustercontrast.engine.run import choose_device
+from clustercontrast.evaluation.protocols import protocol_of
 from clustercontrast.files import UserError, say
 from clustercontrast.models import weights
-from clustercontrast.settings.recipes.common import shared_defaults
+from clustercontrast.settings.recipes.common import DATASETS, shared_defaults
 
 
 def test(target: Path, dataset: str, args: Namespace) -> None:
@@ -36,7 +38,7 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
         results.report(folder, args.stage or runs.last_stage(folder), evaluation)
         are_own.append(results.is_own(runs.about(folder), evaluation))
     if trials and all(are_own):
-        results.report_trials(target, dataset, args.rerank)
+        results.report_trials(target, args.rerank)
 
 
 def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -> None:
@@ -75,7 +77,8 @@ def open_evaluation(
 
     Args:
         dataset: a key of ``DATASETS``.
-        args: flags of the evaluation, and ``draws`` or ``trial`` and ``allow_leak``.
+        args: flags of the evaluation, and those of the dataset: ``draws``, ``trial`` and
+            ``allow_leak``, ``manifest``, its rules.
         folder: of the run, or of one trial of it; None for a bare checkpoint.
         about: what a bare checkpoint says of itself.
     """
@@ -83,7 +86,7 @@ def open_evaluation(
     said, usual, own = config["values"], shared_defaults(dataset), Namespace(**vars(args))
     values = said if config["about"].get("dataset") == dataset else {}  # places of its own images
     for name, known in (
-        ("cache_dir", {} if args.data_dir else values),
+        ("cache_dir", {} if args.data_dir or getattr(args, "manifest", None) else values),
         ("cache_root", values),
         ("data_dir", values),
         ("height", said),  # of what the network was trained on
@@ -91,7 +94,13 @@ def open_evaluation(
     ):
         if getattr(args, name) is None:
             setattr(own, name, known.get(name, usual[name]))
-    if not (args.data_dir or own.cache_dir):
+    for name in DATASETS[dataset].rules:
+        asked = getattr(args, name, None)
+        setattr(own, name, values.get(name, usual[name]) if asked is None else asked)
+    _check_draws(dataset, own)
+    if "manifest" in DATASETS[dataset].flags:
+        _locate_table(own, args, values or usual)
+    elif not (args.data_dir or own.cache_dir):
         own.data_dir, wanted = located(dataset, own.data_dir, has_images(own)), own.data_dir
         say_place(wanted, own.data_dir)
     asked = getattr(args, "trial", None) or []
@@ -102,6 +111,27 @@ def open_evaluation(
     for array in results.searched_images(shown).values():
         array.place(device)
     return Evaluation.of(prepared, shown, own, device)
+
+
+def _locate_table(own: Namespace, args: Namespace, usual: Mapping[str, Any]) -> None:
+    """Complete the table of a dataset and its folder: as given, or as in ``usual``."""
+    given = getattr(args, "manifest", None), args.data_dir
+    places = table_and_folder(*given, (usual["manifest"], usual["data_dir"]))
+    own.manifest, own.data_dir = places
+
+
+def _check_draws(dataset: str, args: Namespace) -> None:
+    """Refuse draws where nothing is drawn.
+
+    Raises:
+        UserError: the rules of the search have galleries of all items.
+    """
+    protocol = protocol_of(dataset, results.rules_of(args))
+    if getattr(args, "draws", None) and protocol.draws == 1:
+        raise UserError(
+            f"--draws {args.draws}: these galleries are not drawn: leave it out, or add "
+            "--gallery-shots single"
+        )
 
 
 def _test_file(file: Path, dataset: str, args: Namespace) -> None:
@@ -116,5 +146,5 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     found = results.retrieve_with(weights.read(file), evaluation)
     measured = results.describe(file.name, found, evaluation)
     images = results.searched(about, evaluation)
-    for table in results.tables_of(measured, about, images, str(file)):
+    for table in results.tables_of(measured, results.under(about, evaluation), images, str(file)):
         say(table.text())

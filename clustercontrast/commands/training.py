@@ -14,7 +14,8 @@ import clustercontrast
 from clustercontrast.commands import results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
-from clustercontrast.data.images import ImageArray
+from clustercontrast.data.images import INDEX, ImageArray
+from clustercontrast.data.places import cache_folder
 from clustercontrast.data.provenance import MARKS, Provenance
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine import checkpoint
@@ -23,11 +24,12 @@ from clustercontrast.engine.run import Run, choose_device
 from clustercontrast.engine.sharing import basis_of, places, process_of
 from clustercontrast.engine.stage import HANDED_OVER, Stage
 from clustercontrast.evaluation.features import extract
-from clustercontrast.evaluation.protocols import PROTOCOLS, summarise
+from clustercontrast.evaluation.protocols import protocol_of, summarise
 from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cycle
-from clustercontrast.files import UserError, alone, say, write_json
+from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
+from clustercontrast.report.tables import UNTESTED
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options
 
@@ -52,7 +54,7 @@ def train_runs(options: Options, words: str) -> Path:
     for trial in options.trials():
         _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
     if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
-        results.report_trials(folder, options.dataset)
+        results.report_trials(folder)
     return folder
 
 
@@ -94,7 +96,27 @@ def check_run(
     if not options.overwrite:
         _check_flags(options, folder)
         _check_images(data, folder)
+    check_search(options, data)
     _with_marks_of_weights(_about(options, data), options)
+
+
+def check_search(options: Options, data: TargetImages) -> None:
+    """Refuse before the first epoch what could not be tested, or chosen, after it.
+
+    Raises:
+        UserError: nobody can be found under the rules of the search; or the test is to choose a
+            model, and there is nobody to search for.
+    """
+    images = results.searched_images(data.parts)
+    if results.has_people(images):
+        protocol = protocol_of(options.dataset, results.rules_of(options))
+        lists = images["visible"].index, images["infrared"].index
+        protocol.searches(*lists, list(protocol.modes), 1)
+    elif options.values.get("start_from") == "test":
+        raise UserError(
+            "--start-from test chooses a model by its test, and these images have no test "
+            "identity: give --start-from cycle or last"
+        )
 
 
 def _train_run(options: Options, folder: Path, words: str) -> None:
@@ -107,6 +129,7 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
         if own and not options.overwrite:
             _check_flags(options, folder)
             if _is_finished(options, folder, own):
+                _check_finished(options, folder)
                 say(f"{folder}: trained and tested before, left as it is")
                 return
         data = images_of(options, every)
@@ -115,6 +138,7 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
             _check_flags(options, folder)  # of the stages that are left
         if own:
             _check_images(data, folder)
+            check_search(options, data)
         _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
             _train_own(own, data, folder, words)
@@ -175,10 +199,16 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
         run.log.say(line)
+    is_tested = results.has_people(results.searched_images(tested))
+    if not is_tested:
+        run.log.say(f"{UNTESTED}; epochs are chosen by cycle consistency alone")
     _run_stages(stages, data, run)
-    evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
-    results.report(folder, last.name, evaluation)
-    last.finish(options, data, folder)
+    if is_tested:
+        evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
+        results.report(folder, last.name, evaluation)
+        last.finish(options, data, folder)
+    else:
+        results.report_untested(folder, last.name)
 
 
 def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
@@ -234,6 +264,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
 
 def _about(options: Options, data: TargetImages) -> dict:
     """What is said of a run wherever its models and results go."""
+    rules = results.rules_of(options)
     return {
         "method": options.method,
         "dataset": options.dataset,
@@ -244,6 +275,7 @@ def _about(options: Options, data: TargetImages) -> dict:
         "width": options.width,
         **{name: images.json() for name, images in data.provenance.items()},
         **configuration(options, data.prepared.provenance.digest),
+        **({"rules": rules} if rules else {}),
     }
 
 
@@ -268,16 +300,22 @@ def _with_marks_of_weights(about: dict, options: Options) -> Provenance:
 
 def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
     """Test scores of a stage's network, in percent, and its cycle consistency."""
-    a, network, protocol = stage.args, stage.networks[stage.retrieval], PROTOCOLS[dataset]
     images = results.searched_images(parts)
-    lists = (images["visible"].index, images["infrared"].index)
-    draws = getattr(a, "eval_draws", protocol.draws)
-    searches = protocol.searches(*lists, [protocol.selection], draws)
-    with stage.evaluating(network):
-        found = retrieve(network, images, searches, a.test_batch)[protocol.selection]
+    with stage.evaluating(stage.networks[stage.retrieval]):
+        found = _test(stage, dataset, images) if results.has_people(images) else {}
         cycle = {"cycle": _cycle(stage, parts)} if "infrared" in stage.labels else {}
-    summary = summarise(found)
-    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")} | cycle
+    return found | cycle
+
+
+def _test(stage: Stage, dataset: str, images: dict[str, ImageArray]) -> dict[str, float]:
+    """Scores of the search that chooses models, in percent."""
+    a, network = stage.args, stage.networks[stage.retrieval]
+    protocol = protocol_of(dataset, results.rules_of(a))
+    lists = (images["visible"].index, images["infrared"].index)
+    draws = min(getattr(a, "eval_draws", protocol.draws), protocol.draws)
+    searches = protocol.searches(*lists, [protocol.selection], draws)
+    summary = summarise(retrieve(network, images, searches, a.test_batch)[protocol.selection])
+    return {name: summary[name]["mean"] for name in ("rank1", "mAP", "mINP")}
 
 
 def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
@@ -342,16 +380,35 @@ def _check_images(data: TargetImages, folder: Path) -> None:
     Raises:
         UserError: the images differ from those of config.json or of a stage's state.
     """
-    flags = {"images": "--data-dir", "source_images": "--source"}
     for place, found in _records(folder).items():
         for name, images in data.provenance.items():
-            before = found["about"].get(name, {}).get("digest")
-            if before != images.digest:
-                raise UserError(
-                    f"{place} is of a run on other images of {images.dataset}: correct "
-                    f"{flags[name]}, or give this run another --name, or --overwrite to delete "
-                    "that one"
-                )
+            if found["about"].get(name, {}).get("digest") != images.digest:
+                flag = "--source" if name == "source_images" else _place_flag(data.options)
+                raise _other_images(place, images.dataset, flag)
+
+
+def _check_finished(options: Options, folder: Path) -> None:
+    """Refuse to call a run on other images finished; these need not be there any more.
+
+    Raises:
+        UserError: the prepared images that the flags name are not those of the run.
+    """
+    index = cache_folder(options) / INDEX
+    digest = runs.about(folder)["images"]["digest"]
+    if index.exists() and read_json(index, {"digest": str})["digest"] != digest:
+        raise _other_images(folder / "config.json", options.dataset, _place_flag(options))
+
+
+def _place_flag(options: Options) -> str:
+    """The flag that says which images a run is on."""
+    return "--manifest" if "manifest" in options.values else "--data-dir"
+
+
+def _other_images(place: Path, dataset: str, flag: str) -> UserError:
+    return UserError(
+        f"{place} is of a run on other images of {dataset}: correct {flag}, or give this run "
+        "another --name, or --overwrite to delete that one"
+    )
 
 
 def _write_config(options: Options, folder: Path, about: dict, words: str) -> None:

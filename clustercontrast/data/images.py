@@ -201,7 +201,8 @@ class Prepared(Mapping[str, ImageArray]):
     def _open(self, name: str, entry: dict) -> ImageArray:
         path, again = self.folder / f"{name}.npy", _again(self.dataset)
         identities, cameras = (np.array(entry[key], np.int64) for key in ("identities", "cameras"))
-        images = ImageList(entry["modality"], tuple(entry["paths"]), identities, cameras)
+        tracks = np.array(entry["tracks"], np.int64) if "tracks" in entry else None
+        images = ImageList(entry["modality"], tuple(entry["paths"]), identities, cameras, tracks)
         expected = (len(images), self.height, self.width, 3)
         try:
             # Copy on write: torch refuses to share memory that cannot be written.

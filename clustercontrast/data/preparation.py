@@ -9,13 +9,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from clustercontrast.data import custom, llcm, market, regdb, sysu, sysu02
 from clustercontrast.data import folder as image_folder
-from clustercontrast.data import llcm, market, regdb, sysu, sysu02
 from clustercontrast.data.decoding import Rules
 from clustercontrast.data.images import INDEX, Prepared, open_prepared
 from clustercontrast.data.places import command_of
 from clustercontrast.data.samples import Listing
-from clustercontrast.data.verify import facts, verify_counts, verify_split
+from clustercontrast.data.verify import RENDERED, facts, verify_counts, verify_split
 from clustercontrast.data.writing import (
     ELSEWHERE,
     are_unchanged,
@@ -25,7 +25,13 @@ from clustercontrast.data.writing import (
 )
 from clustercontrast.files import UserError, alone, read_json, say
 
-READERS: dict[str, ModuleType] = {"sysu": sysu, "regdb": regdb, "sysu02": sysu02, "llcm": llcm}
+READERS: dict[str, ModuleType] = {
+    "sysu": sysu,
+    "regdb": regdb,
+    "sysu02": sysu02,
+    "llcm": llcm,
+    "custom": custom,
+}
 """Datasets that methods are trained and tested on."""
 
 SOURCES: dict[str, ModuleType] = {"market": market, "folder": image_folder}
@@ -77,7 +83,9 @@ class Preparation:
     @cached_property
     def facts(self) -> dict[str, Any]:
         """What is known of the dataset beforehand, and how it is read if not as usual."""
-        return facts(self.root, self.reader) | self._manner()
+        table = self.root / getattr(self.reading, "keywords", {}).get("table", "manifest.csv")
+        beside = table.parent if (table.parent / RENDERED).exists() else self.root
+        return facts(beside, self.reader) | self._manner()
 
     def verify(self, allow_incomplete: bool = False, allow_leak: bool = False) -> dict[str, bool]:
         """Compare the images with what there should be, and training with test identities.
@@ -93,6 +101,8 @@ class Preparation:
             first, number = self.listing.skipped[0], len(self.listing.skipped)
             files = "file" if number == 1 else "files"
             say(f"{self.root}: passed over {number:,} {files}, such as {first}")
+        for note in self.listing.notes:
+            say(note)
         counts = self.facts["counts"]
         warnings = verify_counts(self.listing, self.reader, counts, allow_incomplete)
         for warning in warnings:

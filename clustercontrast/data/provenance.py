@@ -8,7 +8,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-TITLES = {"sysu": "SYSU-MM01", "regdb": "RegDB", "sysu02": "SYSU-MM02", "llcm": "LLCM"}
+TITLES = {
+    "sysu": "SYSU-MM01",
+    "regdb": "RegDB",
+    "sysu02": "SYSU-MM02",
+    "llcm": "LLCM",
+    "custom": "custom dataset",
+}
 """Datasets that methods are trained and tested on, as the literature writes them."""
 
 MARKS = ("complete", "rendered", "leak")

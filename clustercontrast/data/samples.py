@@ -20,19 +20,23 @@ class ImageList:
         identities: (N,) int64 true identities; for evaluation and diagnostics, never for training;
             -1 means unknown or none.
         cameras: (N,) int64 camera numbers as the dataset counts them, from 1; -1 means unknown.
+        tracks: (N,) int64; images of one track show one person in one walk and are searched as one
+            item; -1 means an image by itself.  None where the dataset has no tracks.
     """
 
     modality: str
     paths: tuple[str, ...]
     identities: np.ndarray
     cameras: np.ndarray
+    tracks: np.ndarray | None = None
 
     def __post_init__(self):
         if self.modality not in MODALITIES:
             raise ValueError(f"modality is {self.modality!r}, expected one of {MODALITIES}")
-        lengths = len(self.paths), len(self.identities), len(self.cameras)
+        lengths = [len(self.paths), len(self.identities), len(self.cameras)]
+        lengths += [] if self.tracks is None else [len(self.tracks)]
         if len(set(lengths)) > 1:
-            raise ValueError(f"paths, identities and cameras have different lengths: {lengths}")
+            raise ValueError(f"paths, identities, ... have different lengths: {lengths}")
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -43,13 +47,31 @@ class ImageList:
             (self.modality, self.paths) == (other.modality, other.paths)
             and np.array_equal(self.identities, other.identities)
             and np.array_equal(self.cameras, other.cameras)
+            and np.array_equal(self.items(), other.items())
         )
 
     def subset(self, rows: np.ndarray) -> "ImageList":
         """Images at ``rows`` (M,) integers, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
         paths = tuple(self.paths[row] for row in rows)
-        return ImageList(self.modality, paths, self.identities[rows], self.cameras[rows])
+        tracks = None if self.tracks is None else self.tracks[rows]
+        return ImageList(self.modality, paths, self.identities[rows], self.cameras[rows], tracks)
+
+    @property
+    def number_of_tracks(self) -> int:
+        """How many tracks the images belong to."""
+        return 0 if self.tracks is None else len(np.unique(self.tracks[self.tracks >= 0]))
+
+    def items(self) -> np.ndarray:
+        """(N,) int64 for every image the row of the first image of its track, else its own row.
+
+        The rows that stand for themselves are the items of a search.
+        """
+        own = np.arange(len(self))
+        if self.tracks is None:
+            return own
+        _, first, track = np.unique(self.tracks, return_index=True, return_inverse=True)
+        return np.where(self.tracks < 0, own, first[track]).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -60,11 +82,13 @@ class Listing:
         lists: image lists by name, each to be prepared as one array.
         trials: trial -> part -> (name of a list, rows of it); empty when the lists are the parts.
         skipped: paths relative to the folder that were passed over, such as hidden files.
+        notes: what the user is told of the reading, a line each.
     """
 
     lists: Mapping[str, ImageList]
     trials: Mapping[int, Mapping[str, tuple[str, np.ndarray]]] = field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def is_split(self) -> bool:

@@ -18,14 +18,17 @@ from clustercontrast.files import UserError, read_json, write_json
 STAMP = "verified.json"
 """Sizes and times of the arrays whose checksums have agreed; a changed file has others."""
 
-COVERED = ("modality", "paths", "identities", "cameras", "checksums")
-"""What the digest of images covers of every list."""
+COVERED = ("modality", "paths", "identities", "cameras", "checksums", "tracks")
+"""What the digest of images covers of every list, where it has it: few datasets have tracks."""
 
 
 def digest_of(index: Mapping[str, Any]) -> str:
     """Digest of an index: of its images by list, of the trials' rows, and of what marks reports."""
     lists, facts = index["lists"], index["facts"]
-    covered = {name: [entry[key] for key in COVERED] for name, entry in sorted(lists.items())}
+    covered = {
+        name: [entry[key] for key in COVERED if key in entry]
+        for name, entry in sorted(lists.items())
+    }
     marks = {name: facts[name] for name in MARKS}
     content = json.dumps([covered, index["trials"], marks], sort_keys=True).encode()
     return hashlib.blake2b(content, digest_size=16).hexdigest()

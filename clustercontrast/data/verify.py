@@ -9,12 +9,15 @@ import numpy as np
 from clustercontrast.data.samples import MODALITIES, ImageList, Listing, known_people
 from clustercontrast.files import UserError, read_json
 
+RENDERED = "rendered.json"
+"""File that marks the images in its folder as drawn by this repository."""
+
 
 def facts(root: Path, reader: ModuleType) -> dict:
     """What is known beforehand about the dataset at ``root``.
 
     Args:
-        root: the dataset's folder.
+        root: the dataset's folder, or that of the table which describes it.
         reader: the module that reads its layout, with ``TITLE`` and ``COUNTS``; one without counts
             reads images of any layout.
 
@@ -26,7 +29,7 @@ def facts(root: Path, reader: ModuleType) -> dict:
     Raises:
         UserError: ``rendered.json`` lacks its counts, or belongs to another layout.
     """
-    path = Path(root) / "rendered.json"
+    path = Path(root) / RENDERED
     if not path.exists():
         return {"rendered": False, "counts": dict(reader.COUNTS)}
     content = read_json(path)

@@ -239,7 +239,8 @@ def _write_list(
             bar.update()
         file.flush()
         os.fsync(file.fileno())
-    return {
+    tracks = {} if images.tracks is None else {"tracks": images.tracks.tolist()}
+    return tracks | {
         "modality": images.modality,
         "paths": images.paths,
         "identities": images.identities.tolist(),

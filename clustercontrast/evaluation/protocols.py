@@ -6,12 +6,14 @@ RegDB: all test images of one modality are searched among all of the other, in b
 directions; figures are averages over ten trials, each a split of the identities with its own model.
 SYSU-MM02 is searched as RegDB is, with one model and no trials.  LLCM's galleries are
 single-shot draws in both directions, without the images of the query's identity and camera.
+A custom dataset is searched under rules that its user chooses.
 """
 
+import functools
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,8 +32,9 @@ class Search:
     Attributes:
         query: modality of the queries.
         gallery: modality of the gallery.
-        query_rows: (Q,) int64 rows of the test list of that modality.
-        gallery_rows: (G,) int64 rows, in the order in which ties are ranked.
+        query_rows: (Q,) int64 rows of the test list of that modality; the first image of a track
+            stands for the track.
+        gallery_rows: (G,) int64 rows, likewise, in the order in which ties are ranked.
         excluded: (Q, G) bool, pairs left out of the ranking whatever their identity; None for none.
         cmc: what a rank counts, distinct identities or images.
     """
@@ -55,6 +58,7 @@ class Protocol:
         search: (visible test images, infrared test images, mode, draw) -> the search.
         variants: further searches, made when they are asked for, whose figures are not comparable
             with those of ``modes``; named likewise.
+        note: what must be read with its figures; empty where the dataset has one protocol.
     """
 
     modes: Mapping[str, str]
@@ -62,6 +66,7 @@ class Protocol:
     draws: int
     search: Callable[[ImageList, ImageList, str, int], Search]
     variants: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def headings(self) -> dict[str, str]:
@@ -271,12 +276,130 @@ def _directed(visible: ImageList, infrared: ImageList, mode: str) -> tuple[Image
     return lists[query], lists[gallery]
 
 
+# --- custom datasets ---
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a custom dataset is searched: what its user chose.
+
+    Attributes:
+        queries: whose images are searched for among those of the other modality, or "both".
+        gallery_shots: "all" items of the gallery, or a "single" one of every identity and camera.
+        skip_own_camera: leave out the gallery items of the query's identity and camera.
+    """
+
+    queries: str = "both"
+    gallery_shots: str = "all"
+    skip_own_camera: bool = True
+
+    @property
+    def words(self) -> str:
+        """The rules as a reader of figures needs them."""
+        queries = "visible and infrared" if self.queries == "both" else self.queries
+        gallery = "all items of the other modality"
+        if self.is_drawn:
+            gallery = "one item of every identity and camera of the other modality, drawn"
+        left_out = "the query's own camera left out" if self.skip_own_camera else "all cameras"
+        counted = "identities" if self.is_drawn else "items"
+        return (
+            f"search rules of this dataset: {queries} queries; gallery: {gallery}; {left_out}; "
+            f"ranks count {counted}; a track is one item"
+        )
+
+    @property
+    def name(self) -> str:
+        """The rules as part of a file's name."""
+        cameras = "other-cameras" if self.skip_own_camera else "all-cameras"
+        return f"{self.queries}-{self.gallery_shots}-{cameras}"
+
+    @property
+    def is_drawn(self) -> bool:
+        """Whether galleries are drawn."""
+        return self.gallery_shots == "single"
+
+
+RULES = {
+    "queries": frozenset(("visible", "infrared", "both")),
+    "gallery_shots": frozenset(("all", "single")),
+    "skip_own_camera": bool,
+}
+"""What has to be in rules that are read from a file (:func:`clustercontrast.files.fault`)."""
+
+
+def custom_search(
+    rules: Rules, visible: ImageList, infrared: ImageList, mode: str, draw: int
+) -> Search:
+    """Test items of one modality against items of the other, under rules.
+
+    An item is a track, or an image outside of tracks.  Items of unknown identity are bystanders:
+    in every gallery, never a query.  A camera is one place for both modalities; an unknown camera
+    is nobody's own.
+
+    Args:
+        rules: of the search.
+        visible: visible test images.
+        infrared: infrared test images.
+        mode: a key of ``DIRECTIONS``.
+        draw: 0 but for drawn galleries.
+
+    Raises:
+        UserError: no identity is in both lists, or none of them in two cameras where that counts.
+    """
+    query, gallery = _directed(visible, infrared, mode)
+    query_rows, gallery_rows = (np.unique(images.items()) for images in (query, gallery))
+    query_rows = query_rows[query.identities[query_rows] >= 0]
+    if rules.is_drawn:
+        gallery_rows = _drawn(gallery, gallery_rows, draw)
+    same = query.identities[query_rows, None] == gallery.identities[gallery_rows]
+    excluded = None
+    if rules.skip_own_camera:
+        cameras = query.cameras[query_rows, None]
+        excluded = same & (cameras == gallery.cameras[gallery_rows]) & (cameras >= 0)
+        if not (same & ~excluded).any():
+            raise UserError(
+                f"no test identity is seen by a {query.modality} camera and by another "
+                f"{gallery.modality} one, and gallery items of the query's own camera are left "
+                "out: correct the cameras, or pass --no-skip-own-camera"
+            )
+    cmc = "identity" if rules.is_drawn else "image"
+    return Search(query.modality, gallery.modality, query_rows, gallery_rows, excluded, cmc)
+
+
+def _drawn(gallery: ImageList, items: np.ndarray, draw: int) -> np.ndarray:
+    """One of the items of every identity and camera, and all bystanders."""
+    known = items[gallery.identities[items] >= 0]
+    pool = gallery.subset(known)
+    drawn = known[draw_gallery(pool, np.unique(pool.cameras).tolist(), draw)]
+    return np.concatenate([drawn, items[gallery.identities[items] < 0]])
+
+
+def custom_protocol(rules: Rules) -> Protocol:
+    """The protocol of a custom dataset under rules."""
+    asked = [mode for mode in DIRECTIONS if rules.queries in ("both", mode.partition("_")[0])]
+    modes = {mode: DIRECTIONS[mode] for mode in asked}
+    search = functools.partial(custom_search, rules)
+    return Protocol(modes, asked[0], 10 if rules.is_drawn else 1, search, note=rules.words)
+
+
 PROTOCOLS = {
     "sysu": Protocol({"all": "All search", "indoor": "Indoor search"}, "all", 10, sysu_search),
     "regdb": Protocol(DIRECTIONS, "visible_to_infrared", 1, exhaustive_search),
     "sysu02": Protocol(DIRECTIONS, "visible_to_infrared", 1, exhaustive_search),
     "llcm": Protocol(DIRECTIONS, "visible_to_infrared", 10, llcm_search, SWAPPED),
+    "custom": custom_protocol(Rules()),
 }
+"""Protocol of every dataset, that of a custom one under the usual rules."""
+
+
+def protocol_of(dataset: str, rules: Mapping[str, Any] | None) -> Protocol:
+    """How a dataset is searched.
+
+    Args:
+        dataset: a key of ``PROTOCOLS``.
+        rules: of :class:`Rules`, where its user chooses them; None for the usual ones.
+    """
+    return custom_protocol(Rules(**rules)) if rules else PROTOCOLS[dataset]
 
 
 def percents(retrieval: Retrieval) -> dict[str, float]:

@@ -42,15 +42,37 @@ def features_of(
     """Features of the test images that any search uses, each extracted once.
 
     Returns:
-        (N, d) float32 unit rows by modality; rows that no search uses are NaN.
+        (N, d) float32 unit rows by modality, that of a track at its first image; rows that no
+        search uses are NaN.
     """
     found = {}
     for name, array in images.items():
         rows = _rows_used(name, searches)
-        some = extract(network, array, batch_size, torch.from_numpy(rows), unit=True).numpy()
+        some = _items(network, array, rows, batch_size)
         found[name] = np.full((len(array), some.shape[1]), np.nan, np.float32)
         found[name][rows] = some
     return found
+
+
+def _items(network: nn.Module, array: ImageArray, rows: np.ndarray, batch_size: int) -> np.ndarray:
+    """Unit features (n, d) of the items that rows stand for.
+
+    That of a track is the mean of the unit features of its images, brought to unit length.
+
+    Args:
+        network: in eval mode, without gradients.
+        array: images.
+        rows: (n,) int64, ascending: images, or the first images of tracks.
+        batch_size: images per forward.
+    """
+    items = array.index.items()
+    members = np.flatnonzero(np.isin(items, rows))
+    features = extract(network, array, batch_size, torch.from_numpy(members), unit=True)
+    if len(members) == len(rows):
+        return features.numpy()
+    sums = features.new_zeros(len(rows), features.shape[1])
+    sums.index_add_(0, torch.from_numpy(np.searchsorted(rows, items[members])), features)
+    return (sums / sums.norm(dim=1, keepdim=True)).numpy()
 
 
 def score_all(

@@ -10,6 +10,7 @@ from clustercontrast.report.published import LABELS, competitors, reference
 from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
     TRIALS,
+    UNTESTED,
     Table,
     published_json,
     quoted_cells,
@@ -34,7 +35,9 @@ def comparison_tables(
     with_competitors: bool = False,
     rerank: bool = False,
 ) -> list[Table]:
-    """One table per dataset that occurs among the runs, and one of its re-ranked results.
+    """One table per dataset that occurs among the runs, per rules that it was searched under.
+
+    Re-ranked results have tables of their own.
 
     Args:
         folders: of runs.
@@ -52,10 +55,21 @@ def comparison_tables(
 def _tables(
     runs: Sequence[Tested], selections: Sequence[str], with_competitors: bool = False
 ) -> list[Table]:
-    parts = {dataset: [r for r in runs if r.about["dataset"] == dataset] for dataset in TITLES}
-    return [
-        _table(dataset, own, selections, with_competitors) for dataset, own in parts.items() if own
-    ]
+    keys = [(dataset, note) for dataset in TITLES for note in _rules(dataset, runs)]
+    parts = {key: [r for r in runs if (r.about["dataset"], r.protocol.note) == key] for key in keys}
+    return [_table(key[0], own, selections, with_competitors) for key, own in parts.items()]
+
+
+def _rules(dataset: str, runs: Sequence[Tested]) -> list[str]:
+    """The rules under which runs on a dataset are tested: figures of each have their own table."""
+    return list(dict.fromkeys(r.protocol.note for r in runs if r.about["dataset"] == dataset))
+
+
+def _rules_notes(runs: Sequence[Tested]) -> list[str]:
+    """What must be read with figures of a dataset whose search has rules."""
+    return list(
+        dict.fromkeys(run.protocol.note for run in runs if run.results and run.protocol.note)
+    )
 
 
 def _table(
@@ -93,6 +107,7 @@ def _table(
         notes=(
             *_image_notes(runs, marks),
             *reranking_notes(shown),
+            *_rules_notes(runs),
             *spread_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *spread_notes_of(compared, modes),
@@ -221,8 +236,7 @@ def verdicts(run: Tested, entry: Published) -> dict[str, dict[str, Verdict]]:
 
 def short_of(run: Tested) -> str:
     """How many trials or gallery draws a run has, where papers average over more; else nothing."""
-    trials, draws = len(run.trials), run.results[0]["searches"]
-    usual = PROTOCOLS[run.about["dataset"]].draws
+    trials, draws, usual = len(run.trials), run.results[0]["searches"], run.protocol.draws
     if 0 < trials < TRIALS:
         return f", {trials} of {TRIALS} trials"
     return f", {draws} of {usual} draws" if draws < usual else ""
@@ -244,6 +258,9 @@ def _gaps(run: Tested, selections: Sequence[str]) -> Iterator[str]:
     """Trials, models and published figures that a run does not have."""
     missing = sorted(set(range(1, TRIALS + 1)) - set(run.trials))
     name = f"{run.about['method']} {run.name}"
+    if not run.results:
+        yield f"{name}: {UNTESTED}"
+        return
     if run.trials and missing:
         yield f"{name}: without the trials {', '.join(map(str, missing))}"
     lacking = [selection for selection in selections if run.model_row(selection) is None]
@@ -304,7 +321,13 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         dataset=_title(tested),
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
         rows=tuple(rows),
-        notes=(*_image_notes(tested, marks), *spread_notes(shown), *source_notes(quoted)),
+        notes=(
+            *_image_notes(tested, marks),
+            *_rules_notes(tested),
+            *spread_notes(shown),
+            *dict.fromkeys(UNTESTED for run in tested if not run.results),
+            *source_notes(quoted),
+        ),
         content={
             "published": published_json(quoted),
             "cells": [

@@ -11,7 +11,13 @@ from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
 from clustercontrast.report.published import reference
 from clustercontrast.report.references.rows import DRAWS, MEANS_OVER, METRICS, TRIALS
-from clustercontrast.report.tables import Table, published_json, reranking_notes, source_notes
+from clustercontrast.report.tables import (
+    UNTESTED,
+    Table,
+    published_json,
+    reranking_notes,
+    source_notes,
+)
 from clustercontrast.report.tested import Tested, gather, reranked_runs
 
 Scores = Mapping[str, Mapping[str, float]]
@@ -37,6 +43,9 @@ def each_tables(
             only once, or it has not the re-ranked results asked for.
     """
     runs = [gather(folder) for folder in folders]
+    untested = next((run for run in runs if not run.results), None)
+    if untested:
+        raise UserError(f"{untested.about['method']} {untested.name}: {UNTESTED}; leave it out")
     runs += reranked_runs(folders) if rerank else []
     return [
         _table(run, selection)
@@ -48,7 +57,7 @@ def each_tables(
 
 def _table(run: Tested, selection: str) -> Table:
     dataset = run.about["dataset"]
-    if dataset not in MEANS_OVER:
+    if run.protocol.draws == 1 and not run.trials:
         raise UserError(
             f"{run.about['method']} {run.name}: {run.images.title} is searched once by one model: "
             "it has no draws or trials to show one by one"
@@ -68,6 +77,7 @@ def _table(run: Tested, selection: str) -> Table:
         notes=(
             *run.images.notes(),
             *reranking_notes(run.results),
+            *filter(None, [run.protocol.note]),
             f"percent, {NOTES[of]}",
             *filter(None, [run.beside.note]),
             *source_notes([entry] if entry else []),

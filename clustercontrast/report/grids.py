@@ -75,7 +75,8 @@ def _hit_cell(images: ImageArray, hit: Hit, pixels: np.ndarray, apart: bool = Fa
 
 def _picture(images: ImageArray, row: int, pixels: np.ndarray, role: str) -> str:
     """An image whose alternative text says what is seen and whose title names the file."""
-    who = f"identity {images.index.identities[row]}, camera {images.index.cameras[row]}"
+    camera = images.index.cameras[row]
+    who = f"identity {images.index.identities[row]}" + (f", camera {camera}" if camera >= 0 else "")
     path = escape(images.index.paths[row])
     return f'<img src="{thumbnail(pixels)}" alt="{role}: {who}" title="{path} ({who})">'
 

@@ -11,13 +11,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.evaluation.protocols import protocol_of
 from clustercontrast.files import UserError
 from clustercontrast.report.published import references
 from clustercontrast.report.references.rows import METRICS, Published
 
 TRIALS = 10
 """Trials of RegDB that papers average over."""
+
+UNTESTED = "nothing is tested: no test image has a known identity"
+"""Of a run on images without a test."""
 
 UNKNOWN = "–"
 """Of a number that is not known."""
@@ -79,12 +82,10 @@ class Table:
 
     def text(self) -> str:
         """Columns aligned with blanks, words to the left; a block for every group of columns."""
-        blocks = [self._block(self.header, self.shown)]
+        blocks = [self._block(self.header, self.shown)] if self.rows else []
         if self.groups:
-            blocks = [
-                [group, "", *self._block(*self._columns(number))]
-                for number, group in enumerate(self.groups)
-            ]
+            columns = [(group, *self._columns(n)) for n, group in enumerate(self.groups)]
+            blocks = [[group, "", *self._block(*own)] for group, *own in columns if own[1]]
         lines = [line for block in blocks for line in (*block, "")]
         return "\n".join([self.heading, "", *lines, *self.notes]) + "\n"
 
@@ -206,7 +207,8 @@ def results_table(
         UserError: no result, an unknown mode, or a result without "model" or "mode".
         ValueError: some results are re-ranked and others are not.
     """
-    modes = PROTOCOLS[provenance.dataset].headings
+    protocol = protocol_of(provenance.dataset, about.get("rules"))
+    modes = protocol.headings
     check_results(results, modes)
     is_reranked = "reranking" in results[0]
     is_compared = provenance.is_official and not is_reranked
@@ -232,6 +234,7 @@ def results_table(
         notes=(
             *dict.fromkeys([*provenance.notes(), *trained]),
             *reranking_notes(results),
+            *filter(None, [protocol.note]),
             *spread_notes(results),
             *filter(None, [beside.note]),
             *source_notes(beside.rows),
@@ -247,6 +250,23 @@ def results_table(
 def reranking_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """What must be read with re-ranked results."""
     return [RERANKING_NOTE] if any("reranking" in result for result in results) else []
+
+
+def untested_table(provenance: Provenance, title: str) -> Table:
+    """The table of a run on images without a test identity: it has no rows, and says why."""
+    return Table(
+        title=title,
+        dataset=provenance.title,
+        header=("search", "model", *METRICS.values()),
+        rows=(),
+        notes=(*provenance.notes(), UNTESTED),
+        content={
+            "images": provenance.json(),
+            "results": [],
+            "untested": UNTESTED,
+            "published": [],
+        },
+    )
 
 
 def check_results(results: Sequence[Mapping[str, Any]], modes: Mapping[str, str]) -> None:

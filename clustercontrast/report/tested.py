@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from clustercontrast.data.provenance import RECORD, Provenance
-from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.evaluation.protocols import PROTOCOLS, RULES, Protocol, protocol_of
 from clustercontrast.files import UserError, fault, read_json
 from clustercontrast.report.published import References, configuration, references, typed
 from clustercontrast.report.references.rows import METRICS
@@ -55,7 +55,8 @@ class Tested:
         about: method, dataset, name, images, and what else its report says of it; the trial is
             None for a mean over trials.
         results: rows of :func:`clustercontrast.commands.results.run_results`, averaged over
-            the trials where there are trials; or its re-ranked rows, never both.
+            the trials where there are trials; or its re-ranked rows, never both; none of a run
+            whose images have no test identity.
     """
 
     about: Mapping[str, Any]
@@ -88,7 +89,12 @@ class Tested:
     @property
     def trials(self) -> list[int]:
         """Trials averaged over; none where a dataset has no trials."""
-        return self.results[0].get("trials", [])
+        return self.results[0].get("trials", []) if self.results else []
+
+    @property
+    def protocol(self) -> Protocol:
+        """How its images were searched."""
+        return protocol_of(self.about["dataset"], self.about.get("rules"))
 
     def row(self, selection: str, mode: str) -> dict[str, Any] | None:
         """The result of one model in one mode."""
@@ -305,8 +311,10 @@ def _fault(report: Mapping[str, Any]) -> str | None:
     dataset, searched = about["dataset"], about["images"]["dataset"]
     if dataset not in PROTOCOLS or dataset != searched:
         return f"about.dataset is {dataset!r}, that of its images {searched!r}"
-    if not results:
+    if not results and "untested" not in report:
         return "it has no results"
+    if PROTOCOLS[dataset].note and (found := fault(about, {"rules": RULES}, "about")):
+        return found
     found = next(filter(None, (_row_fault(row, about) for row in results)), None)
     return found or (_reranked_fault(report) if RERANKED in report else None)
 

@@ -140,6 +140,7 @@ HYBRID = {"memory": ("hybrid",)}
 CLUSTERED = {"pseudo_labels": NOT_GIVEN}
 MATCHINGS = ("pgm", "mmm", "ot", "cma", "hungarian")
 MATCHED = {"association": MATCHINGS}
+DRAWN = {"gallery_shots": ("single",)}
 RESNET, VIT = {"arch": ("resnet",)}, {"arch": ("vit",)}
 
 SHARED: tuple[Flag, ...] = (
@@ -163,6 +164,8 @@ SHARED: tuple[Flag, ...] = (
     *group(
         "data",
         Flag("data_dir", text, "the dataset as downloaded", free=True),
+        Flag("manifest", text, "table of the images; its paths start from its folder, or from"
+             " DATA_DIR", free=True),
         Flag("cache_dir", text, "prepared images; default DATA_DIR-HxW", free=True),
         Flag("cache_root", text, "folder of all prepared images without a --cache-dir", free=True),
         Flag("height", pixels, "image height in pixels, as prepared"),
@@ -271,8 +274,14 @@ SHARED: tuple[Flag, ...] = (
         "evaluation",
         staged("eval_from", natural, "first epoch that may be evaluated; the last always is"),
         staged("eval_step", count, "evaluate where (epoch + 1) % V is 0, and in the last epoch"),
-        Flag("eval_draws", draws, "gallery draws of these evaluations"),
-        Flag("draws", draws, "gallery draws of the final test", free=True),
+        Flag("queries", text, "whose images are searched for among those of the other modality",
+             choices=("visible", "infrared", "both")),
+        Flag("gallery_shots", text, "items of the gallery: all, or one of every identity and"
+             " camera, drawn", choices=("all", "single")),
+        Flag("skip_own_camera", switch, "leave out what the query's own camera has of its"
+             " identity"),
+        Flag("eval_draws", draws, "gallery draws of these evaluations", when=DRAWN),
+        Flag("draws", draws, "gallery draws of the final test", free=True, when=DRAWN),
         Flag("swapped", switch, "search with swapped roles in the final test, too (LLCM-1)",
              free=True),
         Flag("select", text, "test score of the best model", choices=("rank1", "mAP")),

@@ -124,7 +124,11 @@ def test_exif_turns_images_where_the_rules_say_so(tmp_path, orientation):
 
 def test_images_from_anywhere_are_turned_and_those_of_official_codes_are_not():
     readers = READERS | SOURCES
-    assert {name for name, reader in readers.items() if reader.TURNED} == {"sysu02", "folder"}
+    assert {name for name, reader in readers.items() if reader.TURNED} == {
+        "sysu02",
+        "custom",
+        "folder",
+    }
 
 
 @pytest.mark.parametrize(

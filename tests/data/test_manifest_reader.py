@@ -77,6 +77,11 @@ def test_a_path_that_differs_in_its_ending_alone_is_the_same_image(root):
         manifest.read(root, "source")
 
 
+def test_tracks_belong_to_tables_of_ones_own(root):
+    write(root, *(f"{line},w" for line in LINES), header=f"{HEADER},track")
+    assert all(images.tracks is None for images in manifest.read(root, "source").lists.values())
+
+
 def test_counts_by_hand(root):
     lists = manifest.read(root, "source").lists
     assert number_of_people(lists["train_visible"], lists["train_infrared"]) == 0
@@ -140,12 +145,13 @@ def test_missing_images_are_counted(root):
         ("night1/9.jpg,train,visible,1,-2", "has the identity -2 in the train split"),
         ("night1/9.jpg,test,visible,1,-1", "has the identity -1 in the test split"),
         ("night2/b.png,train,visible,1,2", r"repeats night2/b\.png"),
-        ("/night1/9.jpg,train,visible,1,2", "has the relpath '/night1"),
-        ("../night1/9.jpg,train,visible,1,2", r"has the relpath '\.\./night1"),
-        ("night2/../night1/9.jpg,train,visible,1,2", r"has the relpath 'night2/\.\."),
-        ("./night1/9.jpg,train,visible,1,2", r"has the relpath '\./night1"),
-        ("..\\night1\\9.jpg,train,visible,1,2", "has the relpath"),
-        (",train,visible,1,2", "has the relpath ''"),
+        ("night1/9.jpg,train,visible,-2,2", "has the camera -2, expected a number from 0"),
+        ("/night1/9.jpg,train,visible,1,2", "has the path '/night1"),
+        ("../night1/9.jpg,train,visible,1,2", r"has the path '\.\./night1"),
+        ("night2/../night1/9.jpg,train,visible,1,2", r"has the path 'night2/\.\."),
+        ("./night1/9.jpg,train,visible,1,2", r"has the path '\./night1"),
+        ("..\\night1\\9.jpg,train,visible,1,2", "has the path"),
+        (",train,visible,1,2", "has the path ''"),
     ],
 )
 def test_malformed_lines_are_named_by_number(root, line, message):
@@ -154,15 +160,34 @@ def test_malformed_lines_are_named_by_number(root, line, message):
         manifest.read(root, "source")
 
 
-@pytest.mark.parametrize("header", ["relpath,split,modality,identity,camera", "a;b", ""])
-def test_another_header_is_named(root, header):
+@pytest.mark.parametrize(
+    ("header", "wrong"),
+    [
+        ("relpath,split,modality,identity", "has no column camera"),
+        ("relpath,split,modality,camera,name", "has no column identity"),
+        ("a;b", "has no column path"),
+        ("", "has no column path"),
+        ("relpath,path,split,modality,camera,identity", "has two columns path"),
+    ],
+)
+def test_another_header_is_named(root, header, wrong):
     write(root, *LINES, header=header)
-    with pytest.raises(UserError, match=r"line 1 is .*, expected 'relpath,split,modality,camera"):
+    expected = "expected the columns path, split, modality, camera, identity, in any order"
+    with pytest.raises(UserError, match=rf"line 1 {wrong}: .*, {expected}"):
         manifest.read(root, "source")
 
 
+def test_columns_are_found_by_name(root):
+    before = manifest.read(root, "source").lists
+    rows = [line.split(",") for line in LINES]
+    turned = [",".join([r[4], r[0], "", r[2], r[3], r[1]]) for r in rows]
+    write(root, *turned, header="Identity,PATH,remark,modality,camera,split")
+    after = manifest.read(root, "source").lists
+    assert all(after[part].is_like(before[part]) for part in PARTS)
+
+
 def test_no_table_names_the_columns_and_the_source(tmp_path):
-    with pytest.raises(UserError, match=rf"expected a table with the columns {HEADER[:7]}, .*IEEE"):
+    with pytest.raises(UserError, match=r"expected a table with the columns path, .*IEEE"):
         sysu02.read(tmp_path)
     (tmp_path / "manifest.csv").write_bytes(b"relpath\xff")
     with pytest.raises(UserError, match="is not text in UTF-8"):

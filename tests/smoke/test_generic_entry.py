@@ -115,7 +115,7 @@ def test_help_of_an_action_is_that_of_its_command(action, name, capsys):
     shown = capsys.readouterr().out
     assert "--data-dir" in shown
     if action == "test":
-        assert ("--draws" in shown) == (name in ("sysu", "llcm"))
+        assert ("--draws" in shown) == (name in ("sysu", "llcm", "custom"))
         assert ("--trial" in shown) == (name == "regdb")
 
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 
 from clustercontrast.commands import cli
-from clustercontrast.commands.locating import FOUND, is_folder, located
+from clustercontrast.commands.locating import FOUND, is_folder, known_places, located
 from clustercontrast.data.places import beside
 from clustercontrast.files import UserError
 from clustercontrast.settings.recipes.common import DATASETS
@@ -106,7 +106,7 @@ def test_both_places_are_named_where_nothing_is_there(tmp_path, monkeypatch, cap
 def test_a_dataset_is_looked_for_in_its_places_only(name):
     assert located(name, "elsewhere", lambda _: False) == "elsewhere"
     with pytest.raises(UserError, match="--data-dir names another"):
-        located(name, f"data/{DATASETS[name].title}", lambda _: False)
+        located(name, known_places(name)[0], lambda _: False)
 
 
 @pytest.mark.parametrize(

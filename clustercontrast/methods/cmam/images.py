@@ -8,7 +8,7 @@ from typing import Any
 
 from clustercontrast.data import folder, market
 from clustercontrast.data.images import ImageArray, Prepared
-from clustercontrast.data.places import beside
+from clustercontrast.data.places import beside, reading, usual_folder
 from clustercontrast.data.preparation import ensure
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.data.samples import MODALITIES, Listing
@@ -96,9 +96,9 @@ class TransferImages(TargetImages):
     def _target(self, height: int, width: int, overwrite: bool = False) -> Prepared:
         o, size = self.options, (height, width)
         is_chosen = o.cache_dir and size == (o.height, o.width)
-        place = Path(o.cache_dir) if is_chosen else beside(o.data_dir, size, o.cache_root)
-        root, accepted = Path(o.data_dir), self._accepted()
-        return ensure(self.dataset, root, place, size, overwrite=overwrite, **accepted)
+        place = Path(o.cache_dir) if is_chosen else usual_folder(o, size)
+        root, accepted, read = Path(o.data_dir), self._accepted(), reading(self.dataset, o)
+        return ensure(self.dataset, root, place, size, read, overwrite=overwrite, **accepted)
 
     def _source(self, height: int, width: int, overwrite: bool = False) -> Prepared:
         o, size = self.options, (height, width)

@@ -19,6 +19,7 @@ MODES = {
     "regdb": DIRECTIONS,
     "sysu02": DIRECTIONS,
     "llcm": (*DIRECTIONS, "swapped_visible_to_infrared"),
+    "custom": DIRECTIONS,
 }
 """Search modes of every dataset, in the order of the cells of a row."""
 
@@ -27,6 +28,7 @@ MEANS_OVER = {
     "sysu": (DRAWS, range(10)),
     "regdb": (TRIALS, range(1, 11)),
     "llcm": (DRAWS, range(10)),
+    "custom": (DRAWS, range(10)),
 }
 """What a paper's figures on a dataset are means over, and how these are numbered."""
 

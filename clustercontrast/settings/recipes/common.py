@@ -215,6 +215,7 @@ class Dataset:
         title: its name in the literature.
         rows: defaults, later ones win.
         flags: flags that are there on this dataset alone.
+        rules: those of them that say how it is searched.
         places: folders that the official codes have it in, where it is found, too.
     """
 
@@ -222,9 +223,11 @@ class Dataset:
     rows: tuple[Row, ...]
     flags: tuple[str, ...] = ()
     places: tuple[str, ...] = ()
+    rules: tuple[str, ...] = ()
 
 
 DRAWS = ("draws", "eval_draws")
+RULES = ("queries", "gallery_shots", "skip_own_camera")
 DATASETS = {
     "sysu": Dataset(
         "SYSU-MM01",
@@ -270,6 +273,26 @@ DATASETS = {
             Row("codes of DMDL and CEIL", {"eps": 0.6, "iters": 200, "k1": 25}),
         ),
         (*DRAWS, "swapped"),
+    ),
+    "custom": Dataset(
+        "images of your own",
+        (
+            Row(OURS, {"data_dir": "data/custom", "manifest": "data/custom/manifest.csv"}),
+            Row("ours, the values of SYSU-MM01", {"eps": 0.6, "iters": 200}),
+            Row("ours, without test labels", {"start_from": "cycle"}),
+            Row(
+                OURS,
+                {
+                    "queries": "both",
+                    "gallery_shots": "all",
+                    "skip_own_camera": True,
+                    "eval_draws": 1,
+                    "draws": 10,
+                },
+            ),
+        ),
+        ("manifest", *RULES, *DRAWS),
+        rules=RULES,
     ),
 }
 
