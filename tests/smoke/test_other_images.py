@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import tiny_runs
 import torch
 
 from clustercontrast.__main__ import main
-from clustercontrast.commands import cli
+from clustercontrast.commands import cli, testing
 from clustercontrast.commands.report import main as report
 from clustercontrast.data.images import open_prepared
 
@@ -384,3 +385,13 @@ def test_files_of_the_same_size_with_other_pixels_are_prepared_anew(tmp_path, ca
     path.write_bytes(changed)
     cli.prepare("regdb", words)
     assert "wrote" in capsys.readouterr().out
+
+
+def test_images_are_delivered_where_models_are_tested(begun, monkeypatch):
+    """A device that is not the CPU, without values."""
+    _, folder = begun
+    monkeypatch.setattr(testing, "choose_device", torch.device)
+    places = dict.fromkeys(("data_dir", "cache_dir", "cache_root", "height", "width"))
+    args = Namespace(**places, device="meta", test_batch=64, draws=1)
+    images = testing.open_evaluation("sysu", args, folder).images
+    assert {own.gather(torch.arange(2)).device.type for own in images.values()} == {"meta"}
