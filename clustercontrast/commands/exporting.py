@@ -13,7 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 import clustercontrast
-from clustercontrast.commands import results, runs, validating
+from clustercontrast.commands import reporting, results, runs, validating
 from clustercontrast.commands.loading import is_one_model, saved
 from clustercontrast.data.augment import MEAN, STD
 from clustercontrast.data.provenance import Provenance
@@ -187,7 +187,7 @@ def origin_of(target: Path, model: Mapping[str, Any], which: str) -> Origin:
 
 def _tested(folder: Path, model: Mapping[str, Any]) -> Table | None:
     """The table of a run's report, if the report is of the models that lie there."""
-    if not (folder / f"{results.REPORT}.json").exists():
+    if not (folder / f"{reporting.REPORT}.json").exists():
         return None
     report = read_report(folder)
     about = report["about"]

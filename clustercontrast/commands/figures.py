@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from clustercontrast.commands import results, runs
+from clustercontrast.commands import evaluating, reporting, results, runs
 from clustercontrast.commands.testing import open_evaluation
 from clustercontrast.commands.training import images_of
 from clustercontrast.data.provenance import Provenance
@@ -91,12 +91,12 @@ def maps(args: Namespace) -> None:
         name: embed(_features(folder, args.model, evaluation, people), args.seed)
         for name, folder, evaluation in zip(names, folders, opened, strict=True)
     }
-    notes = _notes(map(results.searched, abouts, opened))
+    notes = _notes(map(reporting.searched, abouts, opened))
     charts.save(pictures.maps(people, positions, notes), args.out)
     say(f"wrote {args.out}")
 
 
-def _check_same_people(evaluations: Sequence[results.Evaluation]) -> None:
+def _check_same_people(evaluations: Sequence[evaluating.Evaluation]) -> None:
     if len({(own.provenance.digest, own.trial) for own in evaluations}) > 1:
         raise UserError(
             "these runs have other test images than each other: a map compares models on the same "
@@ -105,7 +105,7 @@ def _check_same_people(evaluations: Sequence[results.Evaluation]) -> None:
 
 
 def _features(
-    folder: Path, selection: str, evaluation: results.Evaluation, people: People
+    folder: Path, selection: str, evaluation: evaluating.Evaluation, people: People
 ) -> dict[str, Any]:
     """Features (n, d) of the people's images by modality."""
     network = results.tested_network(folder, runs.last_stage(folder), selection, evaluation)

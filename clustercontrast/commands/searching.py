@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 import clustercontrast
+from clustercontrast.commands.evaluating import reranking_of
 from clustercontrast.commands.loading import load
-from clustercontrast.commands.results import reranking_of
 from clustercontrast.files import UserError, say
 from clustercontrast.report.pictures import overlaid
 from clustercontrast.report.search_page import Answer, Hit, Results, write_results

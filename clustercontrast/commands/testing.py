@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from clustercontrast.commands import results, runs
+from clustercontrast.commands import evaluating, reporting, results, runs
+from clustercontrast.commands.evaluating import Evaluation
 from clustercontrast.commands.loading import is_one_model
 from clustercontrast.commands.locating import has_images, located, say_place
-from clustercontrast.commands.results import Evaluation
 from clustercontrast.data.images import open_sized
 from clustercontrast.data.places import table_and_folder
 from clustercontrast.engine.run import choose_device
@@ -35,10 +35,10 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
     trials, are_own = runs.trials_of(target), []
     for folder in _folders(target, trials, args):
         evaluation = open_evaluation(dataset, args, folder)
-        results.report(folder, args.stage or runs.last_stage(folder), evaluation)
-        are_own.append(results.is_own(runs.about(folder), evaluation))
+        reporting.report(folder, args.stage or runs.last_stage(folder), evaluation)
+        are_own.append(reporting.is_own(runs.about(folder), evaluation))
     if trials and all(are_own):
-        results.report_trials(target, args.rerank)
+        reporting.report_trials(target, args.rerank)
 
 
 def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -> None:
@@ -53,7 +53,7 @@ def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -
     trials = runs.trials_of(run)
     for folder in [runs.trial_folder(run, trial) for trial in trials] or [run]:
         evaluation = open_evaluation(runs.about(folder)["dataset"], args, folder)
-        say(f"wrote {results.html(folder, selection, evaluation, activations)}")
+        say(f"wrote {reporting.html(folder, selection, evaluation, activations)}")
 
 
 def _folders(run: Path, trials: Sequence[int], args: Namespace) -> list[Path]:
@@ -106,9 +106,9 @@ def open_evaluation(
     asked = getattr(args, "trial", None) or []
     own.trial_number = asked[0] if len(asked) == 1 else values.get("trial")
     prepared = open_sized(own, dataset)
-    shown = results.shown_parts(prepared, own.trial_number, config["about"])
+    shown = evaluating.shown_parts(prepared, own.trial_number, config["about"])
     device = choose_device(args.device)
-    for array in results.searched_images(shown).values():
+    for array in evaluating.searched_images(shown).values():
         array.place(device)
     return Evaluation.of(prepared, shown, own, device)
 
@@ -126,7 +126,7 @@ def _check_draws(dataset: str, args: Namespace) -> None:
     Raises:
         UserError: the rules of the search have galleries of all items.
     """
-    protocol = protocol_of(dataset, results.rules_of(args))
+    protocol = protocol_of(dataset, evaluating.rules_of(args))
     if getattr(args, "draws", None) and protocol.draws == 1:
         raise UserError(
             f"--draws {args.draws}: these galleries are not drawn: leave it out, or add "
@@ -145,6 +145,7 @@ def _test_file(file: Path, dataset: str, args: Namespace) -> None:
     results.check_model(about, evaluation, file)
     found = results.retrieve_with(weights.read(file), evaluation)
     measured = results.describe(file.name, found, evaluation)
-    images = results.searched(about, evaluation)
-    for table in results.tables_of(measured, results.under(about, evaluation), images, str(file)):
+    images = reporting.searched(about, evaluation)
+    said = reporting.under(about, evaluation)
+    for table in reporting.tables_of(measured, said, images, str(file)):
         say(table.text())

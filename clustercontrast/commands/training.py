@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 import clustercontrast
-from clustercontrast.commands import results, runs
+from clustercontrast.commands import evaluating, reporting, results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
 from clustercontrast.data.images import INDEX, ImageArray
@@ -54,7 +54,7 @@ def train_runs(options: Options, words: str) -> Path:
     for trial in options.trials():
         _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
     if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
-        results.report_trials(folder)
+        reporting.report_trials(folder)
     return folder
 
 
@@ -107,9 +107,9 @@ def check_search(options: Options, data: TargetImages) -> None:
         UserError: nobody can be found under the rules of the search; or the test is to choose a
             model, and there is nobody to search for.
     """
-    images = results.searched_images(data.parts)
-    if results.has_people(images):
-        protocol = protocol_of(options.dataset, results.rules_of(options))
+    images = evaluating.searched_images(data.parts)
+    if evaluating.has_people(images):
+        protocol = protocol_of(options.dataset, evaluating.rules_of(options))
         lists = images["visible"].index, images["infrared"].index
         protocol.searches(*lists, list(protocol.modes), 1)
     elif options.values.get("start_from") == "test":
@@ -199,16 +199,16 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
         run.log.say(line)
-    is_tested = results.has_people(results.searched_images(tested))
+    is_tested = evaluating.has_people(evaluating.searched_images(tested))
     if not is_tested:
         run.log.say(f"{UNTESTED}; epochs are chosen by cycle consistency alone")
     _run_stages(stages, data, run)
     if is_tested:
-        evaluation = results.Evaluation.of(data.prepared, tested, options, run.device)
-        results.report(folder, last.name, evaluation)
+        evaluation = evaluating.Evaluation.of(data.prepared, tested, options, run.device)
+        reporting.report(folder, last.name, evaluation)
         last.finish(options, data, folder)
     else:
-        results.report_untested(folder, last.name)
+        reporting.report_untested(folder, last.name)
 
 
 def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
@@ -254,7 +254,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
     ends = [folder / stage.name / checkpoint.LAST for stage in stages]
     if not all(end.exists() for end in ends):
         return False
-    report = results.report_folder(folder, stages[-1].name) / "report.json"
+    report = reporting.report_folder(folder, stages[-1].name) / "report.json"
     if not report.exists():
         return False
     reached = [checkpoint.last(end.parent)["epoch"] for end in ends]
@@ -264,7 +264,7 @@ def _is_finished(options: Options, folder: Path, stages: Sequence[type[Stage]]) 
 
 def _about(options: Options, data: TargetImages) -> dict:
     """What is said of a run wherever its models and results go."""
-    rules = results.rules_of(options)
+    rules = evaluating.rules_of(options)
     return {
         "method": options.method,
         "dataset": options.dataset,
@@ -300,9 +300,9 @@ def _with_marks_of_weights(about: dict, options: Options) -> Provenance:
 
 def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[str, float]:
     """Test scores of a stage's network, in percent, and its cycle consistency."""
-    images = results.searched_images(parts)
+    images = evaluating.searched_images(parts)
     with stage.evaluating(stage.networks[stage.retrieval]):
-        found = _test(stage, dataset, images) if results.has_people(images) else {}
+        found = _test(stage, dataset, images) if evaluating.has_people(images) else {}
         cycle = {"cycle": _cycle(stage, parts)} if "infrared" in stage.labels else {}
     return found | cycle
 
@@ -310,7 +310,7 @@ def _scores(stage: Stage, dataset: str, parts: dict[str, ImageArray]) -> dict[st
 def _test(stage: Stage, dataset: str, images: dict[str, ImageArray]) -> dict[str, float]:
     """Scores of the search that chooses models, in percent."""
     a, network = stage.args, stage.networks[stage.retrieval]
-    protocol = protocol_of(dataset, results.rules_of(a))
+    protocol = protocol_of(dataset, evaluating.rules_of(a))
     lists = (images["visible"].index, images["infrared"].index)
     draws = min(getattr(a, "eval_draws", protocol.draws), protocol.draws)
     searches = protocol.searches(*lists, [protocol.selection], draws)
