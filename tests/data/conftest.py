@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from handmade import REGDB_TRIALS, regdb_name, write_noise
 
 # identity -> camera -> number of frames. 1, 3: train; 12: validation; 7, 20: test.
 PEOPLE = {
@@ -15,12 +14,6 @@ PEOPLE = {
     20: {4: 1, 5: 2, 6: 1},
 }
 PARTS = {"train": "3,1", "val": "12", "test": "20,7"}
-
-
-def write_noise(path: Path, seed: int, size: tuple[int, int] = (20, 37)) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    Image.fromarray(pixels).save(path, quality=90)
 
 
 @pytest.fixture
@@ -47,13 +40,6 @@ def sysu_root(tmp_path) -> Path:
 
 
 # RegDB: people 1, 2, 11, 12 with two frames per modality; trials: who trains, in label order.
-REGDB_TRIALS = {1: ([11, 2], [1, 12]), 2: ([12, 1], [11, 2])}
-
-
-def regdb_name(person: int, modality: str, frame: int) -> str:
-    return f"male_front_{modality[0].lower()}_{frame:05d}_{person}.bmp"
-
-
 @pytest.fixture
 def regdb_root(tmp_path) -> Path:
     """A complete little RegDB of two trials."""

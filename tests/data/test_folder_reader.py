@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import write_noise
+from handmade import write_noise
 
 from clustercontrast.data import folder, verify
 from clustercontrast.files import UserError

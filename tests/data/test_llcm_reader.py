@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import write_noise
+from handmade import write_noise
 
 from clustercontrast.data import llcm, verify
 from clustercontrast.data.samples import PARTS

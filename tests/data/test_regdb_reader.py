@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import REGDB_TRIALS, regdb_name
+from handmade import REGDB_TRIALS, regdb_name
 
 from clustercontrast.data import images, regdb, verify, writing
 from clustercontrast.data.samples import PARTS

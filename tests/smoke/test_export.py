@@ -86,7 +86,7 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     assert "--official" in refused(capsys, run)
     assert "nowhere does not exist" in refused(capsys, *official, tmp_path / "nowhere")
     assert "has no model 'cycle'" in refused(capsys, *official, run, "--model", "cycle")
-    assert "takes no --dataset" in refused(capsys, *official, run, "--dataset", "sysu")
+    assert "--dataset is a flag of training" in refused(capsys, *official, run, "--dataset", "sysu")
     best = run / "agreed" / "best_test.pth"
     assert "--model chooses" in refused(capsys, *official, best, "--model", "test")
     torch.save({"weights": TwoStreamResNet(18, False).state_dict()}, tmp_path / "small.pth")
