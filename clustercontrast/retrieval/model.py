@@ -27,7 +27,7 @@ from clustercontrast.retrieval.images import Given, Images, check_modality
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A saved network, ready to be used; :func:`clustercontrast.load` makes one.
+    """A saved network, ready to be used; ``clustercontrast.load`` makes one.
 
     Attributes:
         network: in eval mode.

@@ -32,3 +32,8 @@ def test_two_folders_of_crops_become_a_tested_model_with_a_page(tmp_path):
     folder = tmp_path / "logs" / "custom" / "pclhd" / "seed1"
     assert (folder / "report.html").stat().st_size > 100_000
     assert len(list(folder.glob("tested-on-custom-*-both-single-other-cameras.json"))) == 1
+    ((shell, command),) = runnable.blocks(PAGE, "custom-search")
+    runnable.run(shell, command, tmp_path)
+    queries = len(list((tmp_path / "crops/infrared").rglob("*.jpg")))
+    assert len((tmp_path / "result.csv").read_text().splitlines()) == 1 + 10 * queries
+    assert "crops/visible/" in (tmp_path / "result.html").read_text()
