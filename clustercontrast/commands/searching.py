@@ -13,12 +13,14 @@ from clustercontrast.commands.loading import load
 from clustercontrast.files import UserError, say
 from clustercontrast.report.pictures import overlaid
 from clustercontrast.report.search_page import Answer, Hit, Results, write_results
+from clustercontrast.retrieval.blocks import forget
 from clustercontrast.retrieval.features import READERS, Features, check_ending, check_same_model
 from clustercontrast.retrieval.images import read_pictures
-from clustercontrast.retrieval.index import Index, is_index
+from clustercontrast.retrieval.index import Index, faiss, is_index
 from clustercontrast.retrieval.model import Model
 from clustercontrast.retrieval.search import K_RECIPROCAL, Found, Ranked, reranked_file
 
+SIDES = ("query", "gallery")
 NAMED = 20
 """Images that could not be read, this many are named."""
 
@@ -35,9 +37,10 @@ def features(args: Namespace) -> None:
         UserError: no image can be read, or the model or the file cannot be used.
     """
     check_ending(args.out)
-    model = _load(args)
-    found = _extract(model, args.images, args.modality, args, _beside(args.out, ""))
+    keep = _beside(args.out, "")
+    found = _extract(_load(args), args.images, args.modality, args, keep)
     found.save(args.out)
+    forget(keep)
     say(f"wrote {args.out}: {len(found):,} images, {found.rows.shape[1]:,} numbers each")
 
 
@@ -51,11 +54,14 @@ def search(args: Namespace) -> None:
         UserError: nothing to search with or in, or the model or the files cannot be used.
     """
     model = _load(args)
-    queries = _side(model, "query", args)
-    gallery = _side(model, "gallery", args)
-    if isinstance(queries, Index):
-        raise UserError(f"--query {args.query} is an index: queries are images, or their features")
-    if args.index and not isinstance(gallery, Index):
+    known = {side: _known(model, side, args) for side in SIDES}
+    _check(known, args)
+    keeps = {side: _beside(args.out or args.html, f".{side}") for side in SIDES}
+    queries, gallery = (
+        known[side] or _extract(model, place, modality, args, keeps[side])
+        for side, (place, modality) in zip(SIDES, _given(args), strict=True)
+    )
+    if args.index:
         gallery = _indexed(gallery, args)
     asked = reranking_of(args)
     kind, parameters = (K_RECIPROCAL, asdict(asked)) if asked else (None, {})
@@ -69,6 +75,8 @@ def search(args: Namespace) -> None:
     if args.html:
         write_results(_results(model, found, args), args.html)
         say(f"wrote {args.html}")
+    for keep in keeps.values():
+        forget(keep)
 
 
 def _load(args: Namespace) -> Model:
@@ -85,22 +93,44 @@ def _notes(model: Model) -> list[str]:
     return [f"training images of the model: {note}" for note in notes]
 
 
-def _side(model: Model, side: str, args: Namespace) -> Features | Index:
-    """Queries or gallery: read from a file, or extracted now."""
+def _given(args: Namespace) -> list[tuple[str, str | None]]:
+    """Place and modality of both sides, as they were typed."""
+    return [(getattr(args, side), getattr(args, f"{side}_modality")) for side in SIDES]
+
+
+def _known(model: Model, side: str, args: Namespace) -> Features | Index | None:
+    """Queries or gallery read from a file; None where images have to be read."""
     place, modality = Path(getattr(args, side)), getattr(args, f"{side}_modality")
-    known: Features | Index | None = None
     if is_index(place):
-        known = Index.load(place)
+        known: Features | Index = Index.load(place)
     elif place.suffix in READERS:
         known = Features.load(place)
-    if known is None:
+    else:
         if modality is None:
             raise UserError(f"say what the images in {place} were taken in: --{side}-modality")
-        return _extract(model, place, modality, args, _beside(args.out or args.html, f".{side}"))
+        return None
     if modality not in (None, known.modality):
-        raise UserError(f"{place} holds features of {known.modality} images, not of {modality}")
+        raise UserError(
+            f"{place} holds features of {known.modality} images: leave --{side}-modality out, or "
+            "give another file"
+        )
     check_same_model(model.made_with(args.flip), known.made_with)
     return known
+
+
+def _check(known: Mapping[str, Features | Index | None], args: Namespace) -> None:
+    """Refuse what the search would refuse, before hours of work.
+
+    Raises:
+        UserError: an index where none can be used, or faiss is missing.
+    """
+    if isinstance(known["query"], Index):
+        raise UserError(f"--query {args.query} is an index: queries are images, or their features")
+    if isinstance(known["gallery"], Index) and (args.index or args.rerank):
+        flag = "--index" if args.index else "--rerank"
+        raise UserError(f"--gallery {args.gallery} is an index already: leave {flag} out")
+    if args.index:
+        faiss()
 
 
 def _extract(

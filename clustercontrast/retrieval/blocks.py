@@ -41,7 +41,7 @@ class Blocks:
         self.rows = np.zeros((count, length), np.float32)
         self.reasons = [""] * count
         if folder is not None and _plan_in(folder) != json.loads(json.dumps(plan)):
-            self.remove()
+            forget(folder)
             write_json(folder / PLAN, plan)
 
     @cached_property
@@ -64,15 +64,6 @@ class Blocks:
             with atomic(self._file(block), "wb") as file:
                 np.savez(file, rows=rows, reasons=np.array(reasons))
 
-    def remove(self) -> None:
-        """Throw away what is kept, and nothing else that may lie in the folder."""
-        if self.folder is None or not (self.folder / PLAN).exists():
-            return
-        for path in (*self.folder.glob("*.npz*"), self.folder / PLAN):
-            path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):
-            self.folder.rmdir()
-
     def _read(self, block: range) -> bool:
         """Set a block that is kept, if it is."""
         if self.folder is None:
@@ -90,6 +81,16 @@ class Blocks:
 
     def _file(self, block: range) -> Path:
         return self.folder / f"{block.start:08d}.npz"
+
+
+def forget(folder: Path) -> None:
+    """Throw away the blocks that are kept in a folder, and nothing else that may lie there."""
+    if not (folder / PLAN).exists():
+        return
+    for path in (*folder.glob("*.npz*"), folder / PLAN):
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _plan_in(folder: Path) -> Any:

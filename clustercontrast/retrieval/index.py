@@ -43,7 +43,7 @@ class Index:
 
     Attributes:
         kind: see ``KINDS``.
-        faiss: the index, of inner products.
+        index: of faiss, with inner products.
         paths: of the gallery's images.
         modality: of the gallery.
         made_with: the model, as of the features.
@@ -52,7 +52,7 @@ class Index:
     """
 
     kind: str
-    faiss: Any
+    index: Any
     paths: tuple[str, ...]
     modality: str
     made_with: Mapping[str, Any]
@@ -93,7 +93,7 @@ class Index:
         Raises:
             UserError: the index finds fewer images than that.
         """
-        scores, rows = self.faiss.search(np.ascontiguousarray(queries), top)
+        scores, rows = self.index.search(np.ascontiguousarray(queries), top)
         if (rows < 0).any():
             raise UserError(
                 f"the {self.kind} index finds fewer than {top} images for some queries: lower "
@@ -116,7 +116,7 @@ class Index:
             "recall": self.recall,
         }
         with atomic(folder / FILES[0], "wb") as file:
-            file.write(_faiss().serialize_index(self.faiss).data)
+            file.write(faiss().serialize_index(self.index).data)
         write_json(folder / FILES[1], content)
 
     @classmethod
@@ -129,7 +129,7 @@ class Index:
         folder = Path(folder)
         said = read_json(folder / FILES[1], SHAPE, "build the index again")
         try:
-            index = _faiss().deserialize_index(np.fromfile(folder / FILES[0], np.uint8))
+            index = faiss().deserialize_index(np.fromfile(folder / FILES[0], np.uint8))
         except (OSError, RuntimeError) as error:
             raise UserError(f"{folder / FILES[0]} is missing or damaged: build it again") from error
         if index.ntotal != len(said["paths"]):
@@ -143,7 +143,12 @@ def is_index(place: Path) -> bool:
     return all((place / name).is_file() for name in FILES)
 
 
-def _faiss() -> ModuleType:
+def faiss() -> ModuleType:
+    """The package of indexes.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         return importlib.import_module("faiss")
     except ImportError as error:
@@ -154,16 +159,16 @@ def _faiss() -> ModuleType:
 
 def _empty(kind: str, rows: np.ndarray) -> Any:
     """An index without rows, trained on them where it needs that."""
-    faiss, (count, length) = _faiss(), rows.shape
+    library, (count, length) = faiss(), rows.shape
     if kind == "flat":
-        return faiss.IndexFlatIP(length)
+        return library.IndexFlatIP(length)
     if kind == "hnsw":
-        index = faiss.IndexHNSWFlat(length, NEIGHBOURS, faiss.METRIC_INNER_PRODUCT)
+        index = library.IndexHNSWFlat(length, NEIGHBOURS, library.METRIC_INNER_PRODUCT)
         index.hnsw.efSearch = SEARCHED
         return index
     cells = max(1, round(np.sqrt(count)))
-    cells_of = faiss.IndexFlatIP(length)
-    index = faiss.IndexIVFFlat(cells_of, length, cells, faiss.METRIC_INNER_PRODUCT)
+    cells_of = library.IndexFlatIP(length)
+    index = library.IndexIVFFlat(cells_of, length, cells, library.METRIC_INNER_PRODUCT)
     index.own_fields = True
     cells_of.this.disown()
     index.nprobe = -(-cells // VISITED)

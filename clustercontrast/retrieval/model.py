@@ -107,8 +107,8 @@ class Model:
             workers: threads that decode; all cores by default.
             progress: show a bar where there is a terminal.
             intensities: values that become black and white in images of more than 8 bits.
-            keep: folder for finished blocks; an interrupted call goes on there.  It is emptied
-                when all features are done.
+            keep: folder for finished blocks: the same call goes on there when it was interrupted,
+                and takes what is there when it is done.
 
         Returns:
             The features; images that cannot be read are left out and named in ``skipped``.
@@ -145,9 +145,7 @@ class Model:
         ) as bar:
             for block, found in listed.blocks(done.missing, workers or os.cpu_count() or 1):
                 done.put(block, *self._block(found, modality, flip, batch_size, bar))
-        features = _features_of(listed, done, modality, made_with)
-        done.remove()
-        return features
+        return _features_of(listed, done, modality, made_with)
 
     def _block(
         self,

@@ -125,6 +125,20 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(world, monkeypatch, ca
     assert not list(world.glob("*.partial"))
 
 
+def test_a_result_that_cannot_be_written_loses_no_features(world, monkeypatch, capsys):
+    (world / "r.csv").mkdir()
+    (world / "r.csv/file").touch()
+    assert "r.csv" in refused(capsys, "search", RUN, *SIDES, "--out", "r.csv")
+    assert len(list(world.glob("r.csv.*.partial/*.npz"))) == 2
+    shutil.rmtree(world / "r.csv")
+    calls, embed = [], model_module.Model.embed
+    counted = lambda self, pixels, *rest: calls.append(len(pixels)) or embed(self, pixels, *rest)  # noqa: E731
+    monkeypatch.setattr(model_module.Model, "embed", counted)
+    main(["search", RUN, *SIDES, "--out", "r.csv"])
+    assert calls == [1]  # of the trial when the model is loaded
+    assert not list(world.glob("*.partial"))
+
+
 # --- the page ---
 
 LAYOUT = """(document) => ({
@@ -205,6 +219,11 @@ def test_images_that_are_gone_since_are_said_to_be(world):
         (["search", RUN, *SIDES, "--out", "r.csv", "--rerank-k1", "3"], "without --rerank"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--save-index", "i"], "--index alone"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--rerank", "--index", "flat"], "leave one"),
+        (["search", RUN, *SIDES[:4], "--gallery", "index", "--index", "flat", "--out", "r.csv"],
+         "already"),
+        (["search", RUN, *SIDES[:4], "--gallery", "index", "--rerank", "--out", "r.csv"],
+         "already"),
+        (["search", RUN, "--query", "index", *SIDES[4:], "--out", "r.csv"], "is an index"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--rerank", "--rerank-k1", "2",
           "--rerank-k2", "3"], "k2"),
         (["search", RUN, *SIDES[:4], "--gallery", "infrared.npz", "--gallery-modality", "visible",
@@ -221,11 +240,14 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(world, capsys, words
     (world / "empty").mkdir()
     if "infrared.npz" in words:
         main(["features", RUN, "queries", "--modality", "infrared", "--out", "infrared.npz"])
+    if "index" in words:
+        pytest.importorskip("faiss")
+        gallery = clustercontrast.load(RUN).features("gallery", "visible")
+        Index.build(gallery, "flat").save("index")
     before = sorted(path.name for path in world.iterdir())
     capsys.readouterr()
     assert said in refused(capsys, *words)
-    after = [path for path in sorted(world.iterdir()) if not path.name.endswith(".partial")]
-    assert [path.name for path in after] == before
+    assert sorted(path.name for path in world.iterdir()) == before
 
 
 def test_the_table_of_methods_names_all_and_what_they_need(capsys):
