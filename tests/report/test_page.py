@@ -5,13 +5,10 @@ plot with the time in it, configuration in recipe order, an image that is no ima
 """
 
 import dataclasses
-import json
-import os
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 
+import browser
 import numpy as np
 import pytest
 from test_retrievals import hand_made, image_list
@@ -464,80 +461,47 @@ def test_a_map_colours_where_it_is_high_and_leaves_the_rest():
 
 # --- in a browser ---
 
-PROBE = """
-<script>
-window.addEventListener("load", () => {
-  const box = (node) => { const r = node.getBoundingClientRect(); return [r.left, r.top, r.width, r.height]; };
-  const grids = [...document.querySelectorAll("table.ranking")].map((grid) =>
-    [...grid.tBodies[0].rows].map((row) => [...row.querySelectorAll("img")].map(box)));
-  const images = [...document.images].map((image) => [image.complete, image.naturalWidth, image.alt]);
-  const cut = [...document.querySelectorAll(".wide")].map((n) => n.scrollWidth - n.clientWidth);
-  const pairs = [...document.querySelectorAll(".pair")].map((pair) =>
-    [...pair.querySelectorAll("img")].map(box));
-  const found = {grids, images, cut, pairs, page: box(document.querySelector(".page")),
-    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth};
-  const out = document.createElement("pre");
-  out.id = "probe"; out.textContent = JSON.stringify(found); document.body.append(out);
-});
-</script>
-</body>"""  # noqa: E501
+LAYOUT = """(document) => {
+  const box = (node) => {
+    const r = node.getBoundingClientRect();
+    return [r.left, r.top, r.width, r.height];
+  };
+  const all = (place, inside) => [...inside.querySelectorAll(place)];
+  return {
+    grids: all("table.ranking", document).map((grid) =>
+      [...grid.tBodies[0].rows].map((row) => all("img", row).map(box))),
+    images: [...document.images].map((image) => [image.complete, image.naturalWidth, image.alt]),
+    cut: all(".wide", document).map((node) => node.scrollWidth - node.clientWidth),
+    pairs: all(".pair", document).map((pair) => all("img", pair).map(box)),
+    page: box(document.querySelector(".page")),
+    overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+  };
+}"""
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """(page, width) -> (the DOM after loading, lines of the console)."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-    command = next(filter(None, map(shutil.which, names)), None)
-    if command is None:
-        pytest.skip(f"no browser: none of {', '.join(names)} is installed")
-    folder = tmp_path_factory.mktemp("browser")
-
-    def load(text, width=1200):
-        file = folder / "page.html"
-        file.write_text(text, encoding="utf-8")
-        done = subprocess.run(
-            [
-                command,
-                *("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-                *(f"--window-size={width},900", "--virtual-time-budget=10000"),
-                *("--enable-logging=stderr", "--dump-dom", f"--user-data-dir={folder / 'user'}"),
-                file.as_uri(),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=True,
-            env={**os.environ, "HOME": str(folder)},
-        )
-        return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-
-    return load
+def folder(tmp_path_factory):
+    """For the files of a browser."""
+    return tmp_path_factory.mktemp("browser")
 
 
-def probe(browser, text, width=1200):
-    text = re.sub(r"<meta http-equiv=.*?>", "", text)
-    dom, _ = browser(text.replace("</body>", PROBE), width)
-    inner = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL).group(1)
-    return json.loads(inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
-
-
-def test_the_page_loads_without_a_word_on_the_console(browser, shown):
+def test_the_page_loads_without_a_word_on_the_console(folder, shown):
     _, text = shown
-    dom, console = browser(text)
+    dom, console = browser.load(folder, text)
     assert "How it was run" in dom
     assert console == []
 
 
-def test_the_console_would_tell(browser, regdb_page):
+def test_the_console_would_tell(folder, regdb_page):
     """The check above can fail: the page's own policy forbids the network and scripts."""
     for piece in ('<img src="https://example.org/a.png">', "<script>alert(1)</script>"):
-        _, console = browser(regdb_page.replace("</body>", f"{piece}</body>"))
+        _, console = browser.load(folder, regdb_page.replace("</body>", f"{piece}</body>"))
         assert any("Content Security Policy" in line for line in console)
 
 
-def test_every_image_shows_and_the_grids_are_laid_out_in_rows(browser, shown):
+def test_every_image_shows_and_the_grids_are_laid_out_in_rows(folder, shown):
     content, text = shown
-    found = probe(browser, text)
+    found = browser.probe(folder, text, LAYOUT)
     assert len(found["images"]) == text.count("<img ")
     assert [image for image in found["images"] if not (image[0] and image[1] > 0)] == []
     assert len(found["grids"]) == 2 * len(content.headings)
@@ -559,10 +523,10 @@ def test_every_image_shows_and_the_grids_are_laid_out_in_rows(browser, shown):
 
 
 @pytest.mark.parametrize(("width", "beside"), [(390, 1), (1400, 3)])
-def test_pairs_are_laid_out_for_narrow_and_wide_windows(browser, mapped, width, beside):
+def test_pairs_are_laid_out_for_narrow_and_wide_windows(folder, mapped, width, beside):
     """Four pictures in a row, each large enough to see where it is coloured."""
     text, _ = mapped
-    found = probe(browser, text, width)
+    found = browser.probe(folder, text, LAYOUT, width)
     assert found["overflow"] <= 0
     assert len(found["pairs"]) == 12
     assert [image for image in found["images"] if not (image[0] and image[1] > 0)] == []
@@ -577,8 +541,8 @@ def test_pairs_are_laid_out_for_narrow_and_wide_windows(browser, mapped, width, 
     assert tops.count(tops[0]) == beside
 
 
-def test_a_broken_image_would_be_found(browser, regdb_page):
+def test_a_broken_image_would_be_found(folder, regdb_page):
     start = "data:image/jpeg;base64,"
     broken = re.sub(rf"{start}[\w/+]{{40}}", start, regdb_page, count=1)
-    images = probe(browser, broken)["images"]
+    images = browser.probe(folder, broken, LAYOUT)["images"]
     assert sum(width == 0 for _, width, _ in images) == 1
