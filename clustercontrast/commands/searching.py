@@ -16,7 +16,7 @@ from clustercontrast.report.search_page import Answer, Hit, Results, write_resul
 from clustercontrast.retrieval.blocks import forget
 from clustercontrast.retrieval.features import READERS, Features, check_ending, check_same_model
 from clustercontrast.retrieval.images import read_pictures
-from clustercontrast.retrieval.index import Index, faiss, is_index
+from clustercontrast.retrieval.index import Index, is_index
 from clustercontrast.retrieval.model import Model
 from clustercontrast.retrieval.search import K_RECIPROCAL, Found, Ranked, reranked_file
 
@@ -122,15 +122,13 @@ def _check(known: Mapping[str, Features | Index | None], args: Namespace) -> Non
     """Refuse what the search would refuse, before hours of work.
 
     Raises:
-        UserError: an index where none can be used, or faiss is missing.
+        UserError: an index where none can be used.
     """
     if isinstance(known["query"], Index):
         raise UserError(f"--query {args.query} is an index: queries are images, or their features")
     if isinstance(known["gallery"], Index) and (args.index or args.rerank):
         flag = "--index" if args.index else "--rerank"
         raise UserError(f"--gallery {args.gallery} is an index already: leave {flag} out")
-    if args.index:
-        faiss()
 
 
 def _extract(

@@ -125,6 +125,8 @@ def _check_search(args: Namespace) -> None:
             if getattr(args, name) and not is_given:
                 spelled = "--" + name.replace("_", "-")
                 raise UserError(f"{spelled} is read with {needed} alone: leave it out")
+    if args.index:
+        cli.check_packages("--index", "faiss", "faiss")
     if args.rerank and args.index:
         raise UserError(
             "--rerank compares gallery images with each other, and an index holds no features: "

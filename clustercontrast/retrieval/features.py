@@ -13,6 +13,7 @@ import numpy as np
 
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.files import UserError, atomic, fault
+from clustercontrast.retrieval.extras import package
 
 MADE_WITH = {"digest": str, "height": int, "width": int, "flip": bool, "source": str, "about": dict}
 """What has to be known of the model that features were made with."""
@@ -74,9 +75,7 @@ class Features:
             raise UserError(f"{path} does not exist: make it with the command features")
         try:
             rows, paths, said = READERS[path.suffix](path)
-        except (OSError, ValueError, KeyError, EOFError, ImportError) as error:
-            if isinstance(error, ImportError):
-                raise
+        except (OSError, ValueError, KeyError, EOFError) as error:
             raise UserError(f"{path} is damaged, or no file of features ({error})") from error
         wrong = fault(said, SAID)
         if wrong or rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != len(paths):
@@ -126,17 +125,12 @@ def check_ending(path: Path) -> None:
 
 
 def pyarrow() -> ModuleType:
-    """The package that knows Parquet.
+    """The module that knows Parquet.
 
     Raises:
         UserError: it is not installed.
     """
-    try:
-        return importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise UserError(
-            "Parquet needs pyarrow: pip install 'clustercontrast[parquet]', or give .npz"
-        ) from error
+    return package("pyarrow.parquet", "parquet", "for features as .parquet; .npz needs nothing")
 
 
 # --- files ---
@@ -162,7 +156,8 @@ def _write_csv(features: Features, path: Path) -> None:
 
 
 def _write_parquet(features: Features, path: Path) -> None:
-    parquet, arrow = pyarrow(), importlib.import_module("pyarrow")
+    parquet = pyarrow()
+    arrow = importlib.import_module("pyarrow")
     flat = arrow.array(features.rows.ravel())
     table = arrow.table(
         {

@@ -1,6 +1,5 @@
 """A faiss index over a gallery: approximate searches, faster than exact ones, saved to disk."""
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from clustercontrast.clustering.neighbours import largest
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.files import UserError, atomic, read_json, write_json
+from clustercontrast.retrieval.extras import package
 from clustercontrast.retrieval.features import MADE_WITH, Features
 
 KINDS = ("hnsw", "ivf", "flat")
@@ -149,12 +149,7 @@ def faiss() -> ModuleType:
     Raises:
         UserError: it is not installed.
     """
-    try:
-        return importlib.import_module("faiss")
-    except ImportError as error:
-        raise UserError(
-            "an index needs faiss: pip install 'clustercontrast[faiss]', or search without one"
-        ) from error
+    return package("faiss", "faiss", "for an index; an exact search needs nothing")
 
 
 def _empty(kind: str, rows: np.ndarray) -> Any:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -207,3 +208,18 @@ def test_a_damaged_index_is_one_line(tmp_path):
 def test_an_unknown_index_is_one_line():
     with pytest.raises(UserError, match="hnsw, ivf, flat"):
         Index.build(features(random_rows(5)), "tree")
+
+
+@pytest.mark.parametrize(
+    ("name", "work"),
+    [
+        ("faiss", lambda place: Index.build(features(random_rows(5)))),
+        ("pyarrow.parquet", lambda place: features(random_rows(5)).save(place / "f.parquet")),
+    ],
+)
+def test_a_missing_package_is_one_line_with_its_extra(name, work, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"pip install 'clustercontrast\[") as caught:
+        work(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
