@@ -10,7 +10,7 @@ from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError
 from clustercontrast.models import weights
 from clustercontrast.models.tensor_files import is_exported
-from clustercontrast.retrieval.model import Model
+from clustercontrast.retrieval.model import Model, check_count
 from clustercontrast.settings.recipes.common import shared_defaults
 
 PRECISIONS = ("fp32", "tf32", "bf16")
@@ -49,17 +49,23 @@ def load(
     >>> model.about["method"], model.provenance.title
     ('pclhd', 'rendered SYSU-MM01 layout')
     """
+    if not isinstance(path_or_run, str | Path):
+        raise UserError(
+            f"a model cannot be loaded from a {type(path_or_run).__name__}: give a path"
+        )
     target = Path(path_or_run)
     cli.existing(target, "a run's folder or a checkpoint")
+    for name, value in (("height", height), ("width", width)):
+        check_count(name, 1 if value is None else value)
     _check_word("which", which, cli.MODELS)
     _check_word("precision", precision, PRECISIONS)
-    place = choose_device(device)
+    place = choose_device(str(device))
     model = saved(target, None if which == "last" else which)
     about, usual = model["about"], shared_defaults()
     loaded = Model(
         results.frozen_network(model["weights"], place),
-        height or about.get("height", usual["height"]),
-        width or about.get("width", usual["width"]),
+        about.get("height", usual["height"]) if height is None else height,
+        about.get("width", usual["width"]) if width is None else width,
         about,
         str(path_or_run),
         place,
@@ -108,7 +114,8 @@ def saved(target: Path, which: str | None = None) -> dict[str, Any]:
     """
     if is_one_model(target) and which:
         raise UserError(
-            f"--model chooses among the models of a run, and {target} is one: leave it out"
+            f"{target} is one model, and '{which}' (--model) chooses among those of a run: leave "
+            "it out"
         )
     return _of_file(target) if is_one_model(target) else _of_run(target, which or "last")
 

@@ -30,10 +30,26 @@ def config(folder: Path) -> dict:
         UserError: it is missing or damaged.
     """
     remedy = "put a copy of it back, or train the run anew with --overwrite"
+    _check_run(folder)
     found = read_json(folder / "config.json", CONFIG, remedy)
     if found["about"]["method"] not in METHODS:
         raise UserError(f"{folder / 'config.json'} names no method of this version: {remedy}")
     return found
+
+
+def _check_run(folder: Path) -> None:
+    """Refuse a folder that nothing of a run lies in.
+
+    Raises:
+        UserError: it names one below it, if there is any.
+    """
+    if (folder / "config.json").exists() or any(folder.glob(f"*/{checkpoint.LAST}")):
+        return
+    below = sorted(path.parent for path in folder.glob("*/config.json"))
+    raise UserError(
+        f"{folder} is no folder of a run: give one, such as "
+        f"{below[0] if below else Path('logs/sysu/pclhd/seed1')}"
+    )
 
 
 def about(folder: Path) -> dict:

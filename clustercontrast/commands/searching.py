@@ -16,11 +16,12 @@ from clustercontrast.report.search_page import Answer, Hit, Results, write_resul
 from clustercontrast.retrieval.blocks import forget
 from clustercontrast.retrieval.features import READERS, Features, check_ending, check_same_model
 from clustercontrast.retrieval.images import read_pictures
-from clustercontrast.retrieval.index import Index, is_index
+from clustercontrast.retrieval.index import Index, check_place, is_index
 from clustercontrast.retrieval.model import Model
 from clustercontrast.retrieval.search import K_RECIPROCAL, Found, Ranked, reranked_file
 
 SIDES = ("query", "gallery")
+BATCH = 64
 NAMED = 20
 """Images that could not be read, this many are named."""
 
@@ -67,16 +68,23 @@ def search(args: Namespace) -> None:
     kind, parameters = (K_RECIPROCAL, asdict(asked)) if asked else (None, {})
     found = clustercontrast.search(queries, gallery, args.top, kind, **parameters)
     if args.out:
-        found.save(args.out)
-        others = f" and {reranked_file(args.out)}" if args.rerank else ""
-        say(
-            f"wrote {args.out}{others}: {len(queries):,} queries, {found.rows.shape[1]} images each"
-        )
+        _save(found, args.out)
     if args.html:
         write_results(_results(model, found, args), args.html)
         say(f"wrote {args.html}")
     for keep in keeps.values():
         forget(keep)
+
+
+def _save(found: Found, file: Path) -> None:
+    """The result as CSV; a re-ranked one of an earlier search is not deleted, but named."""
+    found.save(file)
+    other = reranked_file(file)
+    others = f" and {other}" if found.reranked is not None else ""
+    count, top = found.rows.shape
+    say(f"wrote {file}{others}: {count:,} queries, {top} images each")
+    if found.reranked is None and other.exists():
+        say(f"note: {other} is of an earlier search")
 
 
 def _load(args: Namespace) -> Model:
@@ -103,7 +111,7 @@ def _known(model: Model, side: str, args: Namespace) -> Features | Index | None:
     place, modality = Path(getattr(args, side)), getattr(args, f"{side}_modality")
     if is_index(place):
         known: Features | Index = Index.load(place)
-    elif place.suffix in READERS:
+    elif place.is_file() and place.suffix in READERS:
         known = Features.load(place)
     else:
         if modality is None:
@@ -129,6 +137,16 @@ def _check(known: Mapping[str, Features | Index | None], args: Namespace) -> Non
     if isinstance(known["gallery"], Index) and (args.index or args.rerank):
         flag = "--index" if args.index else "--rerank"
         raise UserError(f"--gallery {args.gallery} is an index already: leave {flag} out")
+    flags = {"--batch-size": args.batch_size, "--workers": args.workers,
+             "--intensity-range": args.intensity_range}  # fmt: skip
+    given = [flag for flag, value in flags.items() if value is not None]
+    if given and None not in known.values():
+        raise UserError(
+            f"{given[0]} is read where there are images to read, and both sides are features "
+            "already: leave it out"
+        )
+    if args.save_index:
+        check_place(args.save_index)
 
 
 def _extract(
@@ -138,7 +156,7 @@ def _extract(
     intensities = args.intensity_range and tuple(args.intensity_range)
     try:
         found = model.features(
-            place, modality, args.flip, args.batch_size, args.workers,
+            place, modality, args.flip, args.batch_size or BATCH, args.workers,
             intensities=intensities, keep=keep,
         )  # fmt: skip
     except KeyboardInterrupt:
@@ -150,6 +168,9 @@ def _extract(
         say(f"skipped {name}: {reason}")
     if len(found.skipped) > NAMED:
         say(f"skipped {len(found.skipped) - NAMED:,} images more")
+    if found.passed_over:
+        count, first = len(found.passed_over), min(found.passed_over)
+        say(f"passed over {count:,} {'file' if count == 1 else 'files'}, such as {first}")
     return found
 
 

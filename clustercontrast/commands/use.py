@@ -1,5 +1,6 @@
 """Command lines of a trained model at work: features of a folder, a search among images."""
 
+import os
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -89,7 +90,7 @@ def _add_model_flags(parser: OneLineParser) -> None:
     parser.add_argument(
         "--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="as in tests [fp32]"
     )
-    parser.add_argument("--batch-size", type=count, default=64, help="images per forward [64]")
+    parser.add_argument("--batch-size", type=count, help="images per forward [64]")
     parser.add_argument("-j", "--workers", type=count, help="threads that decode [all cores]")
     parser.add_argument(
         "--no-flip", dest="flip", action="store_false",
@@ -106,9 +107,14 @@ def _add_model_flags(parser: OneLineParser) -> None:
 def _check(args: Namespace) -> None:
     """Refuse what can be refused without the model."""
     cli.existing(Path(args.model), MODEL)
-    for place in (getattr(args, name, None) for name in ("images", "query", "gallery")):
-        if place is not None and not Path(place).exists():
-            raise UserError(f"{place} does not exist: give {IMAGES}")
+    for name, wanted in (("images", "a folder of images"), ("query", IMAGES), ("gallery", IMAGES)):
+        place = getattr(args, name, None)
+        if place is not None and not os.path.lexists(place):
+            raise UserError(f"{place} does not exist: give {wanted}")
+    for name in ("out", "html"):
+        place = getattr(args, name, None)
+        if place is not None and place.is_dir():
+            raise UserError(f"{place} is a folder: give the name of a file to write")
 
 
 def _check_search(args: Namespace) -> None:

@@ -73,7 +73,7 @@ def decode(
     except (*ANY_KIND, Image.DecompressionBombError) as error:
         reason = "no known kind" if isinstance(error, UnidentifiedImageError) else error
         raise UserError(
-            f"cannot read the image {path} ({reason}): copy it again from the dataset"
+            f"cannot read the image {path} ({reason}): copy it again"
         ) from error
     return pixels, zlib.crc32(content)
 

@@ -66,12 +66,16 @@ def check_not_converted(root: Path, title: str, expected: str) -> None:
 class Tree:
     """The folders below a root; links to files and folders are followed.
 
-    Attributes:
+    Args:
         root: the dataset's folder.
+        enters_all: refuse folders that cannot be read; else they are passed over.
+
+    Attributes:
+        root: likewise.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = Path(root)
+    def __init__(self, root: Path, enters_all: bool = True) -> None:
+        self.root, self._enters_all = Path(root), enters_all
         self._entries, self._by_ending = cache(self._read), cache(self._index)
         self._skipped: dict[str, None] = {}
 
@@ -182,6 +186,9 @@ class Tree:
         except (FileNotFoundError, NotADirectoryError):
             return {}
         except OSError as error:
+            if not self._enters_all:
+                self.skip(f"{place or folder} ({error.strerror})")
+                return {}
             raise UserError(f"cannot read {folder} ({error.strerror}): check its rights") from error
 
     def _index(self, place: str) -> dict[str, str]:

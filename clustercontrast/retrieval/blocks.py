@@ -5,6 +5,7 @@ Finished blocks can be kept on disk, so that interrupted work goes on.
 
 import contextlib
 import json
+import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,9 @@ from typing import Any
 import numpy as np
 
 from clustercontrast.files import UserError, atomic, read_json, write_json
+
+DAMAGED = (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile)
+"""What reading a damaged .npz raises."""
 
 PLAN = "plan.json"
 BLOCK = 256
@@ -70,9 +74,12 @@ class Blocks:
             return False
         try:
             with np.load(self._file(block), allow_pickle=False) as file:
-                self._set(block, file["rows"], file["reasons"].tolist())
-        except (OSError, ValueError, KeyError, EOFError):
+                rows, reasons = file["rows"], file["reasons"].tolist()
+        except DAMAGED:
             return False
+        if rows.shape != (len(block), self.rows.shape[1]) or len(reasons) != len(block):
+            return False
+        self._set(block, rows, reasons)
         return True
 
     def _set(self, block: range, rows: np.ndarray, reasons: Sequence[str]) -> None:

@@ -3,8 +3,8 @@
 import csv
 import importlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,15 +13,23 @@ import numpy as np
 
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.files import UserError, atomic, fault
+from clustercontrast.retrieval.blocks import DAMAGED
+from clustercontrast.retrieval.digests import digest_of
 from clustercontrast.retrieval.extras import package
 
-MADE_WITH = {"digest": str, "height": int, "width": int, "flip": bool, "source": str, "about": dict}
+MADE_WITH = {
+    "digest": str,
+    "height": int,
+    "width": int,
+    "flip": bool,
+    "precision": str,
+    "source": str,
+    "about": dict,
+}
 """What has to be known of the model that features were made with."""
 
-SAME = ("digest", "height", "width", "flip")
+SAME = ("digest", "height", "width", "flip", "precision")
 """What features must have in common to be compared."""
-
-SKIPPED = [[str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,13 +42,15 @@ class Features:
         modality: "visible" or "infrared".
         made_with: the model, see ``MADE_WITH``; files of features carry it.
         skipped: (path, reason) of images that could not be read.
+        passed_over: files and folders that are no images by their names, or cannot be entered.
     """
 
     rows: np.ndarray
     paths: tuple[str, ...]
     modality: str
     made_with: Mapping[str, Any]
-    skipped: tuple[tuple[str, str], ...] = field(default=())
+    skipped: tuple[tuple[str, str], ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -75,21 +85,40 @@ class Features:
             raise UserError(f"{path} does not exist: make it with the command features")
         try:
             rows, paths, said = READERS[path.suffix](path)
-        except (OSError, ValueError, KeyError, EOFError) as error:
-            raise UserError(f"{path} is damaged, or no file of features ({error})") from error
-        wrong = fault(said, SAID)
-        if wrong or rows.ndim != 2 or rows.dtype != np.float32 or len(rows) != len(paths):
-            raise UserError(f"{path} is no file of features of this program: {wrong or 'shapes'}")
+        except DAMAGED as error:
+            raise UserError(
+                f"{path} is damaged, or no file of features ({error}): make it again with the "
+                "command features"
+            ) from error
+        if fault(said, SAID) or said["checksum"] != _checksum(rows, paths, said):
+            raise UserError(
+                f"{path} is damaged, or no file of features of this program: make it again with "
+                "the command features"
+            )
         skipped = tuple((name, reason) for name, reason in said["skipped"])
         return cls(rows, paths, said["modality"], said["made_with"], skipped)
 
     def said(self) -> dict[str, Any]:
-        """All but rows and paths, as JSON keeps it."""
+        """All but rows and paths, as JSON keeps it, with a checksum of everything."""
         skipped = [list(pair) for pair in self.skipped]
-        return {"modality": self.modality, "made_with": dict(self.made_with), "skipped": skipped}
+        said = {"modality": self.modality, "made_with": dict(self.made_with), "skipped": skipped}
+        return said | {"checksum": _checksum(self.rows, self.paths, said)}
 
 
-SAID = {"modality": frozenset(MODALITIES), "made_with": MADE_WITH, "skipped": SKIPPED}
+SAID = {
+    "modality": frozenset(MODALITIES),
+    "made_with": MADE_WITH,
+    "skipped": [[str]],
+    "checksum": str,
+}
+"""What a file of features says beside rows and paths."""
+
+
+def _checksum(rows: np.ndarray, paths: Sequence[str], said: Mapping[str, Any]) -> str:
+    """Of all that a file of features holds."""
+    facts = {key: own for key, own in said.items() if key != "checksum"}
+    text = json.dumps([rows.shape, str(rows.dtype), list(paths), facts], sort_keys=True)
+    return digest_of([text.encode("utf-8", "surrogatepass"), rows])
 
 
 def check_same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
@@ -106,9 +135,9 @@ def check_same_model(one: Mapping[str, Any], other: Mapping[str, Any]) -> None:
     if differing:
         key = differing[0]
         raise UserError(
-            f"features of different models cannot be compared: {one['source']} has {key} "
-            f"{one[key]}, {other['source']} has {other[key]}: make both with one model and one "
-            "set of flags"
+            "features can be compared if one model has made them with one set of flags, and their "
+            f"{key} differs, {one[key]} ({one['source']}) and {other[key]} ({other['source']}): "
+            "make one of them again"
         )
 
 

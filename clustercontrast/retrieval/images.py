@@ -1,5 +1,6 @@
 """Images as a user has them: a folder, paths, opened images, arrays; read block by block."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -7,16 +8,20 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
+import torch
 from PIL import Image
 
 from clustercontrast.data import folder
 from clustercontrast.data.decoding import ANY_KIND, Rules, as_pixels, decode
 from clustercontrast.data.samples import MODALITIES
+from clustercontrast.data.tree import Tree
 from clustercontrast.files import UserError
 
 Item: TypeAlias = Path | Image.Image | np.ndarray
 Given: TypeAlias = str | Item | Iterable["Given"]
 """What a user may give: one of these, or several of any kind."""
+
+ENDINGS = (*folder.ENDINGS, ".jfif", ".webp", ".gif", ".ppm", ".pgm")
 
 RESAMPLING = Image.Resampling.LANCZOS  # as of the test images of every dataset (COMMON-5)
 
@@ -30,12 +35,14 @@ class Images:
         items: the images themselves, or where they are.
         size: (height, width) that they are resized to, pixels.
         rules: how files become pixels.
+        passed_over: what lies in given folders and is no image by its name, or cannot be entered.
     """
 
     names: tuple[str, ...]
     items: tuple[Item, ...]
     size: tuple[int, int]
     rules: Rules = field(default_factory=lambda: Rules(turned=True))
+    passed_over: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -51,14 +58,16 @@ class Images:
         Raises:
             UserError: there is no such path, no image, or it is of another kind.
         """
-        items = tuple(_items(given))
+        passed_over: list[str] = []
+        items = tuple(_items(given, passed_over))
         if not items:
             raise UserError("there are no images: give a folder, paths, opened images or arrays")
         names = tuple(
             str(item) if isinstance(item, Path) else f"image {number}"
             for number, item in enumerate(items)
         )
-        return cls(names, items, size, Rules(intensities, turned=True))
+        rules = Rules(_range(intensities), turned=True)
+        return cls(names, items, size, rules, tuple(passed_over))
 
     def __len__(self) -> int:
         return len(self.items)
@@ -112,16 +121,27 @@ def check_modality(word: str) -> None:
         raise UserError(f"'{word}' is no modality: say {' or '.join(MODALITIES)}")
 
 
-def _items(given: Given) -> Iterator[Item]:
+def _range(intensities: Sequence[float] | None) -> tuple[float, float] | None:
+    """Two numbers, the smaller one first."""
+    if intensities is None:
+        return None
+    try:
+        low, high = map(float, intensities)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"intensities are {intensities!r}: give two numbers") from error
+    return low, high
+
+
+def _items(given: Given, passed_over: list[str]) -> Iterator[Item]:
     if isinstance(given, str | Path):
-        yield from _paths(Path(given))
+        yield from _paths(given, passed_over)
     elif isinstance(given, Image.Image):
         yield given
     elif isinstance(given, np.ndarray):
         yield from given if given.ndim == 4 else [given]
-    elif isinstance(given, Iterable) and not isinstance(given, bytes):
+    elif isinstance(given, Iterable) and not isinstance(given, bytes | torch.Tensor):
         for one in given:
-            yield from _items(one)
+            yield from _items(one, passed_over)
     else:
         raise UserError(
             f"images cannot be a {type(given).__name__}: give a folder, paths, opened images or "
@@ -129,14 +149,20 @@ def _items(given: Given) -> Iterator[Item]:
         )
 
 
-def _paths(place: Path) -> Iterator[Path]:
-    if place.is_dir():
-        for path in folder.read(place).lists["source"].paths:
-            yield place / path
-    elif place.exists():
+def _paths(given: str | Path, passed_over: list[str]) -> Iterator[Path]:
+    place = Path(given)
+    if os.path.isdir(place) and str(given):  # noqa: PTH112 - asks about links without rights, too
+        tree = Tree(place, enters_all=False)
+        every = sorted(tree.every())
+        found = [path for path in every if path.lower().endswith(ENDINGS)]
+        passed_over += [str(place / path) for path in (*{*every} - {*found}, *tree.skipped)]
+        if not found:
+            raise UserError(f"{place} has no image ({', '.join(ENDINGS)}): give another folder")
+        yield from (place / path for path in found)
+    elif os.path.lexists(place) and str(given):
         yield place
     else:
-        raise UserError(f"{place} does not exist: give a folder of images, or an image")
+        raise UserError(f"{given or 'an empty name'} does not exist: give a folder or an image")
 
 
 def _image(item: Image.Image | np.ndarray) -> Image.Image:

@@ -1,5 +1,6 @@
 """A faiss index over a gallery: approximate searches, faster than exact ones, saved to disk."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 from clustercontrast.clustering.neighbours import largest
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.files import UserError, atomic, read_json, write_json
+from clustercontrast.retrieval.digests import digest_of
 from clustercontrast.retrieval.extras import package
 from clustercontrast.retrieval.features import MADE_WITH, Features
 
@@ -27,13 +29,14 @@ VISITED = 16
 SAMPLE = 200
 """Rows whose exact neighbours an index is compared with."""
 
-FILES = ("index.faiss", "index.json")
+FILES = ("gallery.faiss", "gallery.json")
 SHAPE = {
     "kind": frozenset(KINDS),
     "modality": frozenset(MODALITIES),
     "paths": [str],
     "made_with": MADE_WITH,
     "recall": float,
+    "checksum": str,
 }
 
 
@@ -105,19 +108,21 @@ class Index:
         """Write it into a folder.
 
         Raises:
-            UserError: the place cannot be written.
+            UserError: the place cannot be written, or holds something else.
         """
         folder = Path(folder)
-        content = {
+        check_place(folder)
+        index = faiss().serialize_index(self.index)
+        said = {
             "kind": self.kind,
             "modality": self.modality,
-            "paths": self.paths,
+            "paths": list(self.paths),
             "made_with": dict(self.made_with),
             "recall": self.recall,
         }
         with atomic(folder / FILES[0], "wb") as file:
-            file.write(faiss().serialize_index(self.index).data)
-        write_json(folder / FILES[1], content)
+            file.write(index.data)
+        write_json(folder / FILES[1], said | {"checksum": _checksum(index, said)})
 
     @classmethod
     def load(cls, folder: str | Path) -> "Index":
@@ -129,18 +134,37 @@ class Index:
         folder = Path(folder)
         said = read_json(folder / FILES[1], SHAPE, "build the index again")
         try:
-            index = faiss().deserialize_index(np.fromfile(folder / FILES[0], np.uint8))
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"{folder / FILES[0]} is missing or damaged: build it again") from error
-        if index.ntotal != len(said["paths"]):
-            raise UserError(f"{folder} holds files of different indexes: build it again")
+            content = np.fromfile(folder / FILES[0], np.uint8)
+        except OSError as error:
+            raise UserError(f"{folder / FILES[0]} is missing: build the index again") from error
+        if said["checksum"] != _checksum(content, said):
+            raise UserError(f"the index in {folder} is damaged: build it again")
+        index = faiss().deserialize_index(content)
         own = (said[key] for key in ("modality", "made_with", "recall"))
         return cls(said["kind"], index, tuple(said["paths"]), *own)
 
 
 def is_index(place: Path) -> bool:
-    """Whether an index was saved there."""
-    return all((place / name).is_file() for name in FILES)
+    """Whether an index, perhaps a damaged one, was saved there."""
+    return any((place / name).is_file() for name in FILES)
+
+
+def check_place(folder: Path) -> None:
+    """Refuse a folder for an index that holds something else.
+
+    Raises:
+        UserError: it does.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file: give a folder for the index")
+    foreign = sorted({path.name for path in folder.glob("*")} - {*FILES})
+    if foreign:
+        raise UserError(f"{folder} holds {foreign[0]}: give a folder of its own for the index")
+
+
+def _checksum(index: np.ndarray, said: Mapping[str, Any]) -> str:
+    facts = {key: own for key, own in said.items() if key != "checksum"}
+    return digest_of([json.dumps(facts, sort_keys=True).encode(), index])
 
 
 def faiss() -> ModuleType:
@@ -167,6 +191,7 @@ def _empty(kind: str, rows: np.ndarray) -> Any:
     index.own_fields = True
     cells_of.this.disown()
     index.nprobe = -(-cells // VISITED)
+    index.cp.min_points_per_centroid = 1  # a small gallery is no reason for a warning
     index.train(rows)
     return index
 

@@ -1,10 +1,11 @@
 """A trained network that turns images into features."""
 
 import functools
-import hashlib
+import itertools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from clustercontrast.evaluation.features import embedded, finite
 from clustercontrast.files import UserError
 from clustercontrast.models.activation import activation_maps
 from clustercontrast.retrieval.blocks import Blocks
+from clustercontrast.retrieval.digests import digest_of
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.images import Given, Images, check_modality
 
@@ -77,11 +79,9 @@ class Model:
     @functools.cached_property
     def digest(self) -> str:
         """Of the weights: the same network has the same one wherever it lies."""
-        found = hashlib.blake2b(digest_size=16)
-        for name, tensor in sorted(self.network.state_dict().items()):
-            found.update(name.encode())
-            found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return found.hexdigest()
+        tensors = sorted(self.network.state_dict().items())
+        pairs = ((name.encode(), own.detach().cpu().numpy().reshape(-1)) for name, own in tensors)
+        return digest_of(itertools.chain.from_iterable(pairs))
 
     def features(
         self,
@@ -126,6 +126,8 @@ class Model:
         ((6, 512), 'queries/0001.jpg')
         """
         check_modality(modality)
+        check_count("batch_size", batch_size)
+        check_count("workers", workers if workers is not None else 1)
         if modality == "visible" and self.about.get("fakes"):
             raise UserError(
                 f"{self.source} was trained to be shown fake infrared images in place of visible "
@@ -133,7 +135,8 @@ class Model:
             )
         listed = Images.of(images, self.size, intensities)
         made_with = self.made_with(flip)
-        plan = {"modality": modality, **made_with, "images": _stamps(listed)}
+        stamps = None if keep is None else digest_of(_stamps(listed))
+        plan = {"modality": modality, **made_with, "images": stamps}
         done = Blocks(None if keep is None else Path(keep), plan, len(listed), self.length)
         left = sum(map(len, done.missing))
         with tqdm(
@@ -226,23 +229,35 @@ def _features_of(
     rows = done.rows if good.all() else done.rows[good]
     finite(torch.from_numpy(rows), modality)
     names = tuple(name for name, reason in pairs if not reason)
-    return Features(rows, names, modality, made_with, tuple(pair for pair in pairs if pair[1]))
+    skipped = tuple(pair for pair in pairs if pair[1])
+    return Features(rows, names, modality, made_with, skipped, images.passed_over)
 
 
-def _stamps(images: Images) -> str:
-    """Digest of names, sizes and times of files: what is done holds for the same files alone."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in _each_stamp(images):
-        found.update(part)
-    return found.hexdigest()
+def check_count(name: str, value: object) -> None:
+    """Refuse what is no whole number from 1.
+
+    Raises:
+        UserError: it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
+        raise UserError(f"{name} is {value!r}: give a whole number from 1")
 
 
-def _each_stamp(images: Images) -> Iterable[bytes]:
+def _stamps(images: Images) -> Iterator[bytes | np.ndarray]:
+    """Names, sizes and times of files: what is done holds for the same files alone."""
     yield repr((images.size, images.rules)).encode()
     for name, item in zip(images.names, images.items, strict=True):
         yield os.fsencode(name)
         if isinstance(item, Path):
-            stat = item.stat() if item.exists() else None  # a link that leads nowhere
-            yield repr(stat and (stat.st_size, stat.st_mtime_ns)).encode()
+            yield _stamp(item)
         else:
-            yield np.asarray(item).tobytes()
+            yield np.asarray(item)
+
+
+def _stamp(path: Path) -> bytes:
+    """Size and time of a file; nothing of one that cannot be reached."""
+    try:
+        found = path.stat()
+    except OSError:
+        return b""
+    return repr((found.st_size, found.st_mtime_ns)).encode()

@@ -1,7 +1,7 @@
 """Searches: which gallery images are most like every query; exact, or through an index."""
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from clustercontrast.evaluation.reranking import Reranking
 from clustercontrast.files import UserError, atomic
 from clustercontrast.retrieval.features import Features, check_same_model
 from clustercontrast.retrieval.index import Index
+from clustercontrast.retrieval.model import check_count
 
 QUERIES, GALLERY = 256, 1 << 16
 """Rows of a block of similarities: 67 MB."""
@@ -102,9 +103,9 @@ def search(
     gallery: Features | Index,
     top: int = 10,
     rerank: str | None = None,
-    k1: int = 20,
-    k2: int = 6,
-    weight: float = 0.3,
+    k1: int | None = None,
+    k2: int | None = None,
+    weight: float | None = None,
 ) -> Found:
     """Find the gallery images that are most like every query.
 
@@ -114,9 +115,9 @@ def search(
             over them.  Equally similar images stand in gallery order.
         top: images of an answer; at most G.
         rerank: "k-reciprocal" adds a re-ranked result (docs/using.md#re-ranking).
-        k1: neighbours of the re-ranking.
-        k2: neighbours of its query expansion.
-        weight: of the original distance in it.
+        k1: neighbours of the re-ranking, 20 unless given.
+        k2: neighbours of its query expansion, 6 unless given.
+        weight: of the original distance in it, 0.3 unless given.
 
     Raises:
         UserError: the features are of different models, there is nothing to search, or the
@@ -132,23 +133,45 @@ def search(
     >>> len(found.paths(0))
     3
     """
-    _check(queries, gallery, top, rerank)
+    given = {"k1": k1, "k2": k2, "weight": weight}
+    parameters = {name: value for name, value in given.items() if value is not None}
+    _check(queries, gallery, top, rerank, parameters)
     top = min(top, len(gallery))
     if isinstance(gallery, Index):
         return Found(queries, gallery, Ranked("similarity", *gallery.nearest(queries.rows, top)))
     ranked = Ranked("similarity", *_most_similar(queries.rows, gallery.rows, top))
     if rerank is None:
         return Found(queries, gallery, ranked)
-    rows = (torch.from_numpy(own.rows) for own in (queries, gallery))
-    reranking = Reranking(*rows, k1, k2, weight)
+    reranking = _reranking(queries, gallery, parameters)
     return Found(queries, gallery, ranked, _reranked(reranking, len(queries), len(gallery), top))
 
 
-def _check(queries: Features, gallery: Features | Index, top: int, rerank: str | None) -> None:
+def _reranking(queries: Features, gallery: Features, given: Mapping[str, float]) -> Reranking:
+    rows = (torch.from_numpy(own.rows) for own in (queries, gallery))
+    try:
+        return Reranking(*rows, **given)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"this cannot be re-ranked ({error})") from error
+
+
+def _check(
+    queries: Features,
+    gallery: Features | Index,
+    top: int,
+    rerank: str | None,
+    parameters: Mapping[str, float],
+) -> None:
+    for side, kinds in ((queries, Features), (gallery, Features | Index)):
+        if not isinstance(side, kinds):
+            raise UserError(
+                f"a search takes features, of model.features or of a file, not a "
+                f"{type(side).__name__}"
+            )
+    check_count("top", top)
     if not len(queries) or not len(gallery):
         raise UserError("there is nothing to search: queries or gallery are empty")
-    if top < 1:
-        raise UserError(f"top is {top}: give 1 or more")
+    if parameters and rerank is None:
+        raise UserError(f"{', '.join(parameters)}: read with rerank alone, leave it out")
     if rerank not in (None, K_RECIPROCAL):
         raise UserError(f"there is no re-ranking '{rerank}': give {K_RECIPROCAL}, or None")
     if rerank and isinstance(gallery, Index):

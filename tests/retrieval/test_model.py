@@ -1,9 +1,12 @@
 """A model loaded and used: the features of the tests, whatever form images come in."""
 
 import doctest
+import errno
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -186,6 +189,8 @@ def test_bad_images_are_named_and_the_others_go_on(world):
         (np.zeros((4, 4, 3), np.float32), "visible", "float32"),
         (np.zeros((4, 4, 7), np.uint8), "visible", "4, 4, 7"),
         (["broken.jpg"], "visible", "none of 1 images"),
+        (torch.zeros(4, 4, 3), "visible", "Tensor"),
+        ("", "visible", "empty name"),
     ],
     ids=str,
 )
@@ -201,10 +206,15 @@ def test_images_that_are_none_are_one_line(world, given, modality, words):
     ("path", "options", "words"),
     [
         ("logs/none", {}, "does not exist"),
+        ("queries", {}, "queries is no folder of a run: give one, such as logs/sysu/pclhd/seed1"),
+        ("logs/sysu/pclhd", {}, "give one, such as logs/sysu/pclhd/seed1"),
         (RUN, {"which": "best"}, "last, test, cycle"),
         (RUN, {"which": "cycle"}, "no model 'cycle'"),
         (RUN, {"precision": "fp16"}, "fp32, tf32, bf16"),
         (RUN, {"device": "cuda:77"}, "GPU"),
+        (RUN, {"height": 0}, "height is 0"),
+        (RUN, {"width": 32.5}, "width is 32.5"),
+        (None, {}, "NoneType"),
         ("queries/0001.jpg", {}, "no checkpoint"),
     ],
 )
@@ -232,6 +242,81 @@ def test_deep_images_need_their_range(world):
     shallow = np.rint(deep / 4095 * 255).astype(np.uint8)
     expected = model.features(shallow, "infrared")
     np.testing.assert_allclose(found.rows, expected.rows, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"batch_size": -1}, "batch_size is -1"),
+        ({"workers": 0}, "workers is 0"),
+        ({"intensities": "ab"}, "two numbers"),
+        ({"intensities": (5, 1)}, "smaller one first"),
+    ],
+    ids=str,
+)
+def test_values_that_make_no_sense_are_one_line(world, flags, words):
+    with pytest.raises(UserError, match=words):
+        clustercontrast.load(RUN).features("queries", "infrared", **flags)
+
+
+def test_a_device_may_be_one_of_torch(world):
+    assert clustercontrast.load(RUN, device=torch.device("cpu")).device.type == "cpu"
+
+
+def test_every_image_that_can_be_read_is_and_the_rest_is_named(world):
+    (world / "mixed/sub").mkdir(parents=True)
+    image = Image.open(world / "queries/0001.jpg")
+    for name in ("a.jpg", "b.webp", "c.gif", "d.jfif", "E.PPM", "sub/f.png"):
+        image.save(world / "mixed" / name, "JPEG" if name == "d.jfif" else None)
+    (world / "mixed/notes.txt").touch()
+    (world / "mixed/.hidden.jpg").touch()
+    (world / "mixed/sub/back").symlink_to(world / "mixed")
+    (world / "mixed/gone.jpg").symlink_to(world / "nowhere.jpg")
+    found = clustercontrast.load(RUN).features("mixed", "infrared")
+    names = [path.removeprefix("mixed/") for path in found.paths]
+    assert names == ["E.PPM", "a.jpg", "b.webp", "c.gif", "d.jfif", "sub/f.png"]
+    assert [name for name, _ in found.skipped] == ["mixed/gone.jpg"]
+    passed = " ".join(found.passed_over)
+    assert len(found.passed_over) == 3
+    assert all(word in passed for word in ("notes.txt", ".hidden.jpg", "sub/back"))
+
+
+def test_what_may_not_be_read_is_passed_over(world, monkeypatch):
+    """Rights, as a user without those of root meets them."""
+    (world / "queries/closed").mkdir()
+    shutil.copy(world / "queries/0001.jpg", world / "queries/0000.jpg")
+    scandir, read, stat = os.scandir, Path.read_bytes, Path.stat
+
+    def no_folder(path):
+        if Path(path).name == "closed":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scandir(path)
+
+    def no_file(work):
+        def limited(path, *args, **more):
+            if path.name == "0000.jpg":
+                raise PermissionError(errno.EACCES, "Permission denied", str(path))
+            return work(path, *args, **more)
+
+        return limited
+
+    monkeypatch.setattr(os, "scandir", no_folder)
+    monkeypatch.setattr(Path, "read_bytes", no_file(read))
+    model = clustercontrast.load(RUN)
+    monkeypatch.setattr(Path, "stat", no_file(stat))
+    found = model.features("queries", "infrared", keep="kept")
+    assert len(found) == 6
+    assert "Permission denied" in dict(found.skipped)["queries/0000.jpg"]
+    assert found.passed_over == ("queries/closed (Permission denied)",)
+
+
+def test_a_closed_image_is_skipped(world):
+    pictures = pictures_in(world / "queries")
+    pictures[2].close()
+    found = clustercontrast.load(RUN).features(pictures, "infrared")
+    assert [name for name, _ in found.skipped] == ["image 2"]
+    assert len(found) == 5
 
 
 # --- work that goes on ---
@@ -263,6 +348,18 @@ def test_an_interrupted_extraction_goes_on_and_ends_as_if_it_had_not_been(world,
     again = model.features("gallery", "visible", keep="kept")
     assert len(calls) == made
     assert np.array_equal(again.rows, expected.rows)
+
+
+def test_a_damaged_block_is_made_again(world, monkeypatch):
+    monkeypatch.setattr(blocks, "BLOCK", 5)
+    model = clustercontrast.load(RUN)
+    expected = model.features("gallery", "visible", keep="kept")
+    first, second, third = sorted((world / "kept").glob("*.npz"))
+    first.write_bytes(first.read_bytes()[:200])
+    second.write_bytes(b"PK\x03\x04 garbage")
+    np.savez(third, rows=np.zeros((1, 512), np.float32), reasons=np.array(["", ""]))
+    found = model.features("gallery", "visible", keep="kept")
+    np.testing.assert_allclose(found.rows, expected.rows, atol=1e-6)
 
 
 @pytest.mark.parametrize("change", ["an image", "the flip", "the model"])

@@ -1,12 +1,13 @@
 """Searches against slow twins: exact ones, ties, indexes, re-ranked results, files."""
 
+import contextlib
 import csv
 import json
 import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import clustercontrast
@@ -14,9 +15,17 @@ from clustercontrast.evaluation.reranking import Reranking
 from clustercontrast.files import UserError
 from clustercontrast.retrieval import search as search_module
 from clustercontrast.retrieval.features import Features
-from clustercontrast.retrieval.index import Index
+from clustercontrast.retrieval.index import Index, is_index
 
-MADE = {"digest": "a", "height": 32, "width": 16, "flip": True, "source": "run", "about": {}}
+MADE = {
+    "digest": "a",
+    "height": 32,
+    "width": 16,
+    "flip": True,
+    "precision": "fp32",
+    "source": "run",
+    "about": {},
+}
 
 
 def features(rows, modality="visible", **made):
@@ -96,8 +105,16 @@ def test_the_csv_holds_every_answer_and_the_reranked_one_has_its_own(tmp_path):
         (lambda q, g: clustercontrast.search(q, g, 0), "top is 0"),
         (lambda q, g: clustercontrast.search(q, g, rerank="k"), "k-reciprocal"),
         (lambda q, g: clustercontrast.search(q, features(np.zeros((0, 8)))), "empty"),
-        (lambda q, g: clustercontrast.search(q, features(g.rows, digest="b")), "digest a, run"),
+        (lambda q, g: clustercontrast.search(q, features(g.rows, digest="b")), "digest differs, a"),
         (lambda q, g: clustercontrast.search(q, features(g.rows, flip=False)), "flip"),
+        (lambda q, g: clustercontrast.search(q, features(g.rows, precision="bf16")), "precision"),
+        (lambda q, g: clustercontrast.search(q, g, 2.5), "top is 2.5"),
+        (lambda q, g: clustercontrast.search(q, g, None), "top is None"),
+        (lambda q, g: clustercontrast.search(q.rows, g), "ndarray"),
+        (lambda q, g: clustercontrast.search(q, g.rows), "ndarray"),
+        (lambda q, g: clustercontrast.search(q, g, k1=5), "k1: read with rerank alone"),
+        (lambda q, g: clustercontrast.search(q, g, rerank="k-reciprocal", k1=3, k2=6), "k1 is 3"),
+        (lambda q, g: clustercontrast.search(q, g, rerank="k-reciprocal", weight=2), "weight is 2"),
     ],
 )
 def test_searches_that_make_no_sense_are_one_line(call, words):
@@ -156,10 +173,54 @@ def test_files_that_hold_no_features_are_one_line(tmp_path, name, content, words
     assert "\n" not in str(caught.value)
 
 
-def test_a_foreign_npz_is_refused(tmp_path):
-    np.savez(tmp_path / "f.npz", features=random_rows(3), paths=np.array(["a", "b"]), said="{}")
-    with pytest.raises(UserError, match="no file of features"):
+def rewritten(path, **changes):
+    """The same file with other arrays."""
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files} | changes
+    np.savez(path, **content)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"features": random_rows(3)},
+        {"features": np.full((5, 8), np.nan, np.float32)},
+        {"features": random_rows(5, length=7)},
+        {"features": random_rows(5).astype(np.float64)},
+        {"paths": np.arange(5)},
+        {"paths": np.array("a")},
+        {"said": np.array("{}")},
+        {"said": np.array("no JSON")},
+    ],
+    ids=lambda change: " ".join(change),
+)
+def test_content_that_was_not_written_by_this_program_is_refused(tmp_path, change):
+    features(random_rows(5)).save(tmp_path / "f.npz")
+    Features.load(tmp_path / "f.npz")
+    rewritten(tmp_path / "f.npz", **change)
+    with pytest.raises(UserError, match="damaged") as caught:
         Features.load(tmp_path / "f.npz")
+    assert "\n" not in str(caught.value)
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), ending=st.sampled_from(["npz", "parquet"]))
+def test_a_changed_or_cut_file_is_refused_or_reads_the_same(tmp_path, data, ending):
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    path, own = tmp_path / f"f.{ending}", features(random_rows(5))
+    own.save(path)
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        content = content[:place]
+    else:
+        content[place] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with contextlib.suppress(UserError):
+        again = Features.load(path)
+        assert np.array_equal(again.rows, own.rows)
+        assert (again.paths, again.said()) == (own.paths, own.said())
 
 
 def test_an_unknown_ending_is_refused_before_anything_is_written(tmp_path):
@@ -193,16 +254,44 @@ def test_an_index_finds_what_an_exact_search_finds_and_is_saved(tmp_path, kind):
         clustercontrast.search(own, again, 5, rerank="k-reciprocal")
 
 
-def test_a_damaged_index_is_one_line(tmp_path):
+@pytest.mark.parametrize("change", ["cut", "a bit", "missing", "recall", "kind", "paths"])
+def test_a_damaged_index_is_one_line(tmp_path, change):
     pytest.importorskip("faiss")
-    Index.build(features(random_rows(20)), "flat").save(tmp_path / "index")
-    (tmp_path / "index/index.faiss").write_bytes(b"no")
-    with pytest.raises(UserError, match="build it again"):
-        Index.load(tmp_path / "index")
-    said = json.loads((tmp_path / "index/index.json").read_text())
-    (tmp_path / "index/index.json").write_text(json.dumps(said | {"recall": "good"}))
-    with pytest.raises(UserError, match="recall"):
-        Index.load(tmp_path / "index")
+    place = tmp_path / "index"
+    Index.build(features(random_rows(20)), "flat").save(place)
+    file, said = place / "gallery.faiss", json.loads((place / "gallery.json").read_text())
+    content = bytearray(file.read_bytes())
+    if change == "cut":
+        content = content[:100]
+    content[-5] ^= change == "a bit"
+    file.write_bytes(content)
+    if change == "missing":
+        file.unlink()
+    others = {"recall": "good", "kind": "hnsw", "paths": said["paths"][::-1]}
+    (place / "gallery.json").write_text(json.dumps(said | {change: others.get(change)}))
+    assert is_index(place)
+    with pytest.raises(UserError, match=r"build (it|the index) again") as caught:
+        Index.load(place)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_index_has_a_folder_of_its_own(tmp_path):
+    pytest.importorskip("faiss")
+    index = Index.build(features(random_rows(20)), "flat")
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images/1.jpg").touch()
+    (tmp_path / "file").touch()
+    for name, words in (("images", "1.jpg"), ("file", "is a file")):
+        with pytest.raises(UserError, match=words):
+            index.save(tmp_path / name)
+    for _ in range(2):  # the second one replaces the first
+        index.save(tmp_path / "own")
+
+
+def test_a_small_gallery_is_indexed_without_a_remark(capfd):
+    pytest.importorskip("faiss")
+    Index.build(features(random_rows(50)), "ivf")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_unknown_index_is_one_line():

@@ -1,6 +1,7 @@
 """The commands features and search on a small world: files, pages, skipped images, refusals."""
 
 import csv
+import errno
 import shutil
 
 import browser
@@ -13,6 +14,7 @@ from clustercontrast.retrieval import blocks
 from clustercontrast.retrieval import model as model_module
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.index import Index
+from clustercontrast.retrieval.search import Found
 
 RUN = "logs/sysu/pclhd/seed1"
 SIDES = ["--query", "queries", "--query-modality", "infrared",
@@ -100,6 +102,22 @@ def test_a_reranked_search_has_a_file_and_a_list_of_its_own(world):
     assert text.count('class="answer"') == 12
 
 
+def test_a_folder_may_be_called_like_a_file_of_features(world):
+    shutil.copytree(world / "queries", world / "shots.npz")
+    main(["search", RUN, "--query", "shots.npz", *SIDES[2:], "--out", "r.csv"])
+    main(["search", RUN, *SIDES, "--out", "expected.csv"])
+    found, expected = (answers(world / name) for name in ("r.csv", "expected.csv"))
+    assert [row[1:] for row in found] == [row[1:] for row in expected]
+
+
+def test_a_reranked_file_of_an_earlier_search_is_named(world, capsys):
+    main(["search", RUN, *SIDES, "--out", "r.csv", "--rerank", "--rerank-k1", "5",
+          "--rerank-k2", "2"])  # fmt: skip
+    assert "earlier search" not in capsys.readouterr().out
+    main(["search", RUN, *SIDES, "--out", "r.csv"])
+    assert "note: r.reranked.csv is of an earlier search" in capsys.readouterr().out
+
+
 def test_an_interrupted_search_says_how_to_go_on_and_does(world, monkeypatch, capsys):
     main(["search", RUN, *SIDES, "--out", "expected.csv"])
     monkeypatch.setattr(blocks, "BLOCK", 5)
@@ -126,11 +144,15 @@ def test_an_interrupted_search_says_how_to_go_on_and_does(world, monkeypatch, ca
 
 
 def test_a_result_that_cannot_be_written_loses_no_features(world, monkeypatch, capsys):
-    (world / "r.csv").mkdir()
-    (world / "r.csv/file").touch()
-    assert "r.csv" in refused(capsys, "search", RUN, *SIDES, "--out", "r.csv")
+    full = OSError(errno.ENOSPC, "No space left on device")
+
+    def fails(*_):
+        raise full
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Found, "save", fails)
+        assert "no space left" in refused(capsys, "search", RUN, *SIDES, "--out", "r.csv")
     assert len(list(world.glob("r.csv.*.partial/*.npz"))) == 2
-    shutil.rmtree(world / "r.csv")
     calls, embed = [], model_module.Model.embed
     counted = lambda self, pixels, *rest: calls.append(len(pixels)) or embed(self, pixels, *rest)  # noqa: E731
     monkeypatch.setattr(model_module.Model, "embed", counted)
@@ -233,11 +255,19 @@ def test_images_that_are_gone_since_are_said_to_be(world):
         (["search", RUN, *SIDES[:4], "--gallery", "infrared.npz", "--model", "test",
           "--out", "r.csv"], "digest"),
         (["search", RUN, *SIDES, "--out", "r.csv", "--tpo", "3"], "did you mean --top"),
+        (["search", RUN, "--query", "infrared.npz", "--gallery", "infrared.npz", "--out", "r.csv",
+          "--batch-size", "3"], "both sides are features"),
+        (["search", RUN, "--query", "infrared.npz", "--gallery", "infrared.npz", "--out", "r.csv",
+          "--precision", "bf16"], "precision"),
+        (["search", RUN, *SIDES, "--index", "flat", "--save-index", "gallery", "--out", "r.csv"],
+         "a folder of its own"),
+        (["features", RUN, "queries", "--modality", "infrared", "--out", "empty.npz/"], "folder"),
     ],
     ids=lambda words: words if isinstance(words, str) else " ".join(words[:1]),
 )  # fmt: skip
 def test_what_cannot_be_done_is_one_line_and_writes_nothing(world, capsys, words, said):
     (world / "empty").mkdir()
+    (world / "empty.npz").mkdir()
     if "infrared.npz" in words:
         main(["features", RUN, "queries", "--modality", "infrared", "--out", "infrared.npz"])
     if "index" in words:
