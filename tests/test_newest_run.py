@@ -84,12 +84,13 @@ def test_without_a_run_there_is_one_line(write, capsys):
     other = write("mine", ended=1, method="pgm", stage="intra", stages=["intra"])
     with pytest.raises(UserError) as error:
         newest_run("sysu")
-    said = f"python test_sysu.py {other.relative_to(other.parents[3])}"
+    command = "python -m clustercontrast"  # where the scripts are not
     assert str(error.value) == (
-        "no finished run of pclhd in logs/sysu/pclhd: train one with python train_sysu.py, or name "
-        f"a run, as in {said}"
+        f"no finished run of pclhd in logs/sysu/pclhd: train one with {command} train --dataset "
+        f"sysu, or name a run, as in {command} test --dataset sysu "
+        f"{other.relative_to(other.parents[3])}"
     )
     with pytest.raises(SystemExit) as leaving:
         cli.test("regdb", ["--trial", "3"])
     assert leaving.value.code == 2
-    assert "as in python test_regdb.py logs/regdb/METHOD/NAME" in capsys.readouterr().err
+    assert f"as in {command} test --dataset regdb logs/regdb/METHOD/NAME" in capsys.readouterr().err

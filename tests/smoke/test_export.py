@@ -88,7 +88,7 @@ def test_mistakes_are_one_line(run, tmp_path, capsys):
     assert "has no model 'cycle'" in refused(capsys, *official, run, "--model", "cycle")
     assert "--dataset is a flag of training" in refused(capsys, *official, run, "--dataset", "sysu")
     best = run / "agreed" / "best_test.pth"
-    assert "--model chooses" in refused(capsys, *official, best, "--model", "test")
+    assert "(--model) chooses" in refused(capsys, *official, best, "--model", "test")
     torch.save({"weights": TwoStreamResNet(18, False).state_dict()}, tmp_path / "small.pth")
     assert "cannot be written" in refused(capsys, *official, tmp_path / "small.pth")
     for trial in (1, 2):
