@@ -169,6 +169,7 @@ def test_fewer_images_than_neighbours_asked_for():
     assert found == pytest.approx(twin(queries, gallery, 4, 5, 0.3), abs=3e-6)
 
 
+@pytest.mark.slow
 def test_nothing_of_the_size_of_all_pairs_is_held():
     """Of 20,000 images all pairs would be 1.6 GB; torch's blocks are bounded by themselves."""
     queries, gallery = people(20_000, 0, width=8, identities=2000).split([50, 19_950])

@@ -128,6 +128,7 @@ def test_what_a_model_knows_of_itself(world):
     assert len(repr(model)) < 200
 
 
+@pytest.mark.slow
 def test_official_checkpoints_load_the_same_way(world):
     """An official file holds the same network under other names, and says nothing of itself."""
     torch.manual_seed(3)

@@ -75,6 +75,7 @@ def test_a_search_writes_the_answers_of_the_api(world, capsys):
     assert len(answers(world / "r.csv")) == 6 * 4
 
 
+@pytest.mark.slow
 def test_files_of_features_and_indexes_are_searched_like_the_images(world):
     pytest.importorskip("faiss")
     for name, modality in (("queries", "infrared"), ("gallery", "visible")):
@@ -91,6 +92,7 @@ def test_files_of_features_and_indexes_are_searched_like_the_images(world):
     assert Index.load("index").recall == 1
 
 
+@pytest.mark.slow
 def test_a_reranked_search_has_a_file_and_a_list_of_its_own(world):
     main(["search", RUN, *SIDES, "--out", "plain.csv"])
     how = ["--rerank", "--rerank-k1", "5", "--rerank-k2", "2", "--rerank-weight", "0.5"]
@@ -118,6 +120,7 @@ def test_a_reranked_file_of_an_earlier_search_is_named(world, capsys):
     assert "note: r.reranked.csv is of an earlier search" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_says_how_to_go_on_and_does(world, monkeypatch, capsys):
     main(["search", RUN, *SIDES, "--out", "expected.csv"])
     monkeypatch.setattr(blocks, "BLOCK", 5)
