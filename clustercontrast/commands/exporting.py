@@ -24,7 +24,7 @@ from clustercontrast.models import onnx_graph, weights
 from clustercontrast.models.official import official_checkpoint
 from clustercontrast.models.tensor_files import CONFIG, FORMAT, VERSION, WEIGHTS, write_tensors
 from clustercontrast.report.model_card import Origin, model_card
-from clustercontrast.report.tables import Table, results_table
+from clustercontrast.report.tables import Table, results_table, untested_table
 from clustercontrast.report.tested import read_report
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import shared_defaults
@@ -193,7 +193,9 @@ def _tested(folder: Path, model: Mapping[str, Any]) -> Table | None:
     about = report["about"]
     if (about["stage"], about["epoch"]) != (model["stage"], model["reached"]):
         return None
-    return results_table(report["results"], about, Provenance.of(about))
+    images = Provenance.of(about)
+    rows = report["results"]
+    return results_table(rows, about, images) if rows else untested_table(images, "Results")
 
 
 # --- what is written ---

@@ -15,7 +15,7 @@ from runnable import ROOT, blocks, run
 from safetensors import safe_open
 
 from clustercontrast.__main__ import main
-from clustercontrast.commands import cli, exporting, validating
+from clustercontrast.commands import cli, exporting, reporting, validating
 from clustercontrast.data.images import open_prepared
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine import checkpoint
@@ -23,6 +23,7 @@ from clustercontrast.files import UserError, write_json
 from clustercontrast.models import weights
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.report.tables import UNTESTED
 
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 USING = ROOT / "docs/using.md"
@@ -174,6 +175,16 @@ def test_a_run_without_a_report_of_its_models_is_not_tested(pgm, tmp_path):
         _, text = card(tmp_path / name)
         assert "Not tested" in text
         assert "mAP" not in text
+
+
+@pytest.mark.slow
+def test_a_run_on_images_without_a_test_is_exported_and_says_so(pgm, tmp_path):
+    run_ = shutil.copytree(pgm, tmp_path / "run")
+    reporting.report_untested(run_, "cross")
+    export(run_, "--safetensors", tmp_path / "a")
+    _, text = card(tmp_path / "a")
+    assert f"- {UNTESTED}\n\n## Use" in text
+    assert COMMAND in text
 
 
 @pytest.mark.slow
