@@ -170,6 +170,19 @@ def report_trials(folder: Path, rerank: bool = False) -> None:
     _say_last_line(found, run)
 
 
+def check_shown(folder: Path) -> None:
+    """Refuse the page of a run on images without a test identity.
+
+    Raises:
+        UserError: it would show nobody, or the run is not tested.
+    """
+    if not read_report(folder)["results"]:
+        raise UserError(
+            f"{folder} has no page: a page shows test identities, and the images of this run have "
+            "none; curves.png shows its training"
+        )
+
+
 def html(folder: Path, selection: str, evaluation: Evaluation, activations: bool = False) -> Path:
     """Write the page of a run's last stage, before and after training.
 

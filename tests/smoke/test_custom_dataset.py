@@ -183,9 +183,9 @@ def test_what_needs_a_test_or_identities_is_refused_in_one_line(own, plain, caps
     assert "give --start-from cycle or last" in refused(capsys, words(own, "plain.csv", *more))
     line = words(own, "plain.csv", "--name", "x", method="supervised")
     assert "some training images have none (-1)" in refused(capsys, line)
-    with pytest.raises(SystemExit):
-        report.main(["html", str(plain), *ON_CPU])
-    assert "there is nobody to search for" in capsys.readouterr().err
+    said = refused(capsys, ["report", "html", str(plain), *ON_CPU])
+    assert "a page shows test identities, and the images of this run have none" in said
+    assert "prepare it again" not in said
 
 
 def test_a_labelled_test_set_can_be_added_to_a_run_without_one(own, plain):
