@@ -48,6 +48,7 @@ def export(target: Path, args: Namespace) -> None:
     """
     model = saved(target, args.model)
     network = weights.network_for(model["weights"]).eval()
+    official = _official(model, network) if args.official else {}  # before anything is written
     folders = _folders(args)
     if folders:
         config = configuration(model, network, args)
@@ -56,7 +57,7 @@ def export(target: Path, args: Namespace) -> None:
             _write_folder(folder, forms, network, config, origin)
             say(f"wrote {folder}: {_described(model)} of {target}")
     if args.official:
-        _write_official(args.official, model, network)
+        checkpoint.save(args.official, official)
         say(f"wrote {args.official}: {_described(model)} of {target}, for the official programs")
 
 
@@ -224,7 +225,7 @@ def _write_graphs(place: Path, network: nn.Module, config: Mapping[str, Any]) ->
     )
 
 
-def _write_official(file: Path, model: Mapping[str, Any], network: nn.Module) -> None:
+def _official(model: Mapping[str, Any], network: nn.Module) -> dict:
+    """The content of an official file."""
     state = network.state_dict()  # with the counters of old files
-    content = official_checkpoint(state, model["companions"], model["epoch"], model["about"])
-    checkpoint.save(file, content)
+    return official_checkpoint(state, model["companions"], model["epoch"], model["about"])

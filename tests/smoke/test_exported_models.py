@@ -318,6 +318,9 @@ def test_mistakes_are_one_line(bare, tmp_path, capsys, monkeypatch):
     torch.save({"weights": network, "about": about}, tmp_path / "sized.pth")
     words = (tmp_path / "sized.pth", "--safetensors", tmp_path / "a")
     assert "height 64: leave --height out" in refused(capsys, *words, "--height", "288")
+    words = (bare, "--safetensors", tmp_path / "a", "--official", tmp_path / "official.pth.tar")
+    assert "cannot be written for them" in refused(capsys, *words)
+    assert not (tmp_path / "a").exists()
     (tmp_path / "empty.safetensors").write_bytes(b"")
     assert "is damaged" in refused(
         capsys, tmp_path / "empty.safetensors", "--safetensors", tmp_path / "a"
