@@ -55,8 +55,9 @@ def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -
     """
     trials = runs.trials_of(run)
     for folder in [runs.trial_folder(run, trial) for trial in trials] or [run]:
+        dataset = runs.about(folder)["dataset"]
         reporting.check_shown(folder)
-        evaluation = open_evaluation(runs.about(folder)["dataset"], args, folder)
+        evaluation = open_evaluation(dataset, args, folder)
         say(f"wrote {reporting.html(folder, selection, evaluation, activations)}")
 
 
