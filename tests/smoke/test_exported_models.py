@@ -91,9 +91,9 @@ def export(*words):
     main(["export", *map(str, words)])
 
 
-def refused(capsys, *words):
+def refused(capsys, *words, command=("export",)):
     with pytest.raises(SystemExit) as leaving:
-        export(*words)
+        main([*command, *map(str, words)])
     assert leaving.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
@@ -210,6 +210,30 @@ def test_what_was_exported_is_a_checkpoint(pgm, tmp_path, capsys):
     report = weights.start(network, str(folder / "model.safetensors"))
     assert report.unused == 0
     assert equal(network.state_dict(), weights.read(folder))
+
+
+def test_no_command_takes_a_folder_of_graphs_or_an_exported_model_for_a_run(tmp_path, capsys):
+    graphs, model = tmp_path / "graphs", tmp_path / "model"
+    for folder, files in ((graphs, ["visible.onnx"]), (model, ["model.safetensors"])):
+        write_json(folder / "config.json", {"graphs": {}})
+        for name in files:
+            (folder / name).write_bytes(b"")
+    alone = "graphs of ONNX alone, which this project does not load: export the model with --safet"
+    Image.new("RGB", (8, 16)).save(tmp_path / "1.png")
+    images = [tmp_path / "1.png", "--modality", "visible", "--out", tmp_path / "x.npz"]
+    for words in (
+        ["test", "--dataset", "sysu", graphs],
+        ["export", graphs, "--safetensors", tmp_path / "out"],
+        ["features", graphs, *images],
+        ["report", "html", graphs],
+        ["report", "map", graphs],
+    ):
+        assert alone in refused(capsys, *words, command=())
+    for words in (["report", "html", model], ["report", "ari", model]):
+        assert "is an exported model and no run" in refused(capsys, *words, command=())
+    for flag in ("--pretrained", "--start-from"):
+        words = ["train", "--dataset", "sysu", "--method", "pgm", flag, graphs]
+        assert f"{flag} {graphs} is a folder: give a file" in refused(capsys, *words, command=())
 
 
 # --- a file of others ---
