@@ -129,8 +129,8 @@ def _check_file(options: Options, name: str) -> None:
         path = value.replace("{trial}", str(trial))
         if Path(path).is_dir():
             raise UserError(
-                f"{all_flags()[name].spelled} {path} is a folder: give a file, of an exported model "
-                "its model.safetensors, which export --safetensors writes"
+                f"{all_flags()[name].spelled} {path} is a folder: give a file, of an exported "
+                "model its model.safetensors, which export --safetensors writes"
             )
         if not Path(path).is_file():
             advice = NO_WEIGHTS if name == "pretrained" else "correct the path"

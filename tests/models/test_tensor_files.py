@@ -96,7 +96,7 @@ def test_a_folder_of_graphs_alone_is_not_loaded_and_other_graphs_do_not_matter(t
     assert not is_exported(tmp_path)  # a run, into which somebody has copied a graph
     (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"graphs": {"opset": 18}}))
     for read in (is_exported, weights.read, weights.about):
-        with pytest.raises(UserError, match="graphs of ONNX alone.*export the model with --safet"):
+        with pytest.raises(UserError, match="graphs of ONNX alone"):
             read(tmp_path)
 
 
