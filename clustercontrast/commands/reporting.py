@@ -23,7 +23,7 @@ from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
 from clustercontrast.evaluation.protocols import Rules, protocol_of
 from clustercontrast.evaluation.scoring import features_of
-from clustercontrast.files import UserError, atomic, say, write_json
+from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.models.activation import activation_maps
 from clustercontrast.report.activations import Heat
 from clustercontrast.report.figures import curves, read_epochs
@@ -266,8 +266,20 @@ def _write(tables: Sequence[Table], place: Path, about: dict) -> None:
             file.write(content)
     plain, *others = (table.json() for table in tables)
     reranked = {RERANKED: others[0]} if others else {}
+    had_reranked = _has_reranked(place)
     write_json(place.with_name(place.name + ".json"), {"about": about, **plain, **reranked})
+    if had_reranked and not reranked:
+        say(f"the re-ranked table of an earlier test is no longer in {place.name}.txt: test with "
+            "--rerank to have it again")  # fmt: skip
     say(f"written to {place.parent}: {place.name}.txt, {place.name}.md, {place.name}.json")
+
+
+def _has_reranked(place: Path) -> bool:
+    """Whether an earlier report of this name has re-ranked results."""
+    try:
+        return RERANKED in read_json(place.with_name(place.name + ".json"))
+    except UserError:  # there is none, or it is damaged
+        return False
 
 
 def _say_last_line(found: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> None:
