@@ -131,7 +131,15 @@ def test_a_model_of_a_run_is_written_with_all_that_is_known(pgm, tmp_path, capsy
     assert config["features"] == {"length": 512, "flip_averaged": True}
     with safe_open(folder / "model.safetensors", "pt") as tensors:
         header = json.loads(tensors.metadata()["clustercontrast"])
+    rest = {key: config.pop(key) for key in ("run", "report")}
     assert config == header | {"weights": "model.safetensors"}
+    assert rest["run"]["selection"] == "best on the test set"
+    assert COMMAND not in (folder / "model.safetensors").read_bytes().decode("latin-1")
+    card_ = (folder / "README.md").read_text(encoding="utf-8")
+    assert COMMAND in card_
+    assert "those of the row *best on the test set*" in card_
+    export(folder, "--safetensors", tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text(encoding="utf-8") == card_
     assert "wrote" in capsys.readouterr().out
 
 
@@ -185,6 +193,8 @@ def test_a_run_on_images_without_a_test_is_exported_and_says_so(pgm, tmp_path):
     _, text = card(tmp_path / "a")
     assert f"- {UNTESTED}\n\n## Use" in text
     assert COMMAND in text
+    export(tmp_path / "a", "--safetensors", tmp_path / "b")
+    assert card(tmp_path / "b")[1] == text
 
 
 @pytest.mark.slow
@@ -345,6 +355,11 @@ def test_mistakes_are_one_line(bare, tmp_path, capsys, monkeypatch):
     words = (bare, "--safetensors", tmp_path / "a", "--official", tmp_path / "official.pth.tar")
     assert "cannot be written for them" in refused(capsys, *words)
     assert not (tmp_path / "a").exists()
+    export(tmp_path / "sized.pth", "--safetensors", tmp_path / "whole")
+    capsys.readouterr()
+    write_json(tmp_path / "whole" / "config.json", {"run": {"selection": ""}})
+    line = refused(capsys, tmp_path / "whole", "--safetensors", tmp_path / "a")
+    assert "config.json is damaged (run.command is missing)" in line
     (tmp_path / "empty.safetensors").write_bytes(b"")
     assert "is damaged" in refused(
         capsys, tmp_path / "empty.safetensors", "--safetensors", tmp_path / "a"
