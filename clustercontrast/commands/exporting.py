@@ -234,8 +234,9 @@ def origin_of(config: Mapping[str, Any]) -> Origin:
     """
     recipe = all_recipes().get(config["about"].get("method"))
     known = {"title": recipe.title, "paper": recipe.paper} if recipe else {}
-    results = _table(config["report"]) if "report" in config else None
-    return Origin(**known, **config.get("run", {}), results=results)
+    run = {key: own for key, own in config.get("run", {}).items() if key in OF_A_RUN["run"]}
+    table = _table(config["report"]) if "report" in config else None
+    return Origin(**known, **run, results=table)
 
 
 def _table(report: Mapping[str, Any]) -> Table:
