@@ -19,18 +19,36 @@ from clustercontrast.data.augment import MEAN, STD
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine import checkpoint
-from clustercontrast.files import UserError, atomic, atomic_folder, say, write_json
+from clustercontrast.files import (
+    UserError,
+    atomic,
+    atomic_folder,
+    check_shape,
+    read_json,
+    say,
+    write_json,
+)
 from clustercontrast.models import onnx_graph, weights
 from clustercontrast.models.official import official_checkpoint
-from clustercontrast.models.tensor_files import CONFIG, FORMAT, VERSION, WEIGHTS, write_tensors
+from clustercontrast.models.tensor_files import (
+    CONFIG,
+    FORMAT,
+    VERSION,
+    WEIGHTS,
+    is_exported,
+    write_tensors,
+)
 from clustercontrast.report.model_card import Origin, model_card
-from clustercontrast.report.tables import Table, results_table
-from clustercontrast.report.tested import read_report
+from clustercontrast.report.tables import Table, results_table, untested_table
+from clustercontrast.report.tested import REPORT, read_report
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import shared_defaults
 
 GRAPHS = {modality: f"{modality}.onnx" for modality in MODALITIES}
 CARD = "README.md"
+OF_A_RUN = {"run": {"selection": str, "command": str, "initial": str}, "report": REPORT}
+"""What config.json says of a run, as far as it is known."""
+ANEW = "export the model from its run again"
 
 
 def export(target: Path, args: Namespace) -> None:
@@ -48,15 +66,16 @@ def export(target: Path, args: Namespace) -> None:
     """
     model = saved(target, args.model)
     network = weights.network_for(model["weights"]).eval()
+    official = _official(model, network) if args.official else {}  # before anything is written
     folders = _folders(args)
     if folders:
         config = configuration(model, network, args)
-        origin = origin_of(target, model, args.model or "last")
+        run = run_of(target, model, args.model or "last")
         for folder, forms in folders.items():
-            _write_folder(folder, forms, network, config, origin)
+            _write_folder(folder, forms, network, config, run)
             say(f"wrote {folder}: {_described(model)} of {target}")
     if args.official:
-        _write_official(args.official, model, network)
+        checkpoint.save(args.official, official)
         say(f"wrote {args.official}: {_described(model)} of {target}, for the official programs")
 
 
@@ -90,10 +109,10 @@ def _write_folder(
     forms: Sequence[Form],
     network: nn.Module,
     config: Mapping[str, Any],
-    origin: Origin,
+    run: Mapping[str, Any],
 ) -> None:
     """A folder with a network in its forms, config.json and the card."""
-    whole = dict(config)
+    whole = {**config, **run}
     with atomic_folder(folder) as place:
         for form in forms:
             whole |= form.said
@@ -101,7 +120,7 @@ def _write_folder(
                 say(line)
         write_json(place / CONFIG, whole)
         with atomic(place / CARD) as file:
-            file.write(model_card(whole, origin))
+            file.write(model_card(whole, origin_of(whole)))
 
 
 def _described(model: Mapping[str, Any]) -> str:
@@ -163,37 +182,67 @@ def _stem(network: nn.Module, modality: str) -> str:
     return own if hasattr(network, own) else "stem"
 
 
-def origin_of(target: Path, model: Mapping[str, Any], which: str) -> Origin:
-    """What is known of a model beside what it says of itself.
+def run_of(target: Path, model: Mapping[str, Any], which: str) -> dict[str, Any]:
+    """What config.json says of the run that a model is of.
+
+    It is not in the file of the weights, since it names places of one machine.
 
     Args:
-        target: where it was found.
+        target: where the model was found; an exported folder says what it was exported with.
         model: it.
         which: model of a run.
+
+    Returns:
+        "run" and "report" (see ``OF_A_RUN``), as far as they are known.
+
+    Raises:
+        UserError: the config.json of an exported folder is damaged.
     """
-    recipe = all_recipes().get(model["about"].get("method"))
-    known = {"title": recipe.title, "paper": recipe.paper} if recipe else {}
+    if is_exported(target):
+        said = read_json(target / CONFIG)
+        known = {key: said[key] for key in OF_A_RUN if key in said}
+        check_shape(target / CONFIG, known, {key: OF_A_RUN[key] for key in known}, ANEW)
+        return known
     if is_one_model(target):
-        return Origin(**known)
+        return {}
     config = runs.config(target)
-    return Origin(
-        **known,
-        selection=results.MODELS[which],
-        command=config.get("command", ""),
-        initial=config["values"].get("pretrained") or "",
-        results=_tested(target, model),
-    )
+    run = {
+        "selection": results.MODELS[which],
+        "command": config.get("command", ""),
+        "initial": config["values"].get("pretrained") or "",
+    }
+    return {"run": run} | _report(target, model)
 
 
-def _tested(folder: Path, model: Mapping[str, Any]) -> Table | None:
-    """The table of a run's report, if the report is of the models that lie there."""
+def _report(folder: Path, model: Mapping[str, Any]) -> dict[str, Any]:
+    """A run's report without its single draws, if it is of the models that lie there."""
     if not (folder / f"{reporting.REPORT}.json").exists():
-        return None
+        return {}
     report = read_report(folder)
     about = report["about"]
     if (about["stage"], about["epoch"]) != (model["stage"], model["reached"]):
-        return None
-    return results_table(report["results"], about, Provenance.of(about))
+        return {}
+    rows = [{key: own for key, own in row.items() if key != "each"} for row in report["results"]]
+    return {"report": {"about": about, "results": rows}}
+
+
+def origin_of(config: Mapping[str, Any]) -> Origin:
+    """What the card says of a model beside what this says of itself.
+
+    Args:
+        config: all of config.json.
+    """
+    recipe = all_recipes().get(config["about"].get("method"))
+    known = {"title": recipe.title, "paper": recipe.paper} if recipe else {}
+    run = {key: own for key, own in config.get("run", {}).items() if key in OF_A_RUN["run"]}
+    table = _table(config["report"]) if "report" in config else None
+    return Origin(**known, **run, results=table)
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    rows, about = report["results"], report["about"]
+    images = Provenance.of(about)
+    return results_table(rows, about, images) if rows else untested_table(images, "Results")
 
 
 # --- what is written ---
@@ -222,7 +271,7 @@ def _write_graphs(place: Path, network: nn.Module, config: Mapping[str, Any]) ->
     )
 
 
-def _write_official(file: Path, model: Mapping[str, Any], network: nn.Module) -> None:
+def _official(model: Mapping[str, Any], network: nn.Module) -> dict:
+    """The content of an official file."""
     state = network.state_dict()  # with the counters of old files
-    content = official_checkpoint(state, model["companions"], model["epoch"], model["about"])
-    checkpoint.save(file, content)
+    return official_checkpoint(state, model["companions"], model["epoch"], model["about"])

@@ -21,7 +21,7 @@ from clustercontrast.report.figures import read_epochs
 from clustercontrast.report.published import configuration, reference, typed
 from clustercontrast.report.references.rows import METRICS
 from clustercontrast.report.spaces import People, draw_people, embed
-from clustercontrast.report.tested import Tested, gather
+from clustercontrast.report.tested import Tested, check_tested, gather
 from clustercontrast.settings.options import Options
 from clustercontrast.settings.recipes import all_recipes
 
@@ -140,6 +140,7 @@ def against(args: Namespace) -> None:
     found: dict[tuple[str, ...], tuple[list, list]] = {}
     tested = [(folder, gather(folder)) for folder in args.runs]
     for folder, run in tested:
+        check_tested(run)
         mode = run.protocol.selection
         row = run.row(args.model, mode)
         if row is None:

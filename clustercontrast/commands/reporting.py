@@ -23,7 +23,7 @@ from clustercontrast.data.provenance import Provenance
 from clustercontrast.engine import checkpoint
 from clustercontrast.evaluation.protocols import Rules, protocol_of
 from clustercontrast.evaluation.scoring import features_of
-from clustercontrast.files import UserError, atomic, say, write_json
+from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.models.activation import activation_maps
 from clustercontrast.report.activations import Heat
 from clustercontrast.report.figures import curves, read_epochs
@@ -170,6 +170,19 @@ def report_trials(folder: Path, rerank: bool = False) -> None:
     _say_last_line(found, run)
 
 
+def check_shown(folder: Path) -> None:
+    """Refuse the page of a run on images without a test identity.
+
+    Raises:
+        UserError: it would show nobody, or the run is not tested.
+    """
+    if not read_report(folder)["results"]:
+        raise UserError(
+            f"{folder} has no page: a page shows test identities, and the images of this run have "
+            "none; curves.png shows its training"
+        )
+
+
 def html(folder: Path, selection: str, evaluation: Evaluation, activations: bool = False) -> Path:
     """Write the page of a run's last stage, before and after training.
 
@@ -253,8 +266,20 @@ def _write(tables: Sequence[Table], place: Path, about: dict) -> None:
             file.write(content)
     plain, *others = (table.json() for table in tables)
     reranked = {RERANKED: others[0]} if others else {}
+    had_reranked = _has_reranked(place)
     write_json(place.with_name(place.name + ".json"), {"about": about, **plain, **reranked})
+    if had_reranked and not reranked:
+        say(f"the re-ranked table of an earlier test is no longer in {place.name}.txt: test with "
+            "--rerank to have it again")  # fmt: skip
     say(f"written to {place.parent}: {place.name}.txt, {place.name}.md, {place.name}.json")
+
+
+def _has_reranked(place: Path) -> bool:
+    """Whether an earlier report of this name has re-ranked results."""
+    try:
+        return RERANKED in read_json(place.with_name(place.name + ".json"))
+    except UserError:  # there is none, or it is damaged
+        return False
 
 
 def _say_last_line(found: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from clustercontrast.engine import checkpoint
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError, read_json
 from clustercontrast.methods import METHODS
+from clustercontrast.models.tensor_files import is_exported
 
 CONFIG = {
     "about": {
@@ -27,8 +28,10 @@ def config(folder: Path) -> dict:
     """The config.json of a run, or of one trial of it.
 
     Raises:
-        UserError: it is missing or damaged.
+        UserError: it is missing or damaged, or that of an exported model.
     """
+    if is_exported(folder):
+        raise UserError(f"{folder} is an exported model and no run: give the folder of a run")
     remedy = "put a copy of it back, or train the run anew with --overwrite"
     _check_run(folder)
     found = read_json(folder / "config.json", CONFIG, remedy)

@@ -49,10 +49,15 @@ def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -
         selection: model "after" training: "last", "test" or "cycle".
         activations: show its activation maps.
         args: flags of the evaluation.
+
+    Raises:
+        UserError: a folder has no test identities to show, or see :func:`reporting.html`.
     """
     trials = runs.trials_of(run)
     for folder in [runs.trial_folder(run, trial) for trial in trials] or [run]:
-        evaluation = open_evaluation(runs.about(folder)["dataset"], args, folder)
+        dataset = runs.about(folder)["dataset"]
+        reporting.check_shown(folder)
+        evaluation = open_evaluation(dataset, args, folder)
         say(f"wrote {reporting.html(folder, selection, evaluation, activations)}")
 
 

@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from clustercontrast.files import UserError, atomic, fault
+from clustercontrast.files import UserError, atomic, fault, read_json
 
 State = dict[str, torch.Tensor]
 ENDING = ".safetensors"
@@ -36,8 +36,20 @@ SHAPE = {
 
 
 def is_exported(path: Path) -> bool:
-    """Whether a path is a folder of an exported model, its weights among what is there."""
-    return (path / CONFIG).is_file() and (path / WEIGHTS).is_file()
+    """Whether a path is a folder of an exported model, its weights among what is there.
+
+    Raises:
+        UserError: it is one whose weights were not written.
+    """
+    if not (path / CONFIG).is_file():
+        return False
+    has_weights = (path / WEIGHTS).is_file()
+    if not has_weights and any(path.glob("*.onnx")) and "graphs" in read_json(path / CONFIG):
+        raise UserError(
+            f"{path} holds graphs of ONNX alone, which this project does not load: export the "
+            "model with --safetensors and give that folder"
+        )
+    return has_weights
 
 
 def write_tensors(path: Path, state: State, config: Mapping[str, Any]) -> None:

@@ -12,13 +12,12 @@ from clustercontrast.files import UserError
 from clustercontrast.report.published import reference
 from clustercontrast.report.references.rows import DRAWS, MEANS_OVER, METRICS, TRIALS
 from clustercontrast.report.tables import (
-    UNTESTED,
     Table,
     published_json,
     reranking_notes,
     source_notes,
 )
-from clustercontrast.report.tested import Tested, gather, reranked_runs
+from clustercontrast.report.tested import Tested, check_tested, gather, reranked_runs
 
 Scores = Mapping[str, Mapping[str, float]]
 OURS = "this run"
@@ -43,9 +42,8 @@ def each_tables(
             only once, or it has not the re-ranked results asked for.
     """
     runs = [gather(folder) for folder in folders]
-    untested = next((run for run in runs if not run.results), None)
-    if untested:
-        raise UserError(f"{untested.about['method']} {untested.name}: {UNTESTED}; leave it out")
+    for run in runs:
+        check_tested(run)
     runs += reranked_runs(folders) if rerank else []
     return [
         _table(run, selection)

@@ -27,7 +27,8 @@ class Origin:
         selection: how the model was chosen among those of its run; empty for a single file.
         command: that trained it; empty where no run is known.
         initial: weights that the training began with; likewise.
-        results: of its run, with all models beside chance; None where it was not tested.
+        results: of its run, with all models beside chance, or why there are none; None where it
+            was not tested.
     """
 
     title: str = ""
@@ -165,6 +166,8 @@ def _results(origin: Origin) -> Iterator[str]:
         yield "Not tested, as far as this file knows: no report lies beside the model."
         return
     yield origin.results.markdown().rstrip()
+    if not origin.results.rows:
+        return
     yield ""
     yield f"The weights of this folder are those of the row *{origin.selection}*."
 

@@ -14,7 +14,7 @@ from clustercontrast.evaluation.protocols import PROTOCOLS, RULES, Protocol, pro
 from clustercontrast.files import UserError, fault, read_json
 from clustercontrast.report.published import References, configuration, references, typed
 from clustercontrast.report.references.rows import METRICS
-from clustercontrast.report.tables import measured_cells
+from clustercontrast.report.tables import UNTESTED, measured_cells
 
 Results = list[dict[str, Any]]
 
@@ -77,7 +77,7 @@ class Tested:
     @property
     def is_reranked(self) -> bool:
         """Whether these are its re-ranked results."""
-        return "reranking" in self.results[0]
+        return any("reranking" in row for row in self.results)
 
     @property
     def beside(self) -> References:
@@ -159,12 +159,13 @@ def gather_reranked(folder: Path) -> Tested | None:
 
 
 def reranked_runs(folders: Sequence[Path]) -> list[Tested]:
-    """The re-ranked results of several runs.
+    """The re-ranked results of those of several runs that are tested on anybody.
 
     Raises:
-        UserError: a run has none, or see :func:`gather`.
+        UserError: one of these has none, or see :func:`gather`.
     """
-    found = {folder: gather_reranked(folder) for folder in folders}
+    tested = [folder for folder in folders if gather(folder).results]
+    found = {folder: gather_reranked(folder) for folder in tested}
     missing = [str(folder) for folder, run in found.items() if run is None]
     if missing:
         raise UserError(
@@ -177,6 +178,16 @@ def reranked_runs(folders: Sequence[Path]) -> list[Tested]:
 def reranked_rows(report: Mapping[str, Any]) -> Results:
     """Re-ranked results of a report; none if its test was not asked for them."""
     return report[RERANKED]["results"] if RERANKED in report else []
+
+
+def check_tested(run: Tested) -> None:
+    """Refuse a run whose images have no test identity.
+
+    Raises:
+        UserError: it has no results.
+    """
+    if not run.results:
+        raise UserError(f"{run.about['method']} {run.name}: {UNTESTED}; leave it out")
 
 
 def _reports(folder: Path) -> list[dict]:

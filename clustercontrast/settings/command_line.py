@@ -127,6 +127,11 @@ def _check_file(options: Options, name: str) -> None:
         return
     for trial in options.trials():
         path = value.replace("{trial}", str(trial))
+        if Path(path).is_dir():
+            raise UserError(
+                f"{all_flags()[name].spelled} {path} is a folder: give a file, of an exported "
+                "model its model.safetensors, which export --safetensors writes"
+            )
         if not Path(path).is_file():
             advice = NO_WEIGHTS if name == "pretrained" else "correct the path"
             raise UserError(f"{all_flags()[name].spelled} {path}: there is no such file; {advice}")

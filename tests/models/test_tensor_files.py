@@ -90,6 +90,16 @@ def test_a_folder_is_read_as_the_file_in_it(small, tmp_path):
     assert weights.about(tmp_path) == weights.about(path)
 
 
+def test_a_folder_of_graphs_alone_is_not_loaded_and_other_graphs_do_not_matter(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    (tmp_path / "visible.onnx").write_bytes(b"a graph")
+    assert not is_exported(tmp_path)  # a run, into which somebody has copied a graph
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG | {"graphs": {"opset": 18}}))
+    for read in (is_exported, weights.read, weights.about):
+        with pytest.raises(UserError, match="graphs of ONNX alone"):
+            read(tmp_path)
+
+
 @given(place=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_no_flipped_bit_changes_what_is_read(small, place, bit):
     state, path = small

@@ -14,6 +14,7 @@ from clustercontrast.__main__ import main
 from clustercontrast.commands import report, sweep
 from clustercontrast.evaluation.protocols import DIRECTIONS, Rules
 from clustercontrast.files import UserError
+from clustercontrast.report.comparison import grid_table
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.report.tested import gather
 
@@ -182,9 +183,9 @@ def test_what_needs_a_test_or_identities_is_refused_in_one_line(own, plain, caps
     assert "give --start-from cycle or last" in refused(capsys, words(own, "plain.csv", *more))
     line = words(own, "plain.csv", "--name", "x", method="supervised")
     assert "some training images have none (-1)" in refused(capsys, line)
-    with pytest.raises(SystemExit):
-        report.main(["html", str(plain), *ON_CPU])
-    assert "there is nobody to search for" in capsys.readouterr().err
+    said = refused(capsys, ["report", "html", str(plain), *ON_CPU])
+    assert "a page shows test identities, and the images of this run have none" in said
+    assert "prepare it again" not in said
 
 
 def test_a_labelled_test_set_can_be_added_to_a_run_without_one(own, plain):
@@ -193,6 +194,27 @@ def test_a_labelled_test_set_can_be_added_to_a_run_without_one(own, plain):
     content = json.loads(other.read_text())
     assert {row["selection"] for row in content["results"]} >= {"last", "cycle"}
     assert "test" not in {row["selection"] for row in content["results"]}
+
+
+def test_tables_list_a_run_without_a_test_and_show_the_others(tested, plain, capsys):
+    listed = f"adca plain/cross: {UNTESTED}"
+    for more in ([], ["--rerank"], ["--with-competitors"]):
+        report.main(["tables", str(plain), *more])
+        assert listed in capsys.readouterr().out
+    for form in ("text", "markdown", "latex", "json"):
+        report.main(["tables", str(plain), str(tested), "--format", form])
+        shown = capsys.readouterr().out
+        assert listed in shown
+        assert "tested/cross" in shown
+    for action in (["tables", "--each"], ["against", "eps"]):
+        said = refused(capsys, ["report", *action, str(plain)])
+        assert said == f"error: {listed}; leave it out"
+
+
+def test_a_grid_without_a_test_says_so(plain):
+    table = grid_table("custom", "a grid", {plain: {"eps": "0.5"}})
+    assert table.rows == ()
+    assert table.notes[-1] == UNTESTED
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from runnable import ROOT, blocks, run
 from safetensors import safe_open
 
 from clustercontrast.__main__ import main
-from clustercontrast.commands import cli, exporting, validating
+from clustercontrast.commands import cli, exporting, reporting, validating
 from clustercontrast.data.images import open_prepared
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine import checkpoint
@@ -23,6 +23,7 @@ from clustercontrast.files import UserError, write_json
 from clustercontrast.models import weights
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.report.tables import UNTESTED
 
 ONNX = ("onnx", "onnxruntime", "onnxscript")
 USING = ROOT / "docs/using.md"
@@ -90,9 +91,9 @@ def export(*words):
     main(["export", *map(str, words)])
 
 
-def refused(capsys, *words):
+def refused(capsys, *words, command=("export",)):
     with pytest.raises(SystemExit) as leaving:
-        export(*words)
+        main([*command, *map(str, words)])
     assert leaving.value.code == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("error: ")
@@ -130,7 +131,15 @@ def test_a_model_of_a_run_is_written_with_all_that_is_known(pgm, tmp_path, capsy
     assert config["features"] == {"length": 512, "flip_averaged": True}
     with safe_open(folder / "model.safetensors", "pt") as tensors:
         header = json.loads(tensors.metadata()["clustercontrast"])
+    rest = {key: config.pop(key) for key in ("run", "report")}
     assert config == header | {"weights": "model.safetensors"}
+    assert rest["run"]["selection"] == "best on the test set"
+    assert COMMAND not in (folder / "model.safetensors").read_bytes().decode("latin-1")
+    card_ = (folder / "README.md").read_text(encoding="utf-8")
+    assert COMMAND in card_
+    assert "those of the row *best on the test set*" in card_
+    export(folder, "--safetensors", tmp_path / "again")
+    assert (tmp_path / "again" / "README.md").read_text(encoding="utf-8") == card_
     assert "wrote" in capsys.readouterr().out
 
 
@@ -177,6 +186,18 @@ def test_a_run_without_a_report_of_its_models_is_not_tested(pgm, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_run_on_images_without_a_test_is_exported_and_says_so(pgm, tmp_path):
+    run_ = shutil.copytree(pgm, tmp_path / "run")
+    reporting.report_untested(run_, "cross")
+    export(run_, "--safetensors", tmp_path / "a")
+    _, text = card(tmp_path / "a")
+    assert f"- {UNTESTED}\n\n## Use" in text
+    assert COMMAND in text
+    export(tmp_path / "a", "--safetensors", tmp_path / "b")
+    assert card(tmp_path / "b")[1] == text
+
+
+@pytest.mark.slow
 def test_what_was_exported_is_a_checkpoint(pgm, tmp_path, capsys):
     folder = tmp_path / "out"
     export(pgm, "--safetensors", folder)
@@ -199,6 +220,30 @@ def test_what_was_exported_is_a_checkpoint(pgm, tmp_path, capsys):
     report = weights.start(network, str(folder / "model.safetensors"))
     assert report.unused == 0
     assert equal(network.state_dict(), weights.read(folder))
+
+
+def test_no_command_takes_a_folder_of_graphs_or_an_exported_model_for_a_run(tmp_path, capsys):
+    graphs, model = tmp_path / "graphs", tmp_path / "model"
+    for folder, files in ((graphs, ["visible.onnx"]), (model, ["model.safetensors"])):
+        write_json(folder / "config.json", {"graphs": {}})
+        for name in files:
+            (folder / name).write_bytes(b"")
+    alone = "graphs of ONNX alone, which this project does not load: export the model with --safet"
+    Image.new("RGB", (8, 16)).save(tmp_path / "1.png")
+    images = [tmp_path / "1.png", "--modality", "visible", "--out", tmp_path / "x.npz"]
+    for words in (
+        ["test", "--dataset", "sysu", graphs],
+        ["export", graphs, "--safetensors", tmp_path / "out"],
+        ["features", graphs, *images],
+        ["report", "html", graphs],
+        ["report", "map", graphs],
+    ):
+        assert alone in refused(capsys, *words, command=())
+    for words in (["report", "html", model], ["report", "ari", model]):
+        assert "is an exported model and no run" in refused(capsys, *words, command=())
+    for flag in ("--pretrained", "--start-from"):
+        words = ["train", "--dataset", "sysu", "--method", "pgm", flag, graphs]
+        assert f"{flag} {graphs} is a folder: give a file" in refused(capsys, *words, command=())
 
 
 # --- a file of others ---
@@ -307,6 +352,14 @@ def test_mistakes_are_one_line(bare, tmp_path, capsys, monkeypatch):
     torch.save({"weights": network, "about": about}, tmp_path / "sized.pth")
     words = (tmp_path / "sized.pth", "--safetensors", tmp_path / "a")
     assert "height 64: leave --height out" in refused(capsys, *words, "--height", "288")
+    words = (bare, "--safetensors", tmp_path / "a", "--official", tmp_path / "official.pth.tar")
+    assert "cannot be written for them" in refused(capsys, *words)
+    assert not (tmp_path / "a").exists()
+    export(tmp_path / "sized.pth", "--safetensors", tmp_path / "whole")
+    capsys.readouterr()
+    write_json(tmp_path / "whole" / "config.json", {"run": {"selection": ""}})
+    line = refused(capsys, tmp_path / "whole", "--safetensors", tmp_path / "a")
+    assert "config.json is damaged (run.command is missing)" in line
     (tmp_path / "empty.safetensors").write_bytes(b"")
     assert "is damaged" in refused(
         capsys, tmp_path / "empty.safetensors", "--safetensors", tmp_path / "a"

@@ -84,6 +84,19 @@ def test_reranked_results_come_besides_and_change_no_other(run, capsys):
         assert "stage intra, re-ranked" in text
 
 
+@pytest.mark.slow
+def test_a_plain_test_says_that_the_reranked_table_is_gone(run, capsys):
+    folder, _ = run
+    gone = "is no longer in report.txt: test with --rerank to have it again"
+    assert "reranked" in again("sysu", folder, "--rerank")
+    assert gone not in capsys.readouterr().out
+    assert "reranked" not in again("sysu", folder)
+    assert gone in capsys.readouterr().out
+    (folder / "report.json").write_text("{")  # a damaged report is no hindrance
+    assert "reranked" not in again("sysu", folder)
+    assert gone not in capsys.readouterr().out
+
+
 def test_with_a_weight_of_one_the_figures_are_the_plain_ones(run):
     """Also of queries for which the protocol leaves pairs out."""
     folder, _ = run
