@@ -21,7 +21,15 @@ from benchmarks.record import Record, add_arguments
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.index import Index
 
-MADE = {"digest": "", "height": 288, "width": 144, "flip": True, "source": "", "about": {}}
+MADE = {
+    "digest": "",
+    "height": 288,
+    "width": 144,
+    "flip": True,
+    "precision": "fp32",
+    "source": "",
+    "about": {},
+}
 IMAGES = 20
 """Images of an identity in the gallery."""
 

@@ -2,13 +2,14 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from benchmarks import roofline, step, tables
+from benchmarks import roofline, search, step, tables
 from benchmarks.record import Record
 
 ROOT = Path(__file__).parents[1]
@@ -133,3 +134,29 @@ def test_a_layout_is_that_of_images_and_weights(layout):
         hook.remove()
     assert seen
     assert all(seen)
+
+
+def test_a_search_is_measured_in_every_way_and_finds_the_same(tmp_path, monkeypatch):
+    pytest.importorskip("faiss")
+    file = tmp_path / "search.json"
+    words = [
+        "--queries",
+        "5",
+        "--gallery",
+        "200",
+        "--length",
+        "16",
+        "--kinds",
+        "flat",
+        "--repeats",
+        "1",
+        "--rerank",
+        "--json",
+    ]
+    monkeypatch.setattr(sys, "argv", ["search", *words, str(file)])
+    search.main()
+    rows = {row["way"]: row for row in json.loads(file.read_text())["rows"]}
+    ways = ["one product and a sort", "exact, by blocks", "index flat"]
+    assert [rows[way]["recall"] for way in ways] == [1, 1, 1]
+    assert rows["index flat"]["recall_said"] == 1
+    assert rows["exact and re-ranked"]["seconds"] > 0
