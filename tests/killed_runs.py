@@ -17,7 +17,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast.commands import cli, results
+from clustercontrast.commands import cli, reporting
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(["killed_runs", "clustercontrast.commands.training"])
@@ -41,7 +41,7 @@ def _train(argv: list[str]) -> None:
             narrow_resnet.use(patch)
         else:
             tiny_runs.use_small_encoder(patch)
-        patch.setattr(results, "curves", lambda *_: None)  # most of the time of a tiny run
+        patch.setattr(reporting, "curves", lambda *_: None)  # most of the time of a tiny run
         cli.train("sysu", argv)
 
 

@@ -8,7 +8,7 @@ import pytest
 import tiny_runs
 import torch
 
-from clustercontrast.commands import cli, results
+from clustercontrast.commands import cli, reporting
 from clustercontrast.engine import checkpoint
 from clustercontrast.files import UserError
 
@@ -161,7 +161,7 @@ def test_other_errors_of_saving_are_not_called_a_full_disk(tmp_path):
 def test_a_training_goes_on_after_the_disk_was_full(tmp_path, monkeypatch, capsys):
     """Full in the second epoch: one line, exit code 2, nothing lost; then as if it never was."""
     tiny_runs.use_small_encoder(monkeypatch)
-    monkeypatch.setattr(results, "curves", lambda *_: None)
+    monkeypatch.setattr(reporting, "curves", lambda *_: None)
     command = tiny_runs.arguments("adca", tmp_path / "a", "--stages", "intra")
     folder = tiny_runs.run_folder(tmp_path / "a", "adca")
     real, written = torch.save, []

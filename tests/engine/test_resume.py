@@ -8,7 +8,7 @@ import tiny_runs
 from method_runs import FLAGS, METHODS_ALONE
 
 from clustercontrast import methods
-from clustercontrast.commands import cli, results, training
+from clustercontrast.commands import cli, reporting, training
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.log import Log
 from clustercontrast.engine.run import Run
@@ -17,7 +17,7 @@ from clustercontrast.engine.run import Run
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
     tiny_runs.use_small_encoder(monkeypatch)
-    monkeypatch.setattr(results, "curves", lambda *_: None)
+    monkeypatch.setattr(reporting, "curves", lambda *_: None)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import narrow_resnet
 import pytest
 import torch
 
-from clustercontrast.commands import planning, results, training
+from clustercontrast.commands import planning, reporting, training
 from clustercontrast.engine import pipeline
 from clustercontrast.settings.command_line import parse
 
@@ -42,7 +42,7 @@ def follow(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(planning.Planner, "__call__", planned)
     patch.setattr(planning, "decide", decided)
     patch.setattr(pipeline, "train", trained)
-    patch.setattr(results, "report", lambda *_: None)  # the table of the run is not what is tested
+    patch.setattr(reporting, "report", lambda *_: None)  # the table is not what is tested
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import narrow_resnet
 import pytest
 
-from clustercontrast.commands import cli, results
+from clustercontrast.commands import cli, reporting
 from clustercontrast.engine.run import Run
 
 INTERRUPTED = 130
@@ -42,7 +42,7 @@ def main(argv: list[str]) -> None:
     """Train until nothing interrupts."""
     with pytest.MonkeyPatch.context() as patch:
         narrow_resnet.use(patch)
-        patch.setattr(results, "curves", lambda *_: None)  # most of the time of a tiny run
+        patch.setattr(reporting, "curves", lambda *_: None)  # most of the time of a tiny run
         interrupt(patch)
         while not is_finished(argv):
             pass

@@ -323,7 +323,7 @@ def test_a_run_that_does_not_exist(refused, tmp_path):
 
 
 def test_a_folder_that_is_no_run(refused, tmp_path):
-    assert "config.json" in refused(cli.test, [tmp_path])
+    assert "is no folder of a run" in refused(cli.test, [tmp_path])
 
 
 def test_a_run_without_a_finished_epoch(refused, trained, tmp_path):

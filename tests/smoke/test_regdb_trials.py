@@ -12,7 +12,7 @@ import tiny_runs
 import torch
 from method_runs import FLAGS, METHODS_ALONE
 
-from clustercontrast.commands import cli, results
+from clustercontrast.commands import cli, reporting, results
 from clustercontrast.commands.newest import is_finished
 from clustercontrast.engine.run import Run
 from clustercontrast.models import weights
@@ -107,7 +107,7 @@ def test_the_test_command_reproduces_both_reports(trained):
 
 def test_a_finished_trial_is_skipped(trained, monkeypatch, capsys):
     monkeypatch.setattr(Run, "open_epoch", lambda *_: pytest.fail("trained again"))
-    monkeypatch.setattr(results, "run_results", lambda *_: pytest.fail("tested again"))
+    monkeypatch.setattr(reporting, "run_results", lambda *_: pytest.fail("tested again"))
     before = {path: path.stat().st_mtime_ns for path in trained.glob("trial*/**/*")}
     capsys.readouterr()
     cli.train("regdb", arguments("adca", trained.parents[2], "--trial", "3", "1"))

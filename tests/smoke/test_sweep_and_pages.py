@@ -133,7 +133,7 @@ def test_a_page_of_an_untested_run_is_refused(both, tmp_path, capsys):
     with pytest.raises(SystemExit) as leaving:
         report(["html", str(tmp_path)])
     assert leaving.value.code == 2
-    assert "config.json does not exist" in capsys.readouterr().err
+    assert "is no folder of a run" in capsys.readouterr().err
 
 
 def test_tables_of_real_reports(both, capsys):
@@ -226,5 +226,5 @@ def test_mistakes_of_pictures_are_one_line(both, tmp_path, capsys):
     assert "--hpcl is None" in refused(capsys, "against", "hpcl", sysu, *out)
     assert "does not exist" in refused(capsys, "against", "k1", tmp_path / "no", *out)
     assert "adca draws no images" in refused(capsys, "steps", sysu, *out)
-    assert "config.json does not exist" in refused(capsys, "steps", tmp_path, *out)
+    assert "is no folder of a run" in refused(capsys, "steps", tmp_path, *out)
     assert not list(tmp_path.iterdir())
