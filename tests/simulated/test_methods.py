@@ -15,8 +15,8 @@ from simulated import launch
 VIT = ["--arch", "vit", "--depth", "2", "--vit-width", "64", "--drop-path", "0.2"]
 NETWORKS = {"sdcl": [*VIT, *method_runs.AGREEING]}
 MOST_WAITS = 2  # of the host for the device, per step
-# Given to the device, per step: a quarter more than was counted.  The clusters of so short a run, and
-# with them the turns of memories, differ between processors: the highest count is taken.
+# Given to the device, per step: a quarter more than was counted.  The clusters of so short a run,
+# and with them the turns of memories, differ between processors: the highest count is taken.
 MOST_OPERATIONS = {
     "adca": {"intra": 1200, "cross": 1200},
     "pgm": {"intra": 1850, "cross": 1950},
