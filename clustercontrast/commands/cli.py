@@ -54,6 +54,9 @@ RERANKING = {
 }
 """Flags of the re-ranking: kind, the paper's value, meaning."""
 
+PRECISIONS = ("fp32", "tf32", "bf16")
+"""How a model in use may compute."""
+
 SPELLED_OUT = "clustercontrast-spelled-out"
 PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-",
          "λ": "lambda"}  # fmt: skip
@@ -358,7 +361,7 @@ def add_reranking_flags(parser: OneLineParser) -> None:
         "al., CVPR 2017) [no]",
     )  # fmt: skip
     for name, (kind, default, says) in RERANKING.items():
-        parser.add_argument(_spelled(name), type=kind, help=f"{says} [{default}]")
+        parser.add_argument(spelled(name), type=kind, help=f"{says} [{default}]")
 
 
 def complete_reranking(args: Namespace) -> None:
@@ -369,7 +372,7 @@ def complete_reranking(args: Namespace) -> None:
     """
     given = [name for name in RERANKING if getattr(args, name) is not None]
     if given and not args.rerank:
-        flag = _spelled(given[0])
+        flag = spelled(given[0])
         raise UserError(f"{flag} has no effect without --rerank: add it, or leave {flag} out")
     for name in RERANKING.keys() - given:
         setattr(args, name, RERANKING[name][1])
@@ -380,7 +383,8 @@ def complete_reranking(args: Namespace) -> None:
         )
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
+    """A flag as it is written on the command line."""
     return f"--{name.replace('_', '-')}"
 
 

@@ -13,8 +13,6 @@ from clustercontrast.models.tensor_files import is_exported
 from clustercontrast.retrieval.model import Model, check_count
 from clustercontrast.settings.recipes.common import shared_defaults
 
-PRECISIONS = ("fp32", "tf32", "bf16")
-
 
 def load(
     path_or_run: str | Path,
@@ -58,7 +56,7 @@ def load(
     for name, value in (("height", height), ("width", width)):
         check_count(name, 1 if value is None else value)
     _check_word("which", which, cli.MODELS)
-    _check_word("precision", precision, PRECISIONS)
+    _check_word("precision", precision, cli.PRECISIONS)
     place = choose_device(str(device))
     model = saved(target, None if which == "last" else which)
     about, usual = model["about"], shared_defaults()

@@ -17,11 +17,10 @@ from clustercontrast.retrieval.blocks import forget
 from clustercontrast.retrieval.features import READERS, Features, check_ending, check_same_model
 from clustercontrast.retrieval.images import read_pictures
 from clustercontrast.retrieval.index import Index, check_place, is_index
-from clustercontrast.retrieval.model import Model
+from clustercontrast.retrieval.model import BATCH, Model
 from clustercontrast.retrieval.search import K_RECIPROCAL, Found, Ranked, reranked_file
 
 SIDES = ("query", "gallery")
-BATCH = 64
 NAMED = 20
 """Images that could not be read, this many are named."""
 

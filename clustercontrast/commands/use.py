@@ -23,12 +23,7 @@ def features(argv: Sequence[str] | None = None) -> None:
 
 
 def _features(argv: Sequence[str] | None) -> None:
-    parser = OneLineParser(
-        prog=f"{program()} features",
-        description="Write the features of a folder of images. An interrupted command goes on "
-        "where it was when it is given again.",
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser = _parser("features", "Write the features of a folder of images.")
     parser.add_argument("images", metavar="FOLDER", help="a folder of images, or one image")
     parser.add_argument(
         "--modality", required=True, choices=MODALITIES, help="what the images were taken in"
@@ -49,12 +44,7 @@ def search(argv: Sequence[str] | None = None) -> None:
 
 
 def _search(argv: Sequence[str] | None) -> None:
-    parser = OneLineParser(
-        prog=f"{program()} search",
-        description="Search a gallery of images for the people of query images. An interrupted "
-        "command goes on where it was when it is given again.",
-    )
-    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    parser = _parser("search", "Search a gallery of images for the people of query images.")
     parser.add_argument("--query", required=True, help=IMAGES)
     parser.add_argument("--query-modality", choices=MODALITIES, help="what they were taken in")
     parser.add_argument(
@@ -84,11 +74,19 @@ def _search(argv: Sequence[str] | None) -> None:
     cli.with_torch("searching").search(args)
 
 
+def _parser(action: str, does: str) -> OneLineParser:
+    """The parser of a command that uses a model, and can be interrupted."""
+    goes_on = "An interrupted command goes on where it was when it is given again."
+    parser = OneLineParser(prog=f"{program()} {action}", description=f"{does} {goes_on}")
+    parser.add_argument("model", metavar="MODEL", help=MODEL)
+    return parser
+
+
 def _add_model_flags(parser: OneLineParser) -> None:
     parser.add_argument("--model", dest="which", choices=cli.MODELS, help="model of a run [last]")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N [auto]")
     parser.add_argument(
-        "--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="as in tests [fp32]"
+        "--precision", choices=cli.PRECISIONS, default="fp32", help="as in tests [fp32]"
     )
     parser.add_argument("--batch-size", type=count, help="images per forward [64]")
     parser.add_argument("-j", "--workers", type=count, help="threads that decode [all cores]")
@@ -129,8 +127,8 @@ def _check_search(args: Namespace) -> None:
     ):
         for name in flags:
             if getattr(args, name) and not is_given:
-                spelled = "--" + name.replace("_", "-")
-                raise UserError(f"{spelled} is read with {needed} alone: leave it out")
+                flag = cli.spelled(name)
+                raise UserError(f"{flag} is read with {needed} alone: leave it out")
     if args.index:
         cli.check_packages("--index", "faiss", "faiss")
     if args.rerank and args.index:

@@ -26,6 +26,9 @@ from clustercontrast.retrieval.digests import digest_of
 from clustercontrast.retrieval.features import Features
 from clustercontrast.retrieval.images import Given, Images, check_modality
 
+BATCH = 64
+"""Images per forward."""
+
 
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -88,7 +91,7 @@ class Model:
         images: Given,
         modality: str,
         flip: bool = True,
-        batch_size: int = 64,
+        batch_size: int = BATCH,
         workers: int | None = None,
         progress: bool = True,
         intensities: tuple[float, float] | None = None,
