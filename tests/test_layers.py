@@ -27,32 +27,39 @@ REGISTRY = "settings.recipes"
 # name decides.
 ALLOWED = {
     "files": set(),
+    "launch": {"files"},
+    "ranks": {"files", "launch"},
     "settings": {"files"},
     "clustering": set(),
+    "clustering.neighbours": {"ranks"},
     "association": set(),
     "losses": set(),
     "memories": {"losses"},
     "models": set(),
+    "models.bn_groups": {"ranks"},
+    "models.dropout": {"ranks"},
     "models.onnx_graph": {"files"},  # so is one that torch cannot write
     "models.official": {"files"},  # a network that cannot be written is refused
     "models.saved": {"files"},  # a file that cannot be read is the user's mistake
     "models.tensor_files": {"files"},  # likewise
     "models.weights": {"files"},  # so is a checkpoint that does not fit
     "data": {"files"},
+    "data.batches": {"files", "ranks"},
     "generation": set(),
     "generation.fake_infrared": {"files", "data"},
     "generation.panels": {"files"},
     "evaluation": set(),
-    "evaluation.features": {"data", "files"},
+    "evaluation.features": {"data", "files", "ranks"},
     "evaluation.protocols": {"data", "files"},
     "evaluation.reranking": {"clustering"},
-    "evaluation.scoring": {"data"},
-    "engine": {"files"},
+    "evaluation.scoring": {"data", "ranks"},
+    "engine": {"files", "launch", "ranks"},
     "engine.checkpoint": {"files", "models.saved"},
     "report": {"files", "data", "evaluation"},
     "retrieval": {"files", "data", "models", "clustering", "engine", "evaluation"},
     "rendering": {"files"},
-    "methods": {"files", "data", "engine", "evaluation", "generation", *NUMERICS, REGISTRY},
+    "methods": {"files", "ranks", "data", "engine", "evaluation", "generation", *NUMERICS}
+    | {REGISTRY},
     "commands": {"*"},
     # the doors of python -m
     "__main__": {"*"},

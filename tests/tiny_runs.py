@@ -148,7 +148,8 @@ class SmallEncoder(nn.Module):
         return torch.cat([deep, self.shallow_neck(maps.amax((2, 3))).repeat(1, 2)], dim=1)
 
     def pooled(self, visible, infrared):
-        return self.shared(self.stemmed(visible, infrared)).mean((2, 3))
+        pooled = self.shared(self.stemmed(visible, infrared)).mean((2, 3))
+        return pooled, self.neck(pooled)
 
     def stemmed(self, visible, infrared):
         return torch.cat([self.stems["visible"](visible), self.stems["infrared"](infrared)])

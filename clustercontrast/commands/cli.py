@@ -35,7 +35,13 @@ from clustercontrast.data.places import (
     table_and_folder,
 )
 from clustercontrast.files import UserError, check_free, say, write_error
-from clustercontrast.settings.command_line import check_needs, parse, without_effect_there
+from clustercontrast.launch import SPEAKER, PeerError, started
+from clustercontrast.settings.command_line import (
+    check_needs,
+    check_processes,
+    parse,
+    without_effect_there,
+)
 from clustercontrast.settings.flags import Flag, count, draws, intensity, pixels, share, switch
 from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options, all_flags
@@ -72,14 +78,21 @@ def _spelled_out(error: UnicodeError) -> tuple[str, int]:
 codecs.register_error(SPELLED_OUT, _spelled_out)
 
 
-def command(action: Callable[[], None]) -> None:
-    """Run a command: a user's mistake is one line and exit code 2, Ctrl-C says how to go on."""
+def command(action: Callable[[], None], is_shared: bool = False) -> None:
+    """Run a command: a user's mistake is one line and exit code 2, Ctrl-C says how to go on.
+
+    Args:
+        action: does the work.
+        is_shared: several processes may do it together.
+    """
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, _leave_at_once) for number in signals}
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=SPELLED_OUT)  # in a locale that lacks a character
     try:
+        if started().count > 1 and not is_shared:
+            raise UserError("this command works in one process: start it without torchrun")
         action()
     except (UserError, ImportError) as error:  # the import of an optional backend
         _leave(2, f"error: {error}")
@@ -93,6 +106,9 @@ def command(action: Callable[[], None]) -> None:
         _leave(2, "error: the GPU's memory is full, beyond what the memory plan had left free: end "
                   "other programs on this GPU, or add --checkpoint-groups, --images pinned or "
                   "--precision bf16; epochs already finished are saved")  # fmt: skip
+    except PeerError as error:
+        _leave(1, f"error: another process of this training has ended ({error}): every epoch "
+                  "before is saved, and the same command goes on, with any number of processes")
     except KeyboardInterrupt as error:
         _leave(130, f"interrupted{error.args[0] if error.args else ''}")
     finally:
@@ -112,7 +128,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG00
 
 def _leave(code: int, line: str) -> NoReturn:
     sys.stdout.flush()
-    sys.stderr.write(f"\n{line}\n")
+    if SPEAKER.claims():
+        sys.stderr.write(f"\n{line}\n")
     raise SystemExit(code)
 
 
@@ -193,13 +210,18 @@ def check_dataset(dataset: str, args: Namespace) -> None:
 
 def train(dataset: str, argv: Sequence[str] | None = None) -> None:
     """Train a method, stage by stage, then test it; trial by trial where there are trials."""
-    command(lambda: _train(dataset, argv))
+    command(lambda: _train(dataset, argv), is_shared=True)
 
 
 def _train(dataset: str, argv: Sequence[str] | None) -> None:
+    launch = started()
+    if launch.number:
+        # The first process speaks.
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
     given = sys.argv[1:] if argv is None else argv
     words = [word for word in given if word != DRY_RUN]
     options, typed = read_options(dataset, words)
+    check_processes(options, launch.count, len(words) < len(given))
     say_located(options)
     for line in without_effect_there(options):
         say(f"note: {line}")

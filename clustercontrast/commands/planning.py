@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from clustercontrast import ranks
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine.memory import Line, free_memory
 from clustercontrast.engine.stage import Stage
@@ -46,6 +47,15 @@ class Need:
     steps: Line
     forward: Line
     others: float
+
+    @classmethod
+    def most(cls, needs: Sequence["Need"]) -> "Need":
+        """What is enough for the neediest of several processes, which have to decide alike."""
+        lines = {
+            name: Line(*(max(own) for own in zip(*(getattr(n, name) for n in needs), strict=True)))
+            for name in ("steps", "forward")
+        }
+        return cls(**lines, others=max(need.others for need in needs))
 
     @classmethod
     def of(cls, rehearsals: Mapping[int, Rehearsal]) -> "Need":
@@ -138,7 +148,7 @@ class Planner:
         if self.data.device.type != "cuda":
             return args, None
         self.data.release()
-        free = free_memory(self.data.device)
+        free = min(ranks.everyones(free_memory(self.data.device)))
         decision = self._decided(make, args, free)
         if decision is None:
             raise UserError(self._refusal(make, args, free))
@@ -248,7 +258,8 @@ class _Measured:
             measured = None
         gc.collect()  # what was rehearsed holds itself in circles
         free_memory(self.data.device)
-        return TOO_MUCH if measured is None else Need.of(measured)
+        own = TOO_MUCH if measured is None else Need.of(measured)
+        return Need.most(ranks.everyones(own))
 
 
 def changed(args: Namespace, **values: Any) -> Namespace:
@@ -266,7 +277,8 @@ def images_of(args: Namespace) -> int:
 
 def small_batches(args: Namespace, forward_flag: str) -> list[Namespace]:
     """Flags with small batches and forwards, the smaller first; the full ones if they are small."""
-    unit = math.lcm(getattr(args, "num_instances", 1), getattr(args, "bn_groups", 1))
+    shares = getattr(args, "bn_groups", 1), ranks.count()
+    unit = math.lcm(getattr(args, "num_instances", 1), *shares)
     found = {}
     for share, forward in zip(SHARES, FORWARDS, strict=True):
         sizes = {

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.commands import runs
 from clustercontrast.commands.evaluating import Evaluation
 from clustercontrast.commands.results import (
@@ -63,8 +64,12 @@ def report(folder: Path, stage: str, evaluation: Evaluation) -> None:
     On other images than the run's own, or under other rules, the table has files of its own,
     which name them.
     """
-    run = runs.about(folder)
     measured = run_results(folder, stage, evaluation)
+    ranks.first(lambda: _report(folder, stage, evaluation, measured))
+
+
+def _report(folder: Path, stage: str, evaluation: Evaluation, measured: Measured) -> None:
+    run = runs.about(folder)
     trial = "" if run["trial"] is None else f", trial {run['trial']}"
     title = f"{run['method']} {run['name']}{trial}, stage {stage}"
     said = run | {"stage": stage, "epoch": checkpoint.record(folder / stage)["epoch"]}

@@ -1,5 +1,6 @@
 """Tests of saved models: every model of a run is searched for test identities."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from clustercontrast import ranks
 from clustercontrast.commands import runs
 from clustercontrast.commands.evaluating import Evaluation
 from clustercontrast.engine import checkpoint
@@ -59,14 +61,17 @@ def run_results(folder: Path, stage: str, evaluation: Evaluation) -> Measured:
     Raises:
         UserError: the stage is not trained, or a model belongs to another trial.
     """
-    last = model_of(folder, stage, "last")
+    last = ranks.first(lambda: model_of(folder, stage, "last"))
     found = {
         "chance": (chance(evaluation.images, evaluation.searches), {}),
         "untrained": retrieve_with(weights.untrained(last["weights"]), evaluation),
     }
     tested: dict[tuple, tuple[Found, Found]] = {}
     for selection in ("start", "last", "test", "cycle"):
-        model = last if selection == "last" else model_of(folder, stage, selection)
+        if selection == "last":
+            model = last
+        else:
+            model = ranks.first(functools.partial(model_of, folder, stage, selection))
         if model is None:
             continue
         check_model(model["about"], evaluation, folder)

@@ -4,13 +4,14 @@ import contextlib
 import itertools
 import platform
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 import clustercontrast
+from clustercontrast import ranks
 from clustercontrast.commands import evaluating, reporting, results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
@@ -50,12 +51,18 @@ def train_runs(options: Options, words: str) -> Path:
         UserError: the flags, the images, or what lies in the folder do not allow it.
         KeyboardInterrupt: interrupted; its text says how to go on.
     """
+    ranks.join(choose_device(options.device))
     folder = run_folder(options)
     for trial in options.trials():
         _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
+    ranks.first(lambda: _report_trials(options, folder))
+    ranks.leave()
+    return folder
+
+
+def _report_trials(options: Options, folder: Path) -> None:
     if options.trials() != [None] and runs.trials_of(folder):  # none: shared stages alone
         reporting.report_trials(folder)
-    return folder
 
 
 def run_folder(options: Options) -> Path:
@@ -124,30 +131,62 @@ def _train_run(options: Options, folder: Path, words: str) -> None:
     every, stages = METHODS[options.method], asked_stages(options)
     own = [stage for stage in stages if not stage.reads]
     if own and not options.overwrite:
-        _check_flags(options, folder)  # before waiting for another process
-    with alone(folder, say) if own else contextlib.nullcontext():
-        if own and not options.overwrite:
-            _check_flags(options, folder)
-            if _is_finished(options, folder, own):
-                _check_finished(options, folder)
-                say(f"{folder}: trained and tested before, left as it is")
-                return
+        ranks.first(lambda: _check_flags(options, folder))  # before waiting for another command
+    with _alone(folder) if own else contextlib.nullcontext():
+        if own and ranks.first(lambda: _is_done(options, folder, own)):
+            say(f"{folder}: trained and tested before, left as it is")
+            return
         data = images_of(options, every)
-        if own and options.overwrite:
-            _clear(folder, own)
-            _check_flags(options, folder)  # of the stages that are left
         if own:
-            _check_images(data, folder)
-            check_search(options, data)
+            ranks.first(lambda: _prepare_folder(options, folder, own, data))
         _make_shared([stage for stage in stages if stage.reads], stages, data, words)
         if own:
             _train_own(own, data, folder, words)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one command at a time work on a folder, with all its processes."""
+    with alone(folder, say) if ranks.is_first() else contextlib.nullcontext():
+        ranks.first(lambda: None)  # until the first process has the folder
+        yield
+
+
+def _is_done(options: Options, folder: Path, own: Sequence[type[Stage]]) -> bool:
+    """Whether there is nothing left to do.
+
+    Raises:
+        UserError: the run in the folder is another.
+    """
+    if options.overwrite:
+        return False
+    _check_flags(options, folder)
+    if not _is_finished(options, folder, own):
+        return False
+    _check_finished(options, folder)
+    return True
+
+
+def _prepare_folder(
+    options: Options, folder: Path, own: Sequence[type[Stage]], data: TargetImages
+) -> None:
+    """Delete what ``--overwrite`` says, and refuse to go on with another run.
+
+    Raises:
+        UserError: the run in the folder is another, or nothing could be tested.
+    """
+    if options.overwrite:
+        _clear(folder, own)
+        _check_flags(options, folder)  # of the stages that are left
+    _check_images(data, folder)
+    check_search(options, data)
 
 
 def images_of(options: Options, stages: Sequence[type[Stage]]) -> TargetImages:
     """The images that the stages of a method see."""
     make = stages[0].opens or TargetImages
     data = make(options.dataset, options, choose_device(options.device))
+    ranks.first(lambda: len(data.provenance))  # one process prepares what is missing
     data.places = places(data, stages)
     return data
 
@@ -161,19 +200,20 @@ def _make_shared(
         UserError: several processes were started for what only one can do.
     """
     options = data.options
-    number, count = process_of(options)
+    number, count = process_of(options) if options.values.get("shard") else (0, 1)
     alone_only = [stage.name for stage in asked if not stage.is_divisible]
     if shared and count > 1 and alone_only:
         can = [stage.name for stage in METHODS[options.method] if stage.is_divisible]
         raise UserError(
-            f"{count} processes can share --stages {' '.join(can)} alone: run the others with one"
+            f"--shard divides --stages {' '.join(can)} alone: run the others without it"
         )
     for stage in shared:
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
-        with alone(folder, say):  # another command may want the same files just now
+        with _alone(folder):  # another command may want the same files just now
             run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
             basis = basis_of(stage, data)
-            write_json(folder / "config.json", {"command": words, "basis": basis})
+            if ranks.is_first():
+                write_json(folder / "config.json", {"command": words, "basis": basis})
             run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
             _run_stages([stage], data, run)
 
@@ -194,7 +234,8 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         about=about,
         numbers=options.numbers(),
     )
-    _write_config(options, folder, about, words)
+    if ranks.is_first():
+        _write_config(options, folder, about, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
     run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
@@ -206,9 +247,9 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     if is_tested:
         evaluation = evaluating.Evaluation.of(data.prepared, tested, options, run.device)
         reporting.report(folder, last.name, evaluation)
-        last.finish(options, data, folder)
+        ranks.first(lambda: last.finish(options, data, folder))
     else:
-        reporting.report_untested(folder, last.name)
+        ranks.first(lambda: reporting.report_untested(folder, last.name))
 
 
 def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:

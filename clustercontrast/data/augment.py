@@ -10,6 +10,7 @@ draws depends on the view and on the number of images, never on what was drawn.
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -49,28 +50,53 @@ class View:
     flip: float = 0.5
 
     def __post_init__(self):
-        if self.channels not in CHANNEL_DRAWS:
-            raise ValueError(f"channels is {self.channels!r}, not one of {list(CHANNEL_DRAWS)}")
+        if self.channels not in CHANNELS:
+            raise ValueError(f"channels is {self.channels!r}, not one of {list(CHANNELS)}")
 
 
-def augment(pixels: torch.Tensor, view: View, generator: torch.Generator) -> torch.Tensor:
+class Part(NamedTuple):
+    """Images that one process shows, of a batch for which every process makes all draws.
+
+    Attributes:
+        count: images of the batch.
+        rows: which of them.
+    """
+
+    count: int
+    rows: slice = slice(None)
+
+    def of(self, draws: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        """The draws, (count, ...) each, that belong to the images."""
+        return tuple(own[self.rows] for own in draws)
+
+
+def augment(
+    pixels: torch.Tensor, view: View, generator: torch.Generator, part: Part | None = None
+) -> torch.Tensor:
     """Crop, mirror, change colours, normalise, erase and mix channels, in this order.
 
     Args:
-        pixels: (B, H, W, 3) uint8.
+        pixels: (n, H, W, 3) uint8.
         view: what to do.
         generator: on the CPU.
+        part: which images of a batch these are, for which all draws are made; all by default.
 
     Returns:
-        (B, 3, H, W) normalised images on the device of ``pixels``.
+        (n, 3, H, W) normalised images on the device of ``pixels``.
     """
-    count, height, width = pixels.shape[:3]
-    images = to_unit(crop(pixels, view.padding, *draw_crops(count, view, generator)))
-    if view.jitter:
-        images = jitter(images, *draw_jitter(count, generator))
-    rectangles = draw_rectangles(count, height, width, view.erasing, generator)
-    images = erase(standardise(images), rectangles)
-    return CHANNEL_DRAWS[view.channels](images, generator)
+    size, height, width = pixels.shape[:3]
+    part = part or Part(size)
+    draw_channels, mix = CHANNELS[view.channels]
+    crops = part.of(draw_crops(part.count, view, generator))
+    colours = part.of(draw_jitter(part.count, generator)) if view.jitter else None
+    rectangles = draw_rectangles(part.count, height, width, view.erasing, generator)
+    channels = part.of(draw_channels(part.count, generator))
+
+    images = to_unit(crop(pixels, view.padding, *crops))
+    if colours is not None:
+        images = jitter(images, *colours)
+    images = erase(standardise(images), rectangles[part.rows])
+    return mix(images, *channels)
 
 
 # --- values
@@ -222,26 +248,34 @@ def adaptive_gray(images: torch.Tensor, choice: torch.Tensor, gray: torch.Tensor
     return torch.where(unchanged[:, None, None, None], images, exchange(images, choice))
 
 
-def _keep(images: torch.Tensor, _: torch.Generator) -> torch.Tensor:
+def keep(images: torch.Tensor) -> torch.Tensor:
+    """The images (B, 3, H, W) as they are."""
     return images
 
 
-def _draw_exchange(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _draw_nothing(count: int, generator: torch.Generator) -> tuple:  # noqa: ARG001
+    return ()
+
+
+def _draw_exchange(count: int, generator: torch.Generator) -> tuple[torch.Tensor]:
     """Each channel with probability 1/3."""
-    return exchange(images, torch.randint(3, (len(images),), generator=generator))
+    return (torch.randint(3, (count,), generator=generator),)
 
 
-def _draw_adaptive_gray(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _draw_adaptive_gray(
+    count: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Each channel with probability 1/4, luminance 1/8, unchanged 1/8."""
-    choice = torch.randint(4, (len(images),), generator=generator)
-    return adaptive_gray(images, choice, _uniform(len(images), generator=generator) <= 0.5)
+    choice = torch.randint(4, (count,), generator=generator)
+    return choice, _uniform(count, generator=generator) <= 0.5
 
 
-CHANNEL_DRAWS: dict[str, Callable[[torch.Tensor, torch.Generator], torch.Tensor]] = {
-    "keep": _keep,
-    "exchange": _draw_exchange,
-    "adaptive_gray": _draw_adaptive_gray,
+CHANNELS: dict[str, tuple[Callable, Callable]] = {
+    "keep": (_draw_nothing, keep),
+    "exchange": (_draw_exchange, exchange),
+    "adaptive_gray": (_draw_adaptive_gray, adaptive_gray),
 }
+"""What a view draws for its images, and what it does with them."""
 
 
 # --- colours
@@ -341,19 +375,25 @@ class TwinView:
 
 
 def augment_twins(
-    kinds: tuple[torch.Tensor, ...], view: TwinView, generator: torch.Generator
+    kinds: tuple[torch.Tensor, ...],
+    view: TwinView,
+    generator: torch.Generator,
+    part: Part | None = None,
 ) -> list[torch.Tensor]:
     """Crop, mirror, change brightness and contrast, normalise, erase.
 
     Args:
-        kinds: (B, H, W, 3) uint8 per kind, row i of each showing the same.
+        kinds: (n, H, W, 3) uint8 per kind, row i of each showing the same.
         view: what to do.
         generator: on the CPU.
+        part: which images of a batch these are, for which all draws are made; all by default.
 
     Returns:
-        (B, 3, H, W) normalised images per kind.
+        (n, 3, H, W) normalised images per kind.
     """
-    count, height, width = kinds[0].shape[:3]
+    size, height, width = kinds[0].shape[:3]
+    part = part or Part(size)
+    count = part.count
     found, geometry = [], None
     for pixels in kinds:
         if geometry is None or not view.shared:
@@ -362,9 +402,10 @@ def augment_twins(
                 draw_rectangles(count, height, width, view.erasing, generator),
             )
         crops, rectangles = geometry
-        images = to_unit(crop(pixels, view.padding, *crops))
-        images = jitter(images, *_draw_mild_jitter(count, view, generator), (brightness, contrast))
-        found.append(erase(standardise(images), rectangles, MEAN_COLOUR))
+        colours = part.of(_draw_mild_jitter(count, view, generator))
+        images = to_unit(crop(pixels, view.padding, *part.of(crops)))
+        images = jitter(images, *colours, (brightness, contrast))
+        found.append(erase(standardise(images), rectangles[part.rows], MEAN_COLOUR))
     return found
 
 

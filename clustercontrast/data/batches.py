@@ -10,7 +10,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clustercontrast.data.augment import TwinView, View, augment, augment_twins
+from clustercontrast import ranks
+from clustercontrast.data.augment import Part, TwinView, View, augment, augment_twins
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import ClassBatches, batches_of_rows
 
@@ -45,9 +46,11 @@ class Stream:
     """One modality's part of a batch: images on the device, labels and rows on the CPU.
 
     What is known on the CPU can be asked there; who needs labels on the device copies them.
+    Several processes share the images: each has a contiguous part of them, and every label and row.
 
     Attributes:
-        images: (V * B, 3, H, W) normalised: all images in the first view, then in the next.
+        images: (V * B, 3, H, W) normalised: all images in the first view, then in the next; this
+            process's part of them.
         labels: (V * B,) int64, repeated per view.
         rows: (B,) int64 rows of the images in their list.
     """
@@ -78,8 +81,8 @@ class Batch:
 
     @property
     def number_of_images(self) -> int:
-        """Images that pass through a network, every view counted."""
-        return sum(len(stream.images) for stream in self.streams.values())
+        """Images that pass through networks, every view counted, in all processes."""
+        return sum(len(stream.labels) for stream in self.streams.values())
 
     def to(self, device: torch.device) -> "Batch":
         """The same with the images on ``device``; labels and rows stay where they are."""
@@ -91,10 +94,12 @@ class Request(NamedTuple):
 
     Attributes:
         rows: (B,) int64 rows of the images in their list.
-        fetch: gives their pixels (B, H, W, 3) uint8, once they are there.
+        own: those of them that this process shows.
+        fetch: gives the pixels (b, H, W, 3) uint8 of its own ones, once they are there.
     """
 
     rows: torch.Tensor
+    own: slice
     fetch: Callable[[], torch.Tensor]
 
 
@@ -137,7 +142,7 @@ def chosen_batches(
     Yields:
         Batches as :func:`labelled_batches` does.
     """
-    arrays = {name: plan.array for name, plan in plans.items()}
+    arrays = {name: (plan.array, len(plan.views)) for name, plan in plans.items()}
     for request in _requested(arrays, (dict(zip(plans, drawn, strict=True)) for drawn in rows)):
         yield Batch({name: _stream(plans[name], request[name], generator) for name in plans})
 
@@ -174,7 +179,7 @@ def twin_batches(
     Yields:
         Batches with one stream per kind of every plan.
     """
-    arrays = {kind: array for plan in plans for kind, array in plan.arrays.items()}
+    arrays = {kind: (array, 1) for plan in plans for kind, array in plan.arrays.items()}
     drawn = (
         {
             kind: rows
@@ -187,9 +192,9 @@ def twin_batches(
         streams: dict[str, Stream] = {}
         for plan in plans:
             pixels = tuple(request[kind].fetch() for kind in plan.arrays)
-            rows = request[next(iter(plan.arrays))].rows
+            rows, own, _ = request[next(iter(plan.arrays))]
             labels = torch.as_tensor(plan.labels, dtype=torch.int64)[rows]
-            images = augment_twins(pixels, view, generator)
+            images = augment_twins(pixels, view, generator, Part(len(rows), own))
             twins = zip(plan.arrays, images, strict=True)
             streams |= {kind: Stream(image, labels, rows) for kind, image in twins}
         yield Batch(streams)
@@ -197,23 +202,42 @@ def twin_batches(
 
 def plain_batches(array: ImageArray, drawn: Iterable[torch.Tensor]) -> Iterator[Batch]:
     """Batches of pixels as they are: one stream "images" of (B, H, W, 3) uint8, without labels."""
-    for request in _requested({"images": array}, ({"images": rows} for rows in drawn)):
+    for request in _requested({"images": (array, 1)}, ({"images": rows} for rows in drawn)):
         rows, pixels = request["images"].rows, request["images"].fetch()
         yield Batch({"images": Stream(pixels, torch.full_like(rows, -1), rows)})
 
 
 def _requested(
-    arrays: Mapping[str, ImageArray], drawn: Iterable[dict[str, torch.Tensor]]
+    arrays: Mapping[str, tuple[ImageArray, int]], drawn: Iterable[dict[str, torch.Tensor]]
 ) -> Iterator[dict[str, Request]]:
-    """Rows of every stream and how to have their pixels, which are fetched one batch ahead."""
+    """Rows of every stream and how to have their pixels, which are fetched one batch ahead.
+
+    Args:
+        arrays: of every stream, with the number of views of its images.
+        drawn: per batch, the rows of every stream.
+    """
     with ThreadPoolExecutor(max_workers=1) as pool:
         yield from _one_ahead(
-            {
-                name: Request(rows, _fetcher(arrays[name], rows, pool))
-                for name, rows in batch.items()
-            }
+            {name: _request(*arrays[name], rows, pool) for name, rows in batch.items()}
             for batch in drawn
         )
+
+
+def _request(
+    array: ImageArray, views: int, rows: torch.Tensor, pool: ThreadPoolExecutor
+) -> Request:
+    parts = [own for own in _parts(views, len(rows)) if own.stop > own.start]
+    own = slice(min(part.start for part in parts), max(part.stop for part in parts))
+    return Request(rows, own, _fetcher(array, rows[own], pool))
+
+
+def _parts(views: int, size: int) -> list[slice]:
+    """Of every view of a batch's images, the ones that this process shows."""
+    first, last, _ = ranks.share(views * size).indices(views * size)
+    starts = range(0, views * size, size)
+    return [
+        slice(min(max(first - start, 0), size), min(max(last - start, 0), size)) for start in starts
+    ]
 
 
 def _rows(plan: StreamPlan, generator: torch.Generator) -> Iterator[torch.Tensor]:
@@ -239,7 +263,14 @@ def _one_ahead(requests: Iterable[dict[str, Request]]) -> Iterator[dict[str, Req
 
 
 def _stream(plan: StreamPlan, request: Request, generator: torch.Generator) -> Stream:
-    pixels, rows = request.fetch(), request.rows
-    images = torch.cat([augment(pixels, view, generator) for view in plan.views])
+    rows, fetched, fetch = request
+    pixels, parts = fetch(), _parts(len(plan.views), len(rows))
+    shown = [pixels[own.start - fetched.start : own.stop - fetched.start] for own in parts]
+    images = torch.cat(
+        [
+            augment(some, view, generator, Part(len(rows), own))
+            for some, view, own in zip(shown, plan.views, parts, strict=True)
+        ]
+    )
     labels = torch.as_tensor(plan.labels, dtype=torch.int64)[rows].repeat(len(plan.views))
     return Stream(images, labels, rows)

@@ -10,20 +10,27 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from clustercontrast import ranks
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import atomic, read_events, write_error
 
 
 class Log:
-    """Appends to ``log.txt`` and ``metrics.jsonl``, line by line, so that a kill loses nothing."""
+    """Appends to ``log.txt`` and ``metrics.jsonl``, line by line, so that a kill loses nothing.
+
+    Of several processes the first one alone does.
+    """
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
+        if ranks.is_first():
+            folder.mkdir(parents=True, exist_ok=True)
         self.metrics = folder / "metrics.jsonl"
         self.text = folder / "log.txt"
 
     def say(self, line: str, console: bool = True) -> None:
         """A line for readers."""
+        if not ranks.is_first():
+            return
         self._append(self.text, f"{time.strftime('%Y-%m-%d %H:%M:%S')}  {line}")
         if console:
             tqdm.write(line, file=sys.stdout)
@@ -35,7 +42,7 @@ class Log:
 
     def forget(self, stage: str, first_epoch: int) -> None:
         """Drop events of epochs that a resumed run will do again."""
-        if not self.metrics.exists():
+        if not ranks.is_first() or not self.metrics.exists():
             return
         kept = [
             event
@@ -47,6 +54,8 @@ class Log:
 
     @staticmethod
     def _append(path: Path, line: str) -> None:
+        if not ranks.is_first():
+            return
         try:
             with path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

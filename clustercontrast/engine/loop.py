@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from clustercontrast import ranks
 from clustercontrast.engine.stage import ScheduledOptimiser, Stage, Terms
 
 
@@ -38,14 +39,24 @@ def train_on(batches: Any, stage: Stage, run: Any, epoch: int) -> None:
                 take_step(stage.optimisers[name], terms)
                 run.meter(terms)
             run.tick(stage, epoch, iteration, batch.number_of_images)
+    share_statistics(stage)
     run.add_seconds("steps", time.perf_counter() - started)
 
 
+def share_statistics(stage: Stage) -> None:
+    """Let every process have the running statistics of the first, which alone has moved them.
+
+    In training nothing reads them; what comes after it does.
+    """
+    ranks.equalise(own for network in stage.networks.values() for own in network.buffers())
+
+
 def take_step(optimiser: ScheduledOptimiser, terms: Terms) -> None:
-    """Sum the weighted terms, differentiate, step."""
+    """Sum the weighted terms, differentiate, average the gradients of all processes, step."""
     optimiser.optimiser.zero_grad(set_to_none=True)
     total = sum(weight * term for weight, term in terms.values())
     total.backward()
+    ranks.average(optimiser.gradients())
     optimiser.optimiser.step()
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from clustercontrast import ranks
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import HANDED_OVER, Stage
@@ -45,6 +46,7 @@ def run_pipeline(
             run.hand_over(stage, args.start_from, ends)
         run.keep_start(stage)
         run.resume(stage)
+        ranks.equalise(own for m in stage.networks.values() for own in m.state_dict().values())
         train(stage, run)
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import os
 import re
 import time
 import zlib
@@ -14,11 +13,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from clustercontrast import ranks
 from clustercontrast.engine import checkpoint, compiling
 from clustercontrast.engine.log import Log, Meter, numbers
 from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
+from clustercontrast.launch import started
 
 
 class Run:
@@ -90,8 +91,12 @@ class Run:
 
     def reached(self, stage: str) -> int | None:
         """Last saved epoch of a stage."""
-        state = checkpoint.last(self.folder / stage)
-        return None if state is None else state["epoch"]
+
+        def epoch() -> int | None:
+            state = checkpoint.last(self.folder / stage)
+            return None if state is None else state["epoch"]
+
+        return ranks.first(epoch)
 
     def hand_over(self, stage: Stage, source: str, ends: Mapping[str, int]) -> None:
         """Give a stage the weights of an earlier one, and the optimisers of the one it continues.
@@ -104,7 +109,11 @@ class Run:
         Raises:
             UserError: the earlier stage has not finished in this run.
         """
-        read = functools.cache(lambda earlier: saved_model(self.folder / earlier, source))
+
+        @functools.cache
+        def read(earlier: str) -> dict:
+            return ranks.first(lambda: saved_model(self.folder / earlier, source))
+
         for name, origin in stage.starts_from.items():
             earlier, network = origin.split(".")
             model = read(earlier)
@@ -118,7 +127,8 @@ class Run:
             stage.networks[name].load_state_dict(weights)
             self.log.say(f"{stage.name}.{name} starts from {earlier} ({source} model)")
         if stage.continues:
-            kept = checkpoint.last(self.folder / stage.continues)["optimisers"]
+            state = ranks.first(lambda: checkpoint.last(self.folder / stage.continues))
+            kept = state["optimisers"]
             for name, optimiser in stage.optimisers.items():
                 optimiser.load(kept[name])
 
@@ -126,7 +136,7 @@ class Run:
         """Go on after the stage's last whole epoch, if there is one."""
         self.best = {}
         self._stage_folder = self.folder / stage.name
-        state = checkpoint.last(self._stage_folder)
+        state = ranks.first(lambda: checkpoint.last(self._stage_folder))
         self._next = stage.epochs[0] if state is None else state["epoch"] + 1
         self.log.forget(stage.name, self._next)
         if state is None:
@@ -139,7 +149,8 @@ class Run:
     def keep_start(self, stage: Stage) -> None:
         """Save the network that training begins with, once, to measure training against it."""
         path = self.folder / stage.name / "start.pth"
-        if stage.retrieval and not any(self.folder.glob("*/start.pth")):
+        is_kept = not ranks.is_first() or any(self.folder.glob("*/start.pth"))
+        if stage.retrieval and not is_kept:
             checkpoint.save(path, self._model(stage, -1))
 
     def remaining(self, stage: Stage) -> range:
@@ -156,8 +167,9 @@ class Run:
         with self.timed("evaluation"):
             scores = self.evaluate(stage) if self.evaluate else {}
         for rule in self._improved(first, scores):
-            model = self._model(stage, first)
-            checkpoint.save(checkpoint.best_file(self._stage_folder, rule), model)
+            if ranks.is_first():
+                best = checkpoint.best_file(self._stage_folder, rule)
+                checkpoint.save(best, self._model(stage, first))
         shown = "  ".join(f"{name} {value:.2f}" for name, value in scores.items())
         self.log.say(f"{stage.name} before training: {shown}")
 
@@ -175,7 +187,8 @@ class Run:
     def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterable:
         """The batches, behind a bar with loss, images per second and remaining time."""
         title = f"{stage.name} {epoch + 1}/{stage.epochs.stop}"
-        with tqdm(batches, title, stage.iterations, leave=False, disable=None) as self._bar:
+        hidden = None if ranks.is_first() else True  # None: where it is no terminal
+        with tqdm(batches, title, stage.iterations, leave=False, disable=hidden) as self._bar:
             self._images, self._bar_started = 0, time.perf_counter()
             yield from self._bar
 
@@ -252,7 +265,10 @@ class Run:
             ) from error
 
     def _commit(self, stage: Stage, epoch: int, scores: dict[str, float]) -> None:
-        models = {rule: self._model(stage, epoch) for rule in self._improved(epoch, scores)}
+        improved = self._improved(epoch, scores)
+        if not ranks.is_first():
+            return
+        models = {rule: self._model(stage, epoch) for rule in improved}
         if stage.labels:
             labels = self._stage_folder / "labels" / f"epoch_{epoch:03d}.npz"
             checkpoint.save_labels(labels, stage.labels)
@@ -281,26 +297,39 @@ class Run:
 
 
 def choose_device(name: str) -> torch.device:
-    """The device that ``--device`` names; "auto" is the first GPU, or torchrun's, if there is one.
+    """The device that ``--device`` names; "auto" is a GPU if there is one.
+
+    Of several processes each takes the GPU of its number on the machine.
 
     Raises:
         UserError: no such device here.
     """
-    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if name == "auto":
-        name = f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if gpus else "cpu"
+    gpus, launch = torch.cuda.device_count() if torch.cuda.is_available() else 0, started()
+    is_asked_for = name != "auto"
+    if not is_asked_for:
+        name = f"cuda:{launch.local}" if gpus else "cpu"
     if name == "cpu":
         return torch.device("cpu")
     if not re.fullmatch(r"cuda(:[0-9]{1,4})?", name):
         raise UserError(f"--device '{name}' is not a device here: give auto, cpu, cuda or cuda:N")
     if not gpus:
         raise UserError(f"--device {name}: this machine has no usable GPU; give --device cpu")
+    if launch.count > 1 and is_asked_for and name != "cuda":
+        raise UserError(
+            f"--device {name} is one GPU, and there are {launch.count} processes: leave it out, "
+            "and each takes the GPU of its LOCAL_RANK"
+        )
+    if launch.count > 1 and launch.local >= gpus:
+        raise UserError(
+            f"there are {gpus} usable GPUs on this machine and more processes: start torchrun with "
+            f"--nproc_per_node={gpus}, or add --device cpu"
+        )
     if int(name.partition(":")[2] or 0) >= gpus:
         raise UserError(
             f"--device {name}: this machine has {gpus} usable GPUs, counted from 0; give a smaller "
             "number"
         )
-    return torch.device(name)
+    return torch.device(f"cuda:{launch.local}" if launch.count > 1 else name)
 
 
 def saved_model(folder: Path, which: str) -> dict:

@@ -7,20 +7,20 @@ again, and what one trial has learnt never serves another.
 
 import hashlib
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from clustercontrast import ranks
 from clustercontrast.engine.stage import Stage
 
 
 def process_of(args: Any) -> tuple[int, int]:
-    """Number of this process and of all: ``--shard i/n``, else torchrun's, else 0 of 1."""
+    """Number of this process and of all: ``--shard i/n``, else those that work together."""
     if getattr(args, "shard", None):
         number, count = args.shard.split("/")
         return int(number), int(count)
-    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    return ranks.number(), ranks.count()
 
 
 def places(data: Any, stages: Sequence[type[Stage]]) -> dict[str, Path]:

@@ -199,6 +199,11 @@ class ScheduledOptimiser:
 
     def gradient_norm(self) -> torch.Tensor:
         """Euclidean norm of all gradients that the last step left, on their device."""
-        parameters = [p for group in self.optimiser.param_groups for p in group["params"]]
-        norms = [p.grad.norm() for p in parameters if p.grad is not None]
-        return torch.stack(norms).norm() if norms else parameters[0].new_zeros(())
+        norms = [gradient.norm() for gradient in self.gradients()]
+        first = self.optimiser.param_groups[0]["params"][0]
+        return torch.stack(norms).norm() if norms else first.new_zeros(())
+
+    def gradients(self) -> list[torch.Tensor]:
+        """Of all parameters that the last backward pass has reached."""
+        parameters = (p for group in self.optimiser.param_groups for p in group["params"])
+        return [p.grad for p in parameters if p.grad is not None]

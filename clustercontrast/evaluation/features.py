@@ -1,8 +1,11 @@
 """Features of a list of images: flip-averaged, in the list's order."""
 
+from collections.abc import Callable
+
 import torch
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray
 from clustercontrast.files import UserError
@@ -35,10 +38,44 @@ def extract(
         UserError: some are not finite.
     """
     modality = images.index.modality
-    parts = [
-        embedded(network, pixels, modality, unit) for pixels in images.chunks(batch_size, rows)
-    ]
-    return finite(torch.cat(parts).cpu(), modality)
+    found = in_chunks(
+        lambda pixels: embedded(network, pixels, modality, unit), images, batch_size, rows
+    )
+    return finite(found, modality)
+
+
+def in_chunks(
+    embed: Callable[[torch.Tensor], torch.Tensor],
+    images: ImageArray,
+    size: int,
+    rows: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """What a network makes of images, some at a time; several processes share the chunks.
+
+    A chunk holds the same images whoever is given it, so that the processes change no number.
+
+    Args:
+        embed: pixels (B, H, W, 3) uint8 -> (B, ...).
+        images: prepared images.
+        size: images of a chunk.
+        rows: of the images, in this order; all by default.
+
+    Returns:
+        (N, ...) on the CPU, in row order.
+    """
+    count = len(images) if rows is None else len(rows)
+    own = ranks.share(-(-count // size))
+    first, last = own.start * size, min(own.stop * size, count)
+    if ranks.count() > 1:
+        rows = (torch.arange(count) if rows is None else torch.as_tensor(rows))[first:last]
+    found, starts = None, range(0, last - first, size)
+    chunks = images.chunks(size, rows) if starts else ()  # a process may have none
+    for start, pixels in zip(starts, chunks, strict=True):
+        some = embed(pixels)
+        if found is None:  # one place for all: lists of parts would take the memory twice
+            found = some.new_empty(last - first, *some.shape[1:])
+        found[start : start + size] = some
+    return ranks.gathered(found).cpu()
 
 
 def embedded(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.diagnostics import cycle_consistency
 from clustercontrast.evaluation.features import extract
@@ -81,12 +82,15 @@ def score_all(
     searches: Searches,
     similarity: Similarity = cosines,
 ) -> dict[str, list[Retrieval]]:
-    """Score features (N, d) by modality in every search of every mode."""
+    """Score features (N, d) by modality in every search of every mode; processes share them."""
     lists = {name: array.index for name, array in images.items()}
-    return {
-        mode: [score(one, lists, features, similarity) for one in own]
-        for mode, own in searches.items()
-    }
+    every = [(mode, search) for mode, own in searches.items() for search in own]
+    own = every[ranks.number() :: ranks.count()]
+    parts = ranks.everyones([score(search, lists, features, similarity) for _, search in own])
+    found: dict[str, list[Retrieval]] = {mode: [] for mode in searches}
+    for place, (mode, _) in enumerate(every):
+        found[mode].append(parts[place % len(parts)][place // len(parts)])
+    return found
 
 
 def _rows_used(modality: str, searches: Searches) -> np.ndarray:

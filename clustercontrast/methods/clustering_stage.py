@@ -15,6 +15,7 @@ import torch
 from scipy.sparse import csr_array
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.association.choice import Clusters, associate
 from clustercontrast.association.graph_matching import rewrites
 from clustercontrast.clustering.centroids import (
@@ -66,7 +67,7 @@ def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage
         run.log.say("clustering: compiling (once)")
     with run.timed("clustering"):
         distances = jaccard(features.to(run.device), k1, a.k2, eps, a.neighbours)
-        y = dbscan(distances, eps, a.min_samples)
+        y = ranks.first(lambda: dbscan(distances, eps, a.min_samples))
     clusters, outliers = y.max(initial=-1) + 1, np.count_nonzero(y < 0)
     if clusters < 2:
         advice = "lower" if clusters == 1 and outliers < len(y) / 2 else "raise"
@@ -194,7 +195,9 @@ class ClusteringStage(Stage):
     @cached_property
     def imported(self) -> tuple[Labels, Pair | None]:
         """Labels and, if there are any, features of ``labels_file``, which is read once."""
-        return pseudo_labels.load(self.labels_file, self.image_lists(), self.run.log.say)
+        return ranks.first(
+            lambda: pseudo_labels.load(self.labels_file, self.image_lists(), self.run.log.say)
+        )
 
     def centroids(self, features: Pair, labels: Labels) -> Pair:
         """Cluster means of both modalities: (C_v, d), (C_r, d), not normalised."""
@@ -215,7 +218,8 @@ class ClusteringStage(Stage):
         features = self.extract(self.encoder)
         labels = self.pseudo_labels(features)
         path = self.run.folder / self.name / pseudo_labels.FILE
-        pseudo_labels.save(path, self.image_lists(), labels, features, self.one_label_space)
+        if ranks.is_first():
+            pseudo_labels.save(path, self.image_lists(), labels, features, self.one_label_space)
 
     # --- memories and the modality's own contrast ---
 
@@ -233,10 +237,12 @@ class ClusteringStage(Stage):
 
     def build_memory(self, c: torch.Tensor, hard: torch.Tensor) -> Memory:
         """A memory over centroids (C, d) and, if it is hybrid, hard prototypes (C, d)."""
-        a, device, kind = self.args, self.run.device, self.memory_kind
+        a, kind = self.args, self.memory_kind
+        c, hard = (rows.to(self.run.device) for rows in (c, hard))
+        ranks.equalise((c, hard))
         if kind != "hybrid":
             return ClusterMemory(
-                c.to(device),
+                c,
                 a.temp,
                 a.momentum,
                 kind,
@@ -245,8 +251,8 @@ class ClusteringStage(Stage):
                 a.unit_prototypes,
             )
         return HybridMemory(
-            c.to(device),
-            hard.to(device),
+            c,
+            hard,
             a.temp,
             a.momentum,
             hard_weight=a.hard_weight,
@@ -288,7 +294,7 @@ class ClusteringStage(Stage):
         options = a.vote_threshold, a.ot_regularisation, a.forget_last, a.matching_rounds
         with warnings.catch_warnings(record=True) as found:
             warnings.simplefilter("always")
-            maps = associate(a.association, clusters, *options)
+            maps = ranks.first(lambda: associate(a.association, clusters, *options))
         for warning in found:
             self.run.log.say(f"warning, {self.run.position}: {warning.message}")
         return maps
@@ -351,7 +357,9 @@ class ClusteringStage(Stage):
         """Labels (N_v + N_r,) of both modalities clustered together, -1 for outliers."""
         with self.run.timed("clustering"):
             distances = self.joint_distances(tuple(f.to(self.run.device) for f in features))
-            return dbscan(distances, self.args.eps_joint, self.args.min_samples)
+            return ranks.first(
+                lambda: dbscan(distances, self.args.eps_joint, self.args.min_samples)
+            )
 
     def cluster_jointly(self, features: Pair) -> None:
         """Cluster both modalities together; remember and train on clusters that hold both."""

@@ -26,6 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.association.choice import Clusters
 from clustercontrast.association.multi_memory import relabel
 from clustercontrast.clustering.centroids import centroids
@@ -138,8 +139,8 @@ class Final(ClusteringStage):
 
     def classify(self, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         """Features before the neck and logits of [plain; exchanged; infrared]."""
-        pooled = self.encoder.pooled(batch.visible.images, batch.infrared.images)
-        return pooled, self.classifier(self.encoder.neck(pooled))
+        pooled, features = self.encoder.pooled(batch.visible.images, batch.infrared.images)
+        return pooled, self.classifier(features)
 
     # --- labels: multi-memory matching ---
 
@@ -187,7 +188,7 @@ class Final(ClusteringStage):
         """Posteriors (views, N) of losses (views, N); 0 for images without a loss."""
         known = ~losses[0].isnan()
         weights = torch.zeros_like(losses)
-        clean = clean_probability([view[known].numpy() for view in losses])
+        clean = ranks.first(lambda: clean_probability([view[known].numpy() for view in losses]))
         weights[:, known] = torch.from_numpy(np.stack(clean)).float()
         return weights
 

@@ -23,6 +23,7 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
+from clustercontrast import ranks
 from clustercontrast.clustering.calibration import calibrated_labels
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
@@ -72,9 +73,11 @@ class Robust(ClusteringStage):
         self.raw_labels = self.cluster_each(features)
         if not self.args.npc:
             return self.raw_labels
-        return tuple(
-            calibrated_labels(f, y, self.args.npc_members, self.args.npc_threshold)
-            for f, y in zip(features, self.raw_labels, strict=True)
+        return ranks.first(
+            lambda: tuple(
+                calibrated_labels(f, y, self.args.npc_members, self.args.npc_threshold)
+                for f, y in zip(features, self.raw_labels, strict=True)
+            )
         )
 
     @property

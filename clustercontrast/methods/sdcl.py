@@ -28,6 +28,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clustercontrast import ranks
 from clustercontrast.association.ranking_agreement import agreed_labels
 from clustercontrast.clustering.centroids import centroids
 from clustercontrast.data.batches import Batch, Stream
@@ -127,6 +128,7 @@ class Collaborative(ClusteringStage):
     ) -> ClusterMemory:
         """A memory over the means of clusters."""
         a, means = self.args, centroids(features, y).to(self.run.device)
+        ranks.equalise((means,))
         return ClusterMemory(
             means, a.temp, momentum, a.memory, a.memory_gradient, a.smooth, a.unit_prototypes
         )
@@ -229,7 +231,9 @@ class Agreed(Collaborative):
         a = self.args
         sides = (tuple(half.to(self.run.device) for half in halves(f)) for f in features)
         with self.run.timed("association"):
-            return agreed_labels(*sides, y_r, a.candidates, a.smoothing_neighbours)
+            return ranks.first(
+                lambda: agreed_labels(*sides, y_r, a.candidates, a.smoothing_neighbours)
+            )
 
 
 STAGES = [Collaborative, Agreed]

@@ -5,6 +5,9 @@ contiguous chunk of the visible and one of the infrared batch, normalises with t
 its own chunk, and only replica 0 keeps its running statistics (COMMON-1).  As the
 visible batch is [plain views; exchanged views], the running statistics used for clustering and
 testing never see an exchanged view.  ``--bn-groups G`` reproduces that, group by group.
+
+Several processes share the groups: each forwards its own ones and receives the features of all
+(docs/distributed.md), so that their number changes no result.
 """
 
 import contextlib
@@ -14,6 +17,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from clustercontrast import ranks
 
 Tensors = tuple[torch.Tensor, ...]
 
@@ -44,32 +49,52 @@ def forward_in_groups(
     inputs: Tensors,
     groups: int,
     recompute: bool = False,
+    skip: Callable[..., None] | None = None,
 ) -> Tensors:
     """Run ``forward`` on ``groups`` contiguous chunks of ``inputs`` and join the outputs.
 
     Args:
-        network: owner of the BatchNorm layers that ``forward`` runs through.
+        network: owner of the BatchNorm layers that ``forward`` runs through; in eval mode there
+            are no groups, and the inputs are nobody's share.
         forward: maps one chunk of every input to a tuple of tensors.
-        inputs: tensors that are cut along the batch axis.
-        groups: number of emulated replicas, G.
+        inputs: tensors that are cut along the batch axis; of a batch that several processes share,
+            this process's parts.
+        groups: number of emulated replicas, G, of all processes together.
         recompute: forget each group's activations and compute them again in the backward pass
             (exact; running statistics move once), so that they take 1/G of the memory.
+        skip: given a chunk of every input, draws what ``forward`` draws and does nothing else; for
+            the groups of other processes, so that random layers draw alike everywhere.
 
     Returns:
         The outputs of all groups, concatenated in order.
 
     Raises:
-        ValueError: a batch does not divide by ``groups``.
+        ValueError: a batch does not divide by ``groups``, or the groups by the processes.
     """
-    for tensor in inputs:
-        if len(tensor) % groups:
-            raise ValueError(f"a batch of {len(tensor)} images does not divide by {groups} groups")
+    if not network.training:
+        return forward(*inputs)
+    own = range(groups)[ranks.share(groups)]
+    _check(inputs, groups, len(own))
     run = _recomputing(network, forward) if recompute and torch.is_grad_enabled() else forward
     outputs = []
-    for number, chunk in enumerate(zip(*(tensor.chunk(groups) for tensor in inputs), strict=True)):
-        with contextlib.nullcontext() if number == 0 else frozen_statistics(network):
-            outputs.append(run(*chunk))
-    return tuple(torch.cat(parts) for parts in zip(*outputs, strict=True))
+    chunks = list(zip(*(tensor.chunk(len(own)) for tensor in inputs), strict=True))
+    for number in range(groups):
+        if number in own:
+            with contextlib.nullcontext() if number == 0 else frozen_statistics(network):
+                outputs.append(run(*chunks[number - own.start]))
+        elif skip is not None:
+            skip(*chunks[0])
+    return tuple(ranks.joined(torch.cat(parts)) for parts in zip(*outputs, strict=True))
+
+
+def _check(inputs: Tensors, groups: int, own: int) -> None:
+    processes = ranks.count()
+    if groups % processes:
+        raise ValueError(f"{groups} groups do not divide by {processes} processes")
+    for tensor in inputs:
+        if len(tensor) % own:
+            size = len(tensor) * processes
+            raise ValueError(f"a batch of {size} images does not divide by {groups} groups")
 
 
 def _recomputing(network: nn.Module, forward: Callable[..., Tensors]) -> Callable[..., Tensors]:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clustercontrast.models.dropout import SharedDropout
+
 GROUPS = 32
 HEAD_WIDTH = 64
 MAX_PERIOD = 10_000
@@ -192,7 +194,7 @@ class _Block(nn.Module):
         self.first = nn.Conv2d(width_in, width_out, 3, padding=1)
         self.second = _zeroed(nn.Conv2d(width_out, width_out, 3, padding=1))
         self.modulation = nn.Linear(noise_width, 2 * width_out)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = SharedDropout(dropout)
         self.resample = resample or nn.Identity()
         same = width_in == width_out
         self.skip = nn.Identity() if same else nn.Conv2d(width_in, width_out, 1)

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clustercontrast.models.bn_groups import forward_in_groups
 from clustercontrast.models.two_stream_resnet import Stem, Trunk
 
 
@@ -14,11 +15,12 @@ class PartResNet(nn.Module):
         depth: 50 in the paper; 10, 18 and 34 for tests and quick trials.
         parts: stripes P of equal height; of a map whose rows they do not divide, neighbouring
             stripes share a row.  0 leaves the global feature alone.
+        bn_groups: BatchNorm groups of a training forward (see ``bn_groups.py``).
     """
 
-    def __init__(self, depth: int = 50, parts: int = 3) -> None:
+    def __init__(self, depth: int = 50, parts: int = 3, bn_groups: int = 1) -> None:
         super().__init__()
-        self.parts = parts
+        self.parts, self.bn_groups = parts, bn_groups
         self.stem = Stem()
         self.trunk = Trunk(depth, non_local=False)
         self.neck = _neck(self.width)
@@ -38,13 +40,18 @@ class PartResNet(nn.Module):
         Returns:
             g (B, d), and q (P, B, d) from the top stripe to the bottom one.
         """
+        g, *parts = forward_in_groups(self, self._features, (images,), self.bn_groups)
+        return g, torch.stack(parts) if parts else g.new_empty(0, *g.shape)
+
+    def _features(self, images: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Global feature g and that of every part, (B, d) each."""
         maps = self.trunk(self.stem(images))
         g = self.neck(maps.mean((2, 3)))
         if not self.parts:
-            return g, g.new_empty(0, *g.shape)
+            return (g,)
         stripes = F.adaptive_avg_pool2d(maps, (self.parts, 1)).flatten(2).unbind(2)
         necks = zip(self.part_necks, stripes, strict=True)
-        return g, torch.stack([neck(stripe) for neck, stripe in necks])
+        return g, *(neck(stripe) for neck, stripe in necks)
 
 
 def _neck(width: int) -> nn.BatchNorm1d:

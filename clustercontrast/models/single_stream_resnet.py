@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from clustercontrast.models.bn_groups import forward_in_groups
 from clustercontrast.models.pooling import clamped_generalised_mean
 from clustercontrast.models.two_stream_resnet import Stem, Trunk
 
@@ -26,6 +27,7 @@ class SingleStreamResNet(nn.Module):
             takes the vector before the neck, all else the one behind it (A3).
         exponent: initial exponent p of the pooling.
         train_exponent: let p learn.
+        bn_groups: BatchNorm groups of a training forward (see ``bn_groups.py``).
 
     Attributes:
         flip_averaged: False – mirror images are not averaged into a feature (CMAM-21).
@@ -39,8 +41,10 @@ class SingleStreamResNet(nn.Module):
         neck: str = "bnneck",
         exponent: float = 3.0,
         train_exponent: bool = True,
+        bn_groups: int = 1,
     ) -> None:
         super().__init__()
+        self.bn_groups = bn_groups
         self.stem = Stem()
         self.trunk = Trunk(depth, non_local=False)
         self.exponent = nn.Parameter(torch.tensor(float(exponent)), requires_grad=train_exponent)
@@ -54,16 +58,22 @@ class SingleStreamResNet(nn.Module):
         """Length d of a feature: 2048 at depth 50, 512 at 10, 18 and 34."""
         return self.trunk.width
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def forward(self, *views: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Features for the triplet loss and features f for all else, the same unless A3 says so.
 
         Args:
-            images: (B, 3, H, W) normalised.
+            views: (B, 3, H, W) normalised images each; BatchNorm sees all of them together.
 
         Returns:
-            (B, d), (B, d), neither normalised.
+            (B, d), (B, d) of every view in turn, none normalised.
         """
-        return self._features(self.trunk(self.stem(images)))
+        return forward_in_groups(self, self._seen, views, self.bn_groups)
+
+    def _seen(self, *views: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        both = self._features(self.trunk(self.stem(torch.cat(views))))
+        sizes = list(map(len, views))
+        pairs = zip(*(features.split(sizes) for features in both), strict=True)
+        return tuple(features for pair in pairs for features in pair)
 
     def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:
         """Retrieval feature, in eval mode, of either modality: (B, d) unit rows."""

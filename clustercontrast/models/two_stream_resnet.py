@@ -139,22 +139,38 @@ class TwoStreamResNet(nn.Module):
         stem = self.visible_stem if modality == "visible" else self.infrared_stem
         return self.trunk(stem(images)), self._feature_of
 
-    def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
-        """Features of both modalities before the neck: (n_v + n_r, d), visible first."""
-        return self._pooled(torch.cat([self.visible_stem(visible), self.infrared_stem(infrared)]))
+    def pooled(
+        self, visible: torch.Tensor, infrared: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Training forward that shows what is before the neck, too.
+
+        Returns:
+            Features of both modalities, visible first, before and behind the neck: (n_v + n_r, d)
+            each.
+        """
+        parts = forward_in_groups(
+            self, self._pooled_and_behind, (visible, infrared), self.bn_groups,
+            self.checkpoint_groups,
+        )  # fmt: skip
+        return torch.cat(parts[:2]), torch.cat(parts[2:])
 
     def _both(
         self, visible: torch.Tensor, infrared: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        features = self.neck(self.pooled(visible, infrared))
-        return features[: len(visible)], features[len(visible) :]
+        return self._pooled_and_behind(visible, infrared)[2:]
+
+    def _pooled_and_behind(
+        self, visible: torch.Tensor, infrared: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Visible and infrared features before the neck, then behind it."""
+        maps = torch.cat([self.visible_stem(visible), self.infrared_stem(infrared)])
+        pooled = generalised_mean(self.trunk(maps), self.exponent)
+        sizes = len(visible), len(infrared)
+        return *pooled.split(sizes), *self.neck(pooled).split(sizes)
 
     def _feature_of(self, maps: torch.Tensor) -> torch.Tensor:
         features = self.neck(generalised_mean(maps, self.exponent))
         return features / features.norm(dim=1, keepdim=True)
-
-    def _pooled(self, maps: torch.Tensor) -> torch.Tensor:
-        return generalised_mean(self.trunk(maps), self.exponent)
 
 
 def _width(layer: nn.Sequential) -> int:

@@ -161,7 +161,9 @@ class TwoStreamViT(nn.Module):
             ValueError: a batch does not divide by ``bn_groups``, or the images have another size
                 than the network has positions for.
         """
-        return forward_in_groups(self, self._both, (visible, infrared), self.bn_groups)
+        return forward_in_groups(
+            self, self._both, (visible, infrared), self.bn_groups, skip=self._skip
+        )
 
     def embed(self, images: torch.Tensor, modality: str) -> torch.Tensor:
         """Retrieval feature of one modality, in eval mode.
@@ -192,9 +194,39 @@ class TwoStreamViT(nn.Module):
         maps = torch.cat(read, dim=2).transpose(1, 2).unflatten(2, sides)
         return maps, functools.partial(self._feature_of, tokens[:, :1])
 
-    def pooled(self, visible: torch.Tensor, infrared: torch.Tensor) -> torch.Tensor:
-        """Deep features of both modalities before the neck: (n_v + n_r, d), visible first."""
-        return self._last(self.deep, self.trunk(self.tokens(self._patches(visible, infrared))))
+    def pooled(
+        self, visible: torch.Tensor, infrared: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Training forward of a network without the shallow feature, with what is before its neck.
+
+        Returns:
+            Features of both modalities, visible first, before and behind the neck: (n_v + n_r, d)
+            each.
+        """
+        parts = forward_in_groups(
+            self, self._pooled_and_behind, (visible, infrared), self.bn_groups, skip=self._skip
+        )
+        return torch.cat(parts[:2]), torch.cat(parts[2:])
+
+    def _pooled_and_behind(
+        self, visible: torch.Tensor, infrared: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        """Visible and infrared features before the neck, then behind it."""
+        deep = self._last(self.deep, self.trunk(self.tokens(self._patches(visible, infrared))))
+        sizes = len(visible), len(infrared)
+        return *deep.split(sizes), *self.neck(deep).split(sizes)
+
+    def _skip(self, visible: torch.Tensor, infrared: torch.Tensor) -> None:
+        """Draw which branches the images of another group skip."""
+        kind = visible.device.type
+        is_mixed = torch.is_autocast_enabled(kind)
+        dtype = torch.get_autocast_dtype(kind) if is_mixed else self.positions.dtype
+        images = len(visible) + len(infrared)
+        branches = torch.empty(images, 1, 1, dtype=dtype, device=visible.device)
+        private = (self.deep,) if self.shallow is None else (self.deep, self.shallow)
+        for block in (*self.blocks, *(layers[0] for layers in private)):
+            for _ in range(2):
+                block.stochastic_depth(branches)
 
     def _initialise(self) -> None:
         """Initial weights of a ViT; convolutions keep torch's."""

@@ -8,6 +8,7 @@ import argparse
 import functools
 import importlib.util
 import itertools
+import math
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -119,6 +120,43 @@ def check_needs(options: Options) -> None:
         holds = all(options.values[name] in wanted for name, wanted in need.when.items())
         if options.values[need.flag] is None and holds and asked - set(need.without):
             raise UserError(need.text)
+
+
+def check_processes(options: Options, count: int, is_dry: bool) -> None:
+    """Refuse what several processes cannot share.
+
+    Args:
+        options: of the training.
+        count: of processes.
+        is_dry: steps are timed, and nothing is trained.
+
+    Raises:
+        UserError: a batch, or its BatchNorm groups, do not divide by the processes.
+    """
+    if count == 1:
+        return
+    for flag in ("--dry-run",) * is_dry + ("--shard",) * bool(options.values.get("shard")):
+        raise UserError(f"{flag} is of one process: leave it out, or start without torchrun")
+    for stage in options.stages or options.recipe.stages:
+        args = options.at(stage)
+        groups = getattr(args, "bn_groups", None)
+        if groups is None and "epochs" in args and args.batch_size % count:
+            raise UserError(
+                f"--batch-size {args.batch_size} of stage {stage} does not divide by {count} "
+                "processes: start fewer"
+            )
+        if groups is not None and groups % count:
+            raise UserError(
+                f"{count} processes cannot share the {groups} BatchNorm group(s) of stage {stage}, "
+                f"each whole: start {_divisors(groups)}, or give --bn-groups {stage}="
+                f"{math.lcm(groups, count)}, which is another training"
+            )
+
+
+def _divisors(groups: int) -> str:
+    """Numbers of processes that share so many groups, in words."""
+    found = [str(n) for n in range(1, groups + 1) if groups % n == 0]
+    return "one process" if found == ["1"] else f"{' or '.join(found)} processes"
 
 
 def _check_file(options: Options, name: str) -> None:

@@ -365,7 +365,8 @@ def channel_outcomes(channels: str) -> torch.Tensor:
     """0, 1, 2: that channel copied; 3: luminance; 4: unchanged."""
     images = torch.tensor([1.0, 2.0, 4.0])[None, :, None, None].repeat(DRAWS, 1, 1, 1)
     luminance = 0.2989 * 1 + 0.5870 * 2 + 0.1140 * 4
-    found = module.CHANNEL_DRAWS[channels](images, seeded(17))[:, :, 0, 0]
+    draw, mix = module.CHANNELS[channels]
+    found = mix(images, *draw(DRAWS, seeded(17)))[:, :, 0, 0]
     unchanged = (found == images[:, :, 0, 0]).all(1)
     values = torch.tensor([1.0, 2.0, 4.0, luminance])
     assert (unchanged | (found == found[:, :1]).all(1)).all()

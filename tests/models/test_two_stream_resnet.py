@@ -80,7 +80,7 @@ def test_average_pooling_is_the_mean_over_the_positions():
     network = TwoStreamResNet(depth=10, non_local=False, pooling="average").eval()
     visible, infrared = torch.randn(2, 2, 3, 64, 32)
     maps = network.trunk(network.visible_stem(visible))
-    pooled = network.pooled(visible, infrared)[:2]
+    pooled = network.pooled(visible, infrared)[0][:2]
     torch.testing.assert_close(pooled, maps.mean((2, 3)), atol=1e-6, rtol=0)
 
 

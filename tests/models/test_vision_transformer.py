@@ -390,10 +390,11 @@ def test_shallow_feature_reads_raw_patches_beside_the_deep_class_token():
 def test_pooled_is_what_the_neck_reads():
     network = small(drop_path=0.0)
     visible, infrared = batches()
-    pooled = network.pooled(visible, infrared)
+    pooled, behind = network.pooled(visible, infrared)
     assert pooled.shape == (12, 64)
     both = torch.cat(network(visible, infrared))
     torch.testing.assert_close(network.neck(pooled), both[:, :64], rtol=0, atol=1e-12)
+    torch.testing.assert_close(behind, both[:, :64], rtol=0, atol=1e-12)
 
 
 def test_modalities_have_stems_of_their_own_that_start_alike():

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.clustering.agreement import cross_agreement, neighbours_without_self
 from clustercontrast.clustering.centroids import centroids
 from clustercontrast.clustering.kmeans import kmeans
@@ -27,7 +28,7 @@ from clustercontrast.data.source_labels import FILE, import_labels, load_labels,
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
-from clustercontrast.evaluation.features import finite
+from clustercontrast.evaluation.features import finite, in_chunks
 from clustercontrast.files import UserError
 from clustercontrast.losses.part_refinement import (
     agreement_aware_smoothing,
@@ -71,6 +72,7 @@ class AuxiliaryLabels(Stage):
         "agreement_from",
         "smooth",
         "depth",
+        "bn_groups",
         "pretrained",
         "k1",
         "k2",
@@ -97,7 +99,7 @@ class AuxiliaryLabels(Stage):
         self.check_flags()
         if self.args.label_method == "import":
             return
-        self.encoder = self.add("encoder", PartResNet(self.args.depth, self.parts))
+        self.encoder = self.add("encoder", self.build_network())
         self.load_initial_weights()
         if self.args.label_method in TRAINED:
             self.optimise_with_adam()
@@ -150,6 +152,10 @@ class AuxiliaryLabels(Stage):
         """Stripes P of the network."""
         return self.args.parts if self.args.label_method == "pplr" else 0
 
+    def build_network(self) -> PartResNet:
+        """The network that the flags describe, with random weights."""
+        return PartResNet(self.args.depth, self.parts, self.args.bn_groups)
+
     def load_initial_weights(self) -> None:
         """Initial weights of the network: ImageNet's, those of a file, or random ones."""
         report = weights.start(self.encoder, self.args.pretrained)
@@ -168,17 +174,14 @@ class AuxiliaryLabels(Stage):
 
     def extract(self, rows: torch.Tensor | None = None) -> torch.Tensor:
         """Unit features of the source images, or those at ``rows``: (1 + P, N, d), g first."""
-        source, size = self.data.source, self.args.test_batch
-        count = len(source) if rows is None else len(rows)
-        features = torch.empty(1 + self.parts, count, self.encoder.width)
+
+        def embed(pixels: torch.Tensor) -> torch.Tensor:
+            g, q = self.encoder(normalise(pixels))
+            return F.normalize(torch.cat([g[None], q]).float(), dim=2).transpose(0, 1)
+
         with self.run.timed("features"), self.evaluating(self.encoder):
-            chunks = source.chunks(size, rows)
-            for place, pixels in zip(features.split(size, dim=1), chunks, strict=True):
-                g, q = self.encoder(normalise(pixels))
-                place.copy_(F.normalize(torch.cat([g[None], q]).float(), dim=2))
-        for own in features:
-            finite(own, "source")
-        return features
+            features = in_chunks(embed, self.data.source, self.args.test_batch, rows)
+        return finite(features, "source").transpose(0, 1)
 
     def agree(self, features: torch.Tensor) -> torch.Tensor:
         """Cross-agreement (N, P) on the device of features (1 + P, N, d)."""
@@ -201,11 +204,13 @@ class AuxiliaryLabels(Stage):
         at the end of an epoch is dropped here alike, whether the run was resumed or not.
         """
         means = torch.stack([F.normalize(centroids(f, labels), dim=1) for f in features])
+        means = means.to(self.run.device)
+        ranks.equalise((means,))
         adam = self.optimisers["encoder"].optimiser
         group = adam.param_groups[1]
         for old in group["params"]:
             adam.state.pop(old, None)
-        self.classifiers = nn.Parameter(means.to(self.run.device))
+        self.classifiers = nn.Parameter(means)
         group["params"] = [self.classifiers]
 
     def part_loss(
@@ -234,8 +239,8 @@ class AuxiliaryLabels(Stage):
             return import_labels(Path(a.source_labels), images, self.run.log.say)
         if a.label_method == "kmeans":
             features = self.extract()[0].to(self.run.device)
-            found = kmeans(features, a.source_clusters, self.run.generator).labels
-            return torch.as_tensor(found).cpu().numpy().astype(np.int64)
+            generator = self.run.generator
+            return ranks.first(lambda: kmeans(features, a.source_clusters, generator).labels)
         return self.clusters(self.extract()[0])
 
     def clusters(self, g: torch.Tensor) -> np.ndarray:
@@ -261,7 +266,8 @@ class AuxiliaryLabels(Stage):
         flags = {name: getattr(self.args, name) for name in self.reads}
         meta = {"method": flags.pop("label_method"), "seed": flags.pop("seed"), "flags": flags}
         path = self.run.folder / self.name / FILE
-        save_labels(path, self.data.source.index, labels, meta)
+        if ranks.is_first():
+            save_labels(path, self.data.source.index, labels, meta)
 
     def note(self, labels: np.ndarray) -> None:
         """Keep the epoch's labels for the checkpoint; true identities grade them for the log.

@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.data.batches import Batch, plain_batches
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import shuffled_rows
@@ -162,8 +163,10 @@ class Diffusion(Stage):
         rows = shuffled_rows(self.training, a.batch_size, self.run.generator)
         yield plain_batches(self.images, (next(rows) for _ in range(self.iterations)))
         self._check_lost()
-        self.facts = {"held_out_loss": self._held_out_loss()} if len(self.held_out) else {}
-        self._preview(epoch)
+        held_out = ranks.first(self._held_out_loss)
+        self.facts = {} if held_out is None else {"held_out_loss": held_out}
+        if ranks.is_first():
+            self._preview(epoch)
 
     @property
     def images_of_a_pass(self) -> int:
@@ -174,8 +177,8 @@ class Diffusion(Stage):
         """L = E λ(σ) ‖D(y + n; σ, E) - y‖² over noise levels σ and noise n."""
         pixels = batch.images.images
         if self.args.fake_flip:
-            flips = torch.rand(len(pixels), generator=self.run.generator) < 0.5
-            flips = flips.to(pixels.device, non_blocking=True)
+            flips = torch.rand(len(batch.images.rows), generator=self.run.generator) < 0.5
+            flips = flips[ranks.share(len(flips))].to(pixels.device, non_blocking=True)
             pixels = torch.where(flips[:, None, None, None], pixels.flip(2), pixels)
         loss = self._loss(self.generator, pixels, self.run.generator)
         is_lost = ~loss.detach().isfinite()
@@ -193,19 +196,23 @@ class Diffusion(Stage):
     def _loss(
         self, network: nn.ModuleDict, pixels: torch.Tensor, generator: torch.Generator
     ) -> torch.Tensor:
-        """E over σ and n of λ(σ) ‖D(y + n; σ, E) - y‖²."""
+        """E over σ and n of λ(σ) ‖D(y + n; σ, E) - y‖², drawn for the batch of all processes."""
         a, clean = self.args, self._clean(pixels)
         maps = network["adapter"](edges_of(pixels, a)) if self.is_conditional else None
-        sigma = draw_noise_levels(len(clean), a.noise_mean, a.noise_std, generator)
+        size = len(clean) * ranks.count()
+        own = ranks.share(size)
+        sigma = draw_noise_levels(size, a.noise_mean, a.noise_std, generator)[own]
         # From other host memory a copy of this size waits for the device.
         is_pinned = clean.device.type == "cuda"
-        noise = torch.randn(clean.shape, generator=generator, pin_memory=is_pinned)
+        shape = size, *clean.shape[1:]
+        noise = torch.randn(shape, generator=generator, pin_memory=is_pinned)[own]
         sigma, noise = (t.to(clean.device, non_blocking=True) for t in (sigma, noise))
         noisy = clean + sigma[:, None, None, None] * noise
         found = denoised(
             lambda x, c_noise: network["denoiser"](x, c_noise, maps), noisy, sigma, a.sigma_data
         )
-        return denoising_loss(found, clean, sigma, a.sigma_data)
+        loss = denoising_loss(found, clean, sigma, a.sigma_data)
+        return ranks.joined(loss[None]).mean() if ranks.count() > 1 else loss
 
     def _clean(self, pixels: torch.Tensor) -> torch.Tensor:
         """What the diffusion draws: (B, c, h, w) in [-1, 1]."""
@@ -234,8 +241,10 @@ class Diffusion(Stage):
                 f"epochs before are saved in {self.run.folder / self.name}"
             )
 
-    def _held_out_loss(self) -> float:
+    def _held_out_loss(self) -> float | None:
         """The loss on images that are not trained on, with the same noise every time."""
+        if not len(self.held_out):
+            return None
         generator = torch.Generator().manual_seed(self.args.seed)
         rows = self.held_out.split(self.args.batch_size)
         with self.evaluating(self.average):

@@ -16,6 +16,7 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
+from clustercontrast import ranks
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch
@@ -52,7 +53,7 @@ def trained_generator(args: Namespace, data: TransferImages) -> nn.Module:
         UserError: it is not trained to its end.
     """
     place = data.places[Diffusion.name] / Diffusion.name
-    state, end = checkpoint.last(place), last_epoch(Diffusion, data.options)
+    state, end = ranks.first(lambda: checkpoint.last(place)), last_epoch(Diffusion, data.options)
     if state is None or state["epoch"] != end:
         found = "no generator" if state is None else f"epoch {state['epoch']} of {end}"
         raise UserError(f"{place} holds {found}: run --stages diffusion to its end first")
@@ -97,7 +98,10 @@ class Generation(Stage):
     def is_finished(self) -> bool:
         """Whether every wanted row is there, the pictures to check them by eye, and the commit."""
         is_committed = not self.is_first or self.run.reached(self.name) is not None
-        return is_committed and all(
+        return is_committed and ranks.first(self._is_complete)
+
+    def _is_complete(self) -> bool:
+        return all(
             self._picture(own).exists() and not len(own.fakes.missing(own.rows))
             for own in self.wanted()
         )
@@ -136,7 +140,7 @@ class Generation(Stage):
 
     @property
     def shard(self) -> tuple[int, int]:
-        """Number of this process and of all processes: --shard, torchrun's, or 0 of 1."""
+        """Number of this process and of all processes, by --shard or as torchrun started them."""
         return process_of(self.args)
 
     @property
@@ -167,7 +171,7 @@ class Generation(Stage):
         rows = np.arange(len(images))
         if name == "source" and a.only_clustered:
             labels = self.data.places["auxiliary"] / "auxiliary" / LABELS
-            rows = rows[load_labels(labels, images.index) >= 0]
+            rows = rows[ranks.first(lambda: load_labels(labels, images.index)) >= 0]
         return Wanted(fakes, images, rows)
 
     def _about(self) -> dict:
@@ -190,7 +194,8 @@ class Generation(Stage):
             self._await_others(own)
 
     def _fill(self, own: Wanted, rows: np.ndarray) -> None:
-        bar = tqdm(total=len(rows), desc=f"fakes of {own.fakes.name}", disable=None)
+        hidden = None if ranks.is_first() else True  # None: where it is no terminal
+        bar = tqdm(total=len(rows), desc=f"fakes of {own.fakes.name}", disable=hidden)
         with bar, self.run.timed("generation"), torch.no_grad(), self.run.autocast():
             fill(
                 own.fakes,

@@ -22,7 +22,7 @@ from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.engine.run import saved_model
 from clustercontrast.engine.stage import Stage, Terms
-from clustercontrast.evaluation.features import finite
+from clustercontrast.evaluation.features import finite, in_chunks
 from clustercontrast.files import UserError, say
 from clustercontrast.generation.fake_infrared import FakeArray, FakeSet
 from clustercontrast.losses.circle import circle_logits, smoothed_cross_entropy
@@ -70,7 +70,9 @@ class Relation(NamedTuple):
 
 def build_network(args: Namespace) -> SingleStreamResNet:
     """M_joint or M_gray, with random weights."""
-    return SingleStreamResNet(args.depth, args.neck, args.gem_exponent, args.train_gem)
+    return SingleStreamResNet(
+        args.depth, args.neck, args.gem_exponent, args.train_gem, args.bn_groups
+    )
 
 
 def tested_network(args: Namespace) -> str:
@@ -198,8 +200,8 @@ class Mutual(Stage):
         """Features f of images, or of those at ``rows``: (N, d) float32 on the CPU, any length."""
         model, size = self.networks[network], self.args.test_batch
         with self.run.timed("features"), self.evaluating(model):
-            found = [model(normalise(p))[1].float().cpu() for p in array.chunks(size, rows)]
-        return finite(torch.cat(found), array.index.modality)
+            found = in_chunks(lambda p: model(normalise(p))[1].float(), array, size, rows)
+        return finite(found, array.index.modality)
 
     # --- one batch ---
 
@@ -221,9 +223,8 @@ class Mutual(Stage):
         images = [batch.streams[stream].images for _, stream in views]
         if not self.args.joint_forward:
             return [network(part) for part in images]
-        sizes = [len(part) for part in images]
-        metric, features = (t.split(sizes) for t in network(torch.cat(images)))
-        return list(zip(metric, features, strict=True))
+        parts = network(*images)
+        return list(zip(parts[::2], parts[1::2], strict=True))
 
     def cosines(self, view: View, features: torch.Tensor) -> torch.Tensor:
         """Cosines (B, C) of features with the classes' proxies before this view."""

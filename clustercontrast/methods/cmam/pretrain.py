@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from clustercontrast import ranks
 from clustercontrast.data.batches import Batch, TwinPlan, twin_batches
 from clustercontrast.data.sampler import ClassBatches
 from clustercontrast.engine.schedules import Schedule, warm_flat_cosine
@@ -112,7 +113,7 @@ class Pretrain(Mutual):
     def _source_labels(self) -> np.ndarray:
         """(N,) labels of the source images, -1 for those that are not used."""
         path = self.data.places["auxiliary"] / "auxiliary" / FILE
-        labels = load_labels(path, self.data.source.index)
+        labels = ranks.first(lambda: load_labels(path, self.data.source.index))
         if labels.max(initial=-1) < 1:
             raise UserError(f"{path} has fewer than two clusters: at least two are needed")
         return labels

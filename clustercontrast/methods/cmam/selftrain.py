@@ -14,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from clustercontrast import ranks
 from clustercontrast.association.graph_matching import maximum_matching, shared_labels
 from clustercontrast.clustering.centroids import balanced_centroids, centroids
 from clustercontrast.clustering.kmeans import KMeans, kmeans
@@ -86,6 +87,9 @@ class SelfTrain(Mutual):
 
     def pseudo_labels(self, features: dict[View, torch.Tensor], epoch: int) -> Labels:
         """Labels (N_v,), (N_r,) int64 of one space, from k-means and matching."""
+        return ranks.first(lambda: self._matched_clusters(features, epoch))
+
+    def _matched_clusters(self, features: dict[View, torch.Tensor], epoch: int) -> Labels:
         a = self.args
         visible, infrared = self.described(features)
         if a.matching == "joint-kmeans":
@@ -107,7 +111,8 @@ class SelfTrain(Mutual):
         features = self.features_of_views()
         labels = self.pseudo_labels(features, epoch + 1)
         path, described = self.run.folder / self.name / pseudo_labels.FILE, self.described(features)
-        pseudo_labels.save(path, self.image_lists(), labels, described, one_label_space=True)
+        if ranks.is_first():
+            pseudo_labels.save(path, self.image_lists(), labels, described, one_label_space=True)
 
     def image_lists(self) -> tuple[ImageList, ImageList]:
         """The lists of both modalities' training images, visible first."""
@@ -163,11 +168,9 @@ class SelfTrain(Mutual):
 
     def memories(self, proxies: dict[str, torch.Tensor]) -> dict[str, ProxyMemory]:
         """C_j' and C_g': classifiers whose rows follow the features they classify."""
-        a, device = self.args, self.run.device
-        return {
-            name: ProxyMemory(rows.to(device), a.momentum, a.proxy_update)
-            for name, rows in proxies.items()
-        }
+        a, rows = self.args, {n: own.to(self.run.device) for n, own in proxies.items()}
+        ranks.equalise(rows.values())
+        return {n: ProxyMemory(own, a.momentum, a.proxy_update) for n, own in rows.items()}
 
     def _bank(self, view: View) -> str:
         """The bank that scores a view: one per network, or one per network and modality (A16)."""

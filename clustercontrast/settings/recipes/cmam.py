@@ -162,11 +162,12 @@ GENERATOR = (
 )  # fmt: skip
 NETWORKS = (
     *TRAINING, "eval_from", "eval_step", "batch_size", "num_instances", "padding", "flip",
-    "erasing", "smooth", "depth", "models", "pair", "eval_branch", "sp", "pp", "similarity_weight",
-    "probability_weight", "sp_reduction", "pp_reduction", "identity_reduction", "relation_logits",
-    "relation_temperature", "circle_margin", "circle_scale", "smooth_over", "unit_triplet", "neck",
-    "gem_exponent", "train_gem", "joint_forward", "jitter_probability", "share_augmentation",
-    "warm_iterations", "first_lr", "flat_iterations", "last_lr", "freeze_iterations",
+    "erasing", "smooth", "depth", "bn_groups", "models", "pair", "eval_branch", "sp", "pp",
+    "similarity_weight", "probability_weight", "sp_reduction", "pp_reduction",
+    "identity_reduction", "relation_logits", "relation_temperature", "circle_margin",
+    "circle_scale", "smooth_over", "unit_triplet", "neck", "gem_exponent", "train_gem",
+    "joint_forward", "jitter_probability", "share_augmentation", "warm_iterations", "first_lr",
+    "flat_iterations", "last_lr", "freeze_iterations",
 )  # fmt: skip
 TARGET = (
     *NETWORKS, "temp", "momentum", "bank", "proxy_update", "proxy_init", "head", "cross_triplet",
@@ -176,8 +177,9 @@ STAGES = {
     "auxiliary": (
         *TRAINING, "shared_seed", "step_size", "batch_size", "num_instances", "padding", "flip",
         "erasing", "smooth", "depth", "k1", "k2", "eps", "min_samples", "neighbours",
-        "label_method", "source_labels", "source_clusters", "parts", "agreement_neighbours",
-        "refinement", "agreement_from", "source_cameras", "source_outliers", "source_splits",
+        "bn_groups", "label_method", "source_labels", "source_clusters", "parts",
+        "agreement_neighbours", "refinement", "agreement_from", "source_cameras",
+        "source_outliers", "source_splits",
     ),
     "diffusion": (
         *TRAINING, "shared_seed", "batch_size", *GENERATOR, "noise_mean", "noise_std", "ema",
@@ -206,7 +208,7 @@ RECIPE = Recipe(
     run=("start_from", *IMAGES),
     when=dict.fromkeys(
         ("k1", "k2", "eps", "min_samples", "neighbours", "lr", "weight_decay", "step_size",
-         "batch_size", "num_instances", "padding", "flip", "erasing"), BY_TRAINING,
+         "batch_size", "num_instances", "padding", "flip", "erasing", "bn_groups"), BY_TRAINING,
     ) | {"smooth": BY_PPLR, "temp": {"head": ("cosine",)}},
     needs=(
         Need(
@@ -301,6 +303,7 @@ RECIPE = Recipe(
                 # finetune (Table VI) is run when asked for
                 "stages": ("auxiliary", "diffusion", "generation", "pretrain", "selftrain"),
                 "start_from": "last",
+                "bn_groups": 1,
                 "select": "mAP",
                 "sp_reduction": "sum",
                 "pp_reduction": "sum",
