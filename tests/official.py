@@ -4,7 +4,7 @@ import contextlib
 import ctypes
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import golden_set
 import numpy as np
@@ -14,6 +14,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import Bottleneck
 
+from clustercontrast import ranks
 from clustercontrast.models import weights
 from clustercontrast.models.bn_groups import frozen_statistics
 from clustercontrast.models.modality_classifier import ModalityClassifier
@@ -51,8 +52,15 @@ def images(tag: str, *shape: int) -> torch.Tensor:
     return torch.from_numpy(golden_set.fill().images(tag, *shape, golden_set.salt())).double()
 
 
+def own_images(views: Sequence[np.ndarray]) -> torch.Tensor:
+    """Images of a batch, view after view, in float64; of several processes, this one's part."""
+    images = torch.from_numpy(np.concatenate(views)).double()
+    return images[ranks.share(len(images))]
+
+
 def tensors(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters and buffers by name."""
+    """Parameters and buffers by name; of several processes, the first one's statistics."""
+    ranks.equalise(module.buffers())
     return dict(module.named_parameters()) | dict(module.named_buffers())
 
 

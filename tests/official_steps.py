@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import golden_set
 import numpy as np
 import torch
-from official import assert_checksum, filled_encoder, tensors
+from official import assert_checksum, filled_encoder, own_images, tensors
 
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.models.weights import our_name
@@ -64,7 +64,7 @@ def stream(views, iteration, ids, facts):
         for view in views
     ]
     return SimpleNamespace(
-        images=torch.from_numpy(np.concatenate(images)).double(),
+        images=own_images(images),
         labels=torch.from_numpy(np.tile(ids, len(views))),
     )
 

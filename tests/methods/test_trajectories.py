@@ -19,6 +19,7 @@ from official import (
     checksum,
     filled_encoder,
     matrix_convolution,
+    own_images,
     tensors,
 )
 
@@ -136,7 +137,7 @@ class Trajectory:
         labels = np.repeat(ids, self.facts["instances_per_id"])
         images = [self.fill.id_images(view, iteration, labels, 64, 32, self.salt) for view in views]
         return SimpleNamespace(
-            images=torch.from_numpy(np.concatenate(images)).double().to(self.device),
+            images=own_images(images).to(self.device),
             labels=torch.from_numpy(np.tile(labels, len(views))),
         )
 
