@@ -183,7 +183,8 @@ def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.nd
             f"{gallery.modality} test images: check that the dataset is complete"
         )
     turns = (gallery.cameras[rows, None] == np.array(cameras)).argmax(axis=1)
-    by_folder = np.lexsort((np.array(gallery.paths)[rows], turns, gallery.identities[rows]))
+    paths = np.array(gallery.paths.take(rows))
+    by_folder = np.lexsort((paths, turns, gallery.identities[rows]))
     rows, turns = rows[by_folder], turns[by_folder]
     changes = (np.diff(gallery.identities[rows]) != 0) | (np.diff(turns) != 0)
     folders = np.split(rows, np.flatnonzero(changes) + 1)
