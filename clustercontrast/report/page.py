@@ -156,6 +156,7 @@ def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
     }
 
 
+
 # --- results ---
 
 
