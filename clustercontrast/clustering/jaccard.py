@@ -8,19 +8,17 @@ matrix is sparse, and the result does not depend on the number of threads.
 """
 
 import functools
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numba
 import numpy as np
 import torch
 from scipy.sparse import csr_array, get_index_dtype
 
+from clustercontrast.clustering.compiled import compiled, in_blocks
 from clustercontrast.clustering.neighbours import nearest
+from clustercontrast.clustering.overlaps import compare, upper_rows
 
-BLOCK_ROWS = 1024  # rows one thread handles at a time
+CONVERTED_ROWS = 128  # features that are not float32 are converted for so many rows at a time
 
 
 def jaccard(
@@ -144,7 +142,7 @@ def reciprocal(ranking: np.ndarray, k: int) -> csr_array:
     """
     size, k1 = ranking.shape
     count = min(k + 1, k1)
-    starts = np.arange(0, size * count + 1, count, dtype=np.int32)
+    starts = _even_starts(size, count)
     ones = np.ones(size * count, dtype=np.int32)
     # A copy, because the next line sorts in place.
     near = csr_array((ones, ranking[:, :count].flatten(), starts), shape=(size, size))
@@ -170,25 +168,49 @@ def expand(full: csr_array, half: csr_array) -> csr_array:
     return full + accepted @ half
 
 
-def encode(features: torch.Tensor, pattern: csr_array) -> csr_array:
+def encode(features: torch.Tensor | np.ndarray, pattern: csr_array) -> csr_array:
     """Softmax of −d_ij = 2⟨x_i, x_j⟩ − 2 over the stored positions of each row (step 4).
 
     The rows x are used as they come: for features shorter than 1 it is not a Euclidean distance.
 
     Args:
-        features: (N, d).
+        features: (N, d) of any floating-point type; a memory map in float32 or float16 is never
+            copied as a whole.
         pattern: (N, N), stored where j ∈ E_i.
 
     Returns:
         (N, N) CSR float32, V; the sum of a row is 1.
     """
-    rows = np.ascontiguousarray(features.detach().float().cpu().numpy())
+    rows = _array_of(features)
     weights = np.empty(pattern.nnz, dtype=np.float32)
-    structure = (pattern.indptr, pattern.indices)
-    _in_blocks(
-        lambda first, last: _softmax_rows(rows, structure, weights, first, last), len(features)
-    )
+
+    def fill(first: int, last: int) -> None:
+        starts = pattern.indptr[first : last + 1]
+        entries = slice(starts[0], starts[-1])
+        near = _float32_rows(rows, np.arange(first, last), pattern.indices[entries])
+        _softmax_rows(*near, starts - starts[0], weights[entries])
+
+    in_blocks(fill, len(rows), None if rows.dtype == np.float32 else CONVERTED_ROWS)
     return csr_array((weights, pattern.indices, pattern.indptr), shape=pattern.shape)
+
+
+def _array_of(features: torch.Tensor | np.ndarray) -> np.ndarray:
+    """Features as float32 or float16 on the CPU, not copied where they are that already."""
+    if isinstance(features, torch.Tensor):
+        features = features.detach().cpu()
+        is_kept = features.dtype in (torch.float32, torch.float16)
+        features = (features if is_kept else features.float()).numpy()
+    return np.ascontiguousarray(features)
+
+
+def _float32_rows(
+    rows: np.ndarray, own: np.ndarray, near: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Float32 features, and where ``own`` and ``near`` are among them: all, or those two alone."""
+    if rows.dtype == np.float32:
+        return rows, own, near
+    needed, places = np.unique(np.concatenate([own, near]), return_inverse=True)
+    return rows[needed].astype(np.float32), places[: len(own)], places[len(own) :]
 
 
 def expand_query(
@@ -213,46 +235,20 @@ def expand_query(
         peers = np.take_along_axis(counts, infrared.astype(np.int8), axis=1)
         peers = peers * np.count_nonzero(counts, axis=1)[:, None]
     shares = (1 / peers).astype(np.float32)
-    starts = np.arange(0, size * k2 + 1, k2, dtype=np.int32)
-    return csr_array((shares.ravel(), nearest_rows.ravel(), starts), shape=(size, size)) @ encoding
-
-
-def compare(encoding: csr_array, cutoff: float = 1.0, first: int | None = None) -> csr_array:
-    """D_ij = 1 − s_ij / (2 − s_ij) with s_ij = Σ_l min(V_il, V_jl) (step 6).
-
-    Args:
-        encoding: (N, N) V, non-negative.
-        cutoff: largest distance that is stored off the diagonal.
-        first: compare the first rows only, this many, with all; default: every row.
-
-    Returns:
-        (N, N), or (first, N), CSR float32, see ``jaccard``.
-    """
-    size = encoding.shape[0]
-    first = size if first is None else first
-    columns = encoding.tocsc()
-    columns.eliminate_zeros()  # the kernel takes an overlap of 0 for "not met yet"
-    rows = columns.tocsr()
-    structure = (rows.indptr, rows.indices)
-    entries = (columns.indptr, columns.indices, columns.data)
-    cutoff = min(np.float32(cutoff), np.nextafter(np.float32(1), np.float32(0)))
-    blocks = _in_blocks(
-        lambda start, stop: _upper_rows(structure, entries, start, stop, cutoff), first
-    )
-    counts, indices, distances = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
-    del blocks
-    met = np.bincount(indices, minlength=size)[:first]
-    starts = np.cumsum(np.append(0, counts + met - 1))  # the diagonal counts once
-    starts = starts.astype(get_index_dtype(maxval=starts[-1]))  # int32 halves the memory
-    indices, distances = _mirrored(counts, indices, distances, starts)
-    return csr_array((distances, indices, starts), shape=(first, size))
+    structure = (nearest_rows.ravel(), _even_starts(size, k2))
+    return csr_array((shares.ravel(), *structure), shape=(size, size)) @ encoding
 
 
 def is_compiled() -> bool:
-    """Whether numba has compiled this module before, in this process or in an earlier one."""
-    place = _upper_rows.stats.cache_path  # None where no place can be written
-    kept = place and any(Path(place).glob("jaccard._upper_rows-*.nbi"))
-    return bool(_upper_rows.signatures or kept)
+    """Whether numba has compiled these steps before, in this process or in an earlier one."""
+    place = upper_rows.stats.cache_path  # None where no place can be written
+    kept = place and any(Path(place).glob("overlaps.upper_rows-*.nbi"))
+    return bool(upper_rows.signatures or kept)
+
+
+def _even_starts(rows: int, entries: int) -> np.ndarray:
+    """CSR pointers (rows + 1,) of rows that all have as many entries."""
+    return np.arange(rows + 1, dtype=get_index_dtype(maxval=rows * entries)) * entries
 
 
 def _clamped(k1: int, k2: int, rows: int) -> tuple[int, int]:
@@ -263,24 +259,8 @@ def _clamped(k1: int, k2: int, rows: int) -> tuple[int, int]:
     return min(k1, rows), min(k2, rows)
 
 
-def _in_blocks(work: Callable, rows: int) -> list:
-    """Results of work(first, last) for consecutive blocks of rows, in order, on torch's threads."""
-    starts = range(0, rows, BLOCK_ROWS)
-    stops = [min(start + BLOCK_ROWS, rows) for start in starts]
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        return list(pool.map(work, starts, stops))
-
-
-def _compiled(function: Callable, **options: Any) -> Callable:
-    """Numba's version of a function, kept for later processes where a place can be written."""
-    try:
-        return numba.njit(function, nogil=True, cache=True, **options)
-    except RuntimeError:  # neither the code's folder nor HOME
-        return numba.njit(function, nogil=True, **options)
-
-
 # Regrouping the sum is what lets the compiler vectorise it; no other shortcut is allowed.
-@functools.partial(_compiled, fastmath={"reassoc", "contract"})
+@functools.partial(compiled, fastmath={"reassoc", "contract"})
 def _dot(left, right):
     total = np.float32(0)
     for position in range(left.size):
@@ -288,122 +268,14 @@ def _dot(left, right):
     return total
 
 
-@_compiled
-def _softmax_rows(features, structure, weights, first, last):
-    starts, indices = structure
-    for i in range(first, last):
+@compiled
+def _softmax_rows(features, own, near, starts, weights):
+    """Weights of every row of ``own`` for its part of ``near``, from starts[i] to starts[i + 1]."""
+    for i in range(own.size):
         row = weights[starts[i] : starts[i + 1]]
         if row.size == 0:  # possible among more than k1 exact duplicates
             continue
         for position in range(row.size):
-            row[position] = 2 * _dot(features[i], features[indices[starts[i] + position]])
+            row[position] = 2 * _dot(features[own[i]], features[near[starts[i] + position]])
         row[:] = np.exp(row - row.max())
         row /= row.sum()
-
-
-@_compiled
-def _upper_rows(structure, entries, first, last, cutoff):
-    """Distances (i, j ≥ i) of the rows first ≤ i < last: entries per row, indices, distances."""
-    size = structure[0].size - 1
-    cursors = _cursors(entries, first)
-    overlaps = np.zeros(size, dtype=np.float64)
-    touched = np.empty(size, dtype=np.int32)
-    counts = np.empty(last - first, dtype=np.int64)
-    indices, distances = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.float32)
-    stored = 0
-    for i in range(first, last):
-        found = _accumulate(i, structure, entries, cursors, overlaps, touched)
-        if stored + found > indices.size:
-            indices, distances = _grown(indices, stored + found), _grown(distances, stored + found)
-        kept = _store(touched[:found], overlaps, cutoff, indices[stored:], distances[stored:])
-        counts[i - first] = kept
-        stored += kept
-    return counts, indices[:stored].copy(), distances[:stored].copy()
-
-
-@_compiled
-def _cursors(entries, first):
-    """Position of the first entry of every column whose row is at least ``first``."""
-    starts, rows, _ = entries
-    cursors = starts[:-1].copy()
-    for column in range(cursors.size):
-        below = rows[starts[column] : starts[column + 1]]
-        cursors[column] += np.searchsorted(below, first)
-    return cursors
-
-
-@_compiled
-def _accumulate(i, structure, entries, cursors, overlaps, touched):
-    """Add the overlaps of row i with itself and with the rows below it; list the rows met.
-
-    Rows are visited in ascending order, so the cursor of a column stands at row i whenever row i
-    has an entry there, and the entries after it belong to the rows j > i.
-    """
-    row_starts, row_columns = structure
-    starts, rows, values = entries
-    touched[0] = i
-    found = 1
-    for column in row_columns[row_starts[i] : row_starts[i + 1]]:
-        cursors[column] += 1
-        below, end = cursors[column], starts[column + 1]
-        own = values[below - 1]
-        overlaps[i] += own
-        for signed, value in zip(rows[below:end], values[below:end]):  # noqa: B905
-            j = np.uint32(signed)  # spares a test for negative positions in the hottest loop
-            if overlaps[j] == 0:
-                touched[found] = j
-                found += 1
-            overlaps[j] += min(own, value)
-    return found
-
-
-@_compiled
-def _store(touched, overlaps, cutoff, indices, distances):
-    """Write the distances up to the cutoff, the diagonal (first) always; clear the overlaps."""
-    kept = 0
-    for position, j in enumerate(touched):
-        if position == 0 or _distance(overlaps[j]) <= cutoff:
-            touched[kept] = j
-            kept += 1
-        else:
-            overlaps[j] = 0
-    indices[:kept] = np.sort(touched[:kept])
-    for position in range(kept):
-        distances[position] = _distance(overlaps[indices[position]])
-        overlaps[indices[position]] = 0
-    return kept
-
-
-@_compiled
-def _distance(overlap):
-    return np.float32(max(0.0, 1 - overlap / (2 - overlap)))
-
-
-@_compiled
-def _grown(array, needed):
-    larger = np.empty(2 * needed, dtype=array.dtype)
-    larger[: array.size] = array
-    return larger
-
-
-@_compiled
-def _mirrored(counts, upper_indices, upper_distances, starts):
-    """Both triangles from the upper one, row by row; the result stays sorted.
-
-    The upper triangle may be that of the first rows only; they are then those of the result. When
-    row i is reached, the rows before it have already placed its entries left of the diagonal.
-    """
-    free = starts[:-1].copy()
-    indices = np.empty(starts[-1], dtype=np.int32)
-    distances = np.empty(starts[-1], dtype=np.float32)
-    source = 0
-    for i in range(counts.size):
-        for _ in range(counts[i]):
-            j, distance = upper_indices[source], upper_distances[source]
-            source += 1
-            indices[free[i]], distances[free[i]] = j, distance
-            free[i] += 1
-            if i < j < counts.size:
-                indices[free[j]], distances[free[j]] = i, distance
-                free[j] += 1
-    return indices, distances

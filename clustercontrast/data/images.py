@@ -6,7 +6,7 @@ operation of every transform, so a prepared array changes no result (COMMON-5).
 
 import os
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -134,7 +134,8 @@ class Prepared(Mapping[str, ImageArray]):
         height: of every image, pixels.
         width: of every image, pixels.
         facts: see :func:`clustercontrast.data.verify.facts`.
-        files: (bytes, CRC-32) of every image's file when it was prepared, by list.
+        sizes: (N,) int64 bytes of every image's file when it was prepared, by list.
+        checksums: (N,) int64 CRC-32 of these files, by list.
         provenance: what must be known of figures on these images.
         rows: trial as text -> part -> [name of an array, rows]; empty when the arrays are the
             parts.
@@ -151,14 +152,13 @@ class Prepared(Mapping[str, ImageArray]):
         self.height = index["height"]
         self.width = index["width"]
         self.facts = index["facts"]
-        self.files = {
-            name: list(zip(entry["sizes"], entry["files"], strict=True))
-            for name, entry in index["lists"].items()
-        }
+        lists = index["lists"].items()
+        self.sizes = {name: np.array(entry["sizes"], np.int64) for name, entry in lists}
+        self.checksums = {name: np.array(entry["files"], np.int64) for name, entry in lists}
         marks = {name: self.facts[name] for name in MARKS}
         self.provenance = Provenance(self.dataset, index["digest"], **marks)
         self.rows = index["trials"]
-        self._arrays = {name: self._open(name, entry) for name, entry in index["lists"].items()}
+        self._arrays = {name: self._open(name, entry) for name, entry in lists}
         pixels = {name: array.pixels for name, array in self._arrays.items()}
         try:
             verify(self.folder, index, pixels)
@@ -182,12 +182,20 @@ class Prepared(Mapping[str, ImageArray]):
         rows = self.rows[str(trial)]
         return {part: self[rows[part][0]].subset(np.array(rows[part][1])) for part in PARTS}
 
+    @property
+    def files(self) -> dict[str, list[tuple[int, int]]]:
+        """(bytes, CRC-32) of every image's file when it was prepared, by list."""
+        return {name: self._files(name, slice(None)) for name in self}
+
     def contents(self, part: str, trial: int | None) -> set[tuple[int, int]]:
         """(bytes, CRC-32) of the files of one of ``PARTS``, of a trial where there are trials."""
         if trial is None:
-            return set(self.files[part])
-        name, rows = self.rows[str(trial)][part]
-        return {self.files[name][row] for row in rows}
+            return set(self._files(part, slice(None)))
+        return set(self._files(*self.rows[str(trial)][part]))
+
+    def _files(self, name: str, rows: Sequence[int] | slice) -> list[tuple[int, int]]:
+        columns = (known[name][rows].tolist() for known in (self.sizes, self.checksums))
+        return list(zip(*columns, strict=True))
 
     def __getitem__(self, name: str) -> ImageArray:
         return self._arrays[name]
@@ -202,7 +210,7 @@ class Prepared(Mapping[str, ImageArray]):
         path, again = self.folder / f"{name}.npy", _again(self.dataset)
         identities, cameras = (np.array(entry[key], np.int64) for key in ("identities", "cameras"))
         tracks = np.array(entry["tracks"], np.int64) if "tracks" in entry else None
-        images = ImageList(entry["modality"], tuple(entry["paths"]), identities, cameras, tracks)
+        images = ImageList(entry["modality"], entry["paths"], identities, cameras, tracks)
         expected = (len(images), self.height, self.width, 3)
         try:
             # Copy on write: torch refuses to share memory that cannot be written.

@@ -218,7 +218,12 @@ class Preparation:
             and prepared.rows == rows_of(self.listing)
             and all(prepared[name].index.is_like(images) for name, images in lists.items())
             and all(
-                are_unchanged(self.root, images.paths, prepared.files[name], prepared.begun)
+                are_unchanged(
+                    self.root,
+                    images.paths,
+                    (prepared.sizes[name], prepared.checksums[name]),
+                    prepared.begun,
+                )
                 for name, images in lists.items()
             )
         )

@@ -1,9 +1,11 @@
 """The only description of images: a list whose order is the row order of everything else."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from clustercontrast.data.paths import Paths
 
 MODALITIES = ("visible", "infrared")
 PARTS = ("train_visible", "train_infrared", "test_visible", "test_infrared")
@@ -16,7 +18,7 @@ class ImageList:
 
     Attributes:
         modality: "visible" or "infrared".
-        paths: N paths relative to the dataset's folder, with forward slashes.
+        paths: N paths relative to the dataset's folder, with forward slashes; kept as ``Paths``.
         identities: (N,) int64 true identities; for evaluation and diagnostics, never for training;
             -1 means unknown or none.
         cameras: (N,) int64 camera numbers as the dataset counts them, from 1; -1 means unknown.
@@ -25,7 +27,7 @@ class ImageList:
     """
 
     modality: str
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     identities: np.ndarray
     cameras: np.ndarray
     tracks: np.ndarray | None = None
@@ -33,6 +35,8 @@ class ImageList:
     def __post_init__(self):
         if self.modality not in MODALITIES:
             raise ValueError(f"modality is {self.modality!r}, expected one of {MODALITIES}")
+        if not isinstance(self.paths, Paths):
+            object.__setattr__(self, "paths", Paths(self.paths))
         lengths = [len(self.paths), len(self.identities), len(self.cameras)]
         lengths += [] if self.tracks is None else [len(self.tracks)]
         if len(set(lengths)) > 1:
@@ -53,7 +57,7 @@ class ImageList:
     def subset(self, rows: np.ndarray) -> "ImageList":
         """Images at ``rows`` (M,) integers, in that order."""
         rows = np.asarray(rows, dtype=np.int64)
-        paths = tuple(self.paths[row] for row in rows)
+        paths = self.paths.take(rows)
         tracks = None if self.tracks is None else self.tracks[rows]
         return ImageList(self.modality, paths, self.identities[rows], self.cameras[rows], tracks)
 
@@ -99,8 +103,14 @@ class Listing:
         """Image lists of ``PARTS``, of one trial where the dataset has trials."""
         if trial is None:
             return {part: self.lists[part] for part in PARTS}
-        rows = self.trials[trial]
-        return {part: self.lists[rows[part][0]].subset(rows[part][1]) for part in PARTS}
+        rows = self.rows(trial)
+        return {part: self.lists[name].subset(own) for part, (name, own) in rows.items()}
+
+    def rows(self, trial: int | None = None) -> dict[str, tuple[str, np.ndarray]]:
+        """Name of a list and rows (M,) of it for each of ``PARTS``, as in ``parts``."""
+        if trial is None:
+            return {part: (part, np.arange(len(self.lists[part]))) for part in PARTS}
+        return {part: self.trials[trial][part] for part in PARTS}
 
 
 def known_people(*lists: ImageList) -> np.ndarray:

@@ -18,6 +18,8 @@ from clustercontrast.files import UserError, read_json, write_json
 STAMP = "verified.json"
 """Sizes and times of the arrays whose checksums have agreed; a changed file has others."""
 
+IMAGES_AT_ONCE = 256  # of one thread: a task for each would outweigh small images
+
 COVERED = ("modality", "paths", "identities", "cameras", "checksums", "tracks")
 """What the digest of images covers of every list, where it has it: few datasets have tracks."""
 
@@ -60,17 +62,22 @@ def put_stamp(folder: Path, digest: str, arrays: Mapping[str, Any]) -> None:
 
 
 def _verify_array(path: Path, entry: Mapping[str, Any], pixels: np.ndarray, bar: tqdm) -> None:
-    known = entry["checksums"]
+    known, starts = entry["checksums"], range(0, len(pixels), IMAGES_AT_ONCE)
+    blocks = (pixels[start : start + IMAGES_AT_ONCE] for start in starts)
     with ThreadPoolExecutor() as pool:
         wrong = []
-        for row, found in enumerate(pool.map(zlib.crc32, pixels)):
-            wrong += [row] if found != known[row] else []
-            bar.update()
+        for start, found in zip(starts, pool.map(_checksums, blocks), strict=True):
+            wrong += [row for row, one in enumerate(found, start) if one != known[row]]
+            bar.update(len(found))
     if wrong:
         raise UserError(
             f"{path}: {len(wrong):,} of {len(known):,} images are not those that were prepared, "
             f"such as {entry['paths'][wrong[0]]}"
         )
+
+
+def _checksums(pixels: np.ndarray) -> list[int]:
+    return list(map(zlib.crc32, pixels))
 
 
 def _stamp(folder: Path, digest: str, arrays: Mapping[str, Any]) -> dict[str, Any]:

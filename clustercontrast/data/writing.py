@@ -10,7 +10,8 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from clustercontrast.data.decoding import Rules, decode
 from clustercontrast.data.images import INDEX, VERSION
+from clustercontrast.data.paths import Paths
 from clustercontrast.data.samples import MODALITIES, ImageList, Listing
 from clustercontrast.data.verification import STAMP, digest_of, put_stamp
 from clustercontrast.files import UserError, read_json, write_error, write_json
@@ -197,7 +199,7 @@ def _replace(folder: Path, partial: Path, lists: Iterable[str]) -> None:
 
 def _resized(
     root: Path,
-    paths: tuple[str, ...],
+    paths: Paths,
     size: tuple[int, int],
     resampling: str,
     rules: Rules,
@@ -227,7 +229,7 @@ def _write_list(
     bar: tqdm,
 ) -> dict:
     """Write the array of one list, (N, *shape) uint8, and return the list's entry in the index."""
-    files, checksums = [], []
+    files, checksums = array("q"), array("q")
     # Plain writes, no memory map: a full disk is then an error instead of a killed process.
     layout = {"descr": "|u1", "fortran_order": False, "shape": (len(images), *shape)}
     with path.open("wb") as file:
@@ -242,47 +244,67 @@ def _write_list(
     tracks = {} if images.tracks is None else {"tracks": images.tracks.tolist()}
     return tracks | {
         "modality": images.modality,
-        "paths": images.paths,
+        "paths": list(images.paths),
         "identities": images.identities.tolist(),
         "cameras": images.cameras.tolist(),
         "sizes": [(root / path).stat().st_size for path in images.paths],
-        "files": files,
-        "checksums": checksums,
+        "files": files.tolist(),
+        "checksums": checksums.tolist(),
     }
 
 
 def twins_of(listing: Listing, lists: Mapping[str, Mapping]) -> list[tuple[str, str]]:
     """Paths of training and test images, of any trial, whose files have the same content."""
-    content = {
-        path: key
-        for own in lists.values()
-        for path, *key in zip(own["paths"], own["sizes"], own["files"], strict=True)
-    }
+    contents = _content_numbers(lists)
     found = {}
     for trial in listing.trials or [None] if listing.is_split else []:
-        parts = listing.parts(trial)
+        rows = listing.rows(trial)
         learned, tested = (
-            [path for modality in MODALITIES for path in parts[f"{part}_{modality}"].paths]
-            for part in ("train", "test")
+            [rows[f"{part}_{modality}"] for modality in MODALITIES] for part in ("train", "test")
         )
-        first = {tuple(content[path]): path for path in learned}
-        keys = ((tuple(content[path]), path) for path in tested)
-        found |= {(first[key], path): None for key, path in keys if key in first}
+        known, asked = (
+            np.concatenate([contents[name][own] for name, own in part])
+            for part in (learned, tested)
+        )
+        order = np.argsort(known, kind="stable")
+        for place in np.flatnonzero(np.isin(asked, known)):
+            last = np.searchsorted(known, asked[place], side="right", sorter=order) - 1
+            pair = _path_at(order[last], learned, lists), _path_at(place, tested, lists)
+            found[pair] = None
     return list(found)
 
 
+def _content_numbers(lists: Mapping[str, Mapping]) -> dict[str, np.ndarray]:
+    """(N,) int64 numbers of the images' files by list, equal where size and checksum are."""
+    files = [np.array([own["sizes"], own["files"]], dtype=np.int64) for own in lists.values()]
+    _, number = np.unique(np.concatenate(files, axis=1), axis=1, return_inverse=True)
+    ends = np.cumsum([own.shape[1] for own in files])
+    return dict(zip(lists, np.split(number.ravel(), ends[:-1]), strict=True))
+
+
+def _path_at(
+    place: int, parts: Sequence[tuple[str, np.ndarray]], lists: Mapping[str, Mapping]
+) -> str:
+    """The path at a place in the rows of several lists, one after the other."""
+    for name, rows in parts:
+        if place < len(rows):
+            return lists[name]["paths"][rows[place]]
+        place -= len(rows)
+    raise IndexError(f"{place} lies behind the last row")
+
+
 def are_unchanged(
-    root: Path, paths: Iterable[str], known: Iterable[tuple[int, int]], since: int
+    root: Path, paths: Paths, known: tuple[np.ndarray, np.ndarray], since: int
 ) -> bool:
     """Whether files have the sizes and, if they were touched later, the checksums of a preparation.
 
     Args:
         root: the dataset's folder.
         paths: of its files.
-        known: (bytes, CRC-32) of each.
+        known: (N,), (N,) int64 bytes and CRC-32 of each.
         since: when the preparation began, nanoseconds since 1970.
     """
-    for path, (size, checksum) in zip(paths, known, strict=True):
+    for path, size, checksum in zip(paths, *map(memoryview, known), strict=True):
         stat = (root / path).stat()
         if stat.st_size != size:
             return False

@@ -5,13 +5,18 @@ precision and inverse negative penalty count images; the CMC counts either disti
 (SYSU-MM01) or images (RegDB).
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
+from clustercontrast.evaluation.pairs import Pairs
+
 BLOCK_CELLS = 1 << 20
 """Cells of the similarity matrix ranked at a time: bounds the temporary memory to some 50 MB."""
+HELD_CELLS = 1 << 27
+"""Cells of the similarity matrix made at a time: 1 GB, all there are of the papers' datasets."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,10 +37,10 @@ class Retrieval:
 
 
 def evaluate(
-    similarity: np.ndarray,
+    similarity: np.ndarray | Pairs,
     query_identities: np.ndarray,
     gallery_identities: np.ndarray,
-    excluded: np.ndarray | None = None,
+    excluded: np.ndarray | Pairs | None = None,
     cmc: Literal["identity", "image"] = "identity",
     max_rank: int = 20,
 ) -> Retrieval:
@@ -48,10 +53,11 @@ def evaluate(
     are ignored.
 
     Args:
-        similarity: (Q, G) finite, grows with likeness.
+        similarity: (Q, G) finite, grows with likeness; ``Pairs`` are made for ``HELD_CELLS`` at a
+            time.
         query_identities: (Q,) integers.
         gallery_identities: (G,) integers.
-        excluded: (Q, G) bool, pairs removed from the ranking whatever their identity.
+        excluded: (Q, G) bool, pairs removed from the ranking whatever their identity; or ``Pairs``.
         cmc: what a rank of the CMC counts.
         max_rank: length of the CMC.
 
@@ -59,7 +65,6 @@ def evaluate(
         ValueError: no query is valid, the shapes disagree, a similarity is not finite, or ``cmc``
             or ``max_rank`` is out of range.
     """
-    similarity = np.asarray(similarity)
     query_identities = np.asarray(query_identities)
     gallery_identities = np.asarray(gallery_identities)
     excluded = np.broadcast_to(False, similarity.shape) if excluded is None else excluded
@@ -68,16 +73,9 @@ def evaluate(
         raise ValueError(f"cmc must be 'identity' or 'image' and max_rank >= 1: {cmc}, {max_rank}")
 
     groups = _identity_groups(gallery_identities) if cmc == "identity" else None
-    rows = max(1, BLOCK_CELLS // len(gallery_identities))
-    blocks = (slice(first, first + rows) for first in range(0, len(query_identities), rows))
     scores = [
-        _scores(
-            similarity[block],
-            query_identities[block, None] == gallery_identities,
-            np.asarray(excluded[block]),
-            groups,
-        )
-        for block in blocks
+        _scores(own, query_identities[block, None] == gallery_identities, excluded[block], groups)
+        for block, own in _blocks(similarity)
     ]
     hit_ranks, precisions, penalties = (np.concatenate(part) for part in zip(*scores, strict=True))
     if not len(hit_ranks):
@@ -91,20 +89,35 @@ def evaluate(
     )
 
 
+def _blocks(similarity: np.ndarray | Pairs) -> Iterator[tuple[slice, np.ndarray]]:
+    """Queries that are ranked together, and their similarities (n, G)."""
+    queries, gallery = similarity.shape
+    rows = max(1, BLOCK_CELLS // gallery)
+    held = rows * max(1, HELD_CELLS // (rows * gallery))
+    for start in range(0, queries, held):
+        made = similarity[start : start + held]
+        if not np.isfinite(made).all():
+            raise ValueError("the similarities contain NaN or infinity: the features are broken")
+        for first in range(0, len(made), rows):
+            own = made[first : first + rows]
+            yield slice(start + first, start + first + len(own)), own
+
+
 def _check(
-    similarity: np.ndarray, queries: np.ndarray, gallery: np.ndarray, excluded: np.ndarray
+    similarity: np.ndarray | Pairs,
+    queries: np.ndarray,
+    gallery: np.ndarray,
+    excluded: np.ndarray | Pairs,
 ) -> None:
     """Refuse inputs whose result would be meaningless."""
     shape = (len(queries), len(gallery))
-    if similarity.shape != shape or np.shape(excluded) != shape:
+    if similarity.shape != shape or excluded.shape != shape:
         raise ValueError(
-            f"similarity {similarity.shape} and excluded {np.shape(excluded)} must both be "
+            f"similarity {similarity.shape} and excluded {excluded.shape} must both be "
             f"(queries, gallery) = {shape}"
         )
-    if similarity.size == 0:
+    if 0 in shape:
         raise ValueError(f"nothing to rank: {shape[0]} queries, {shape[1]} gallery images")
-    if not np.isfinite(similarity).all():
-        raise ValueError("the similarities contain NaN or infinity: the features are broken")
 
 
 def _identity_groups(identities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +136,7 @@ def _scores(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """0-based CMC rank of the first hit, AP and INP of the valid queries of one block."""
     # Excluded pairs go behind everything else: no rank of a kept image counts them.
-    order = np.argsort(np.where(excluded, np.inf, -similarity), axis=1, kind="stable")
+    order = _ascending(np.where(excluded, np.inf, -similarity))
     hits = np.take_along_axis(correct & ~excluded, order, axis=1)
     valid = hits.any(axis=1)
     order, hits = order[valid], hits[valid]
@@ -135,6 +148,19 @@ def _scores(
     if groups is not None:
         first = _identities_before(order, first, *groups)
     return first, precisions, penalties
+
+
+def _ascending(values: np.ndarray) -> np.ndarray:
+    """Columns of every row by rising value, equal ones in their order but for infinite ones.
+
+    The stable sort takes several times as long, and matters only in rows with equal values.
+    """
+    order = np.argsort(values, axis=1)
+    ordered = np.take_along_axis(values, order, axis=1)
+    is_equal = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] < np.inf)
+    tied = is_equal.any(axis=1)
+    order[tied] = np.argsort(values[tied], axis=1, kind="stable")
+    return order
 
 
 def _identities_before(

@@ -19,10 +19,15 @@ import numpy as np
 
 from clustercontrast.data.samples import ImageList
 from clustercontrast.evaluation.metrics import Retrieval, evaluate
+from clustercontrast.evaluation.pairs import Pairs, cosines
 from clustercontrast.files import UserError
 
 RANKS = (1, 5, 10, 20)
 """Ranks of the CMC that are reported."""
+
+
+QUERIES_AT_ONCE = 64
+"""Queries that are looked at together for a right image in another camera."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,8 @@ class Search:
         query_rows: (Q,) int64 rows of the test list of that modality; the first image of a track
             stands for the track.
         gallery_rows: (G,) int64 rows, likewise, in the order in which ties are ranked.
-        excluded: (Q, G) bool, pairs left out of the ranking whatever their identity; None for none.
+        excluded: (Q, G) bool, pairs left out of the ranking whatever their identity; None for none;
+            ``Pairs`` where galleries may be large.
         cmc: what a rank counts, distinct identities or images.
     """
 
@@ -43,7 +49,7 @@ class Search:
     gallery: str
     query_rows: np.ndarray
     gallery_rows: np.ndarray
-    excluded: np.ndarray | None
+    excluded: np.ndarray | Pairs | None
     cmc: Literal["identity", "image"]
 
 
@@ -90,13 +96,8 @@ class Protocol:
         }
 
 
-Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray]
+Similarity = Callable[[np.ndarray, np.ndarray], np.ndarray | Pairs]
 """Unit rows of queries (Q, d) and gallery (G, d) -> (Q, G), growing with likeness."""
-
-
-def cosines(queries: np.ndarray, gallery: np.ndarray) -> np.ndarray:
-    """(Q, G) float64 cosines of unit rows."""
-    return queries.astype(np.float64) @ gallery.astype(np.float64).T
 
 
 def score(
@@ -119,14 +120,20 @@ def score(
     """
     if any(len(features[name]) != len(images[name]) for name in images):
         raise ValueError("as many features as test images are needed, in the same order")
-    queries, gallery = features[search.query], features[search.gallery]
+    queries = _taken(features[search.query], search.query_rows)
+    gallery = _taken(features[search.gallery], search.gallery_rows)
     return evaluate(
-        similarity(queries[search.query_rows], gallery[search.gallery_rows]),
+        similarity(queries, gallery),
         images[search.query].identities[search.query_rows],
         images[search.gallery].identities[search.gallery_rows],
         search.excluded,
         search.cmc,
     )
+
+
+def _taken(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Features at ``rows``, not copied where these are all rows in order."""
+    return features if np.array_equal(rows, np.arange(len(features))) else features[rows]
 
 
 # --- SYSU-MM01 ---
@@ -183,7 +190,8 @@ def draw_gallery(gallery: ImageList, cameras: Sequence[int], draw: int) -> np.nd
             f"{gallery.modality} test images: check that the dataset is complete"
         )
     turns = (gallery.cameras[rows, None] == np.array(cameras)).argmax(axis=1)
-    by_folder = np.lexsort((np.array(gallery.paths)[rows], turns, gallery.identities[rows]))
+    paths = np.array(gallery.paths.take(rows))
+    by_folder = np.lexsort((paths, turns, gallery.identities[rows]))
     rows, turns = rows[by_folder], turns[by_folder]
     changes = (np.diff(gallery.identities[rows]) != 0) | (np.diff(turns) != 0)
     folders = np.split(rows, np.flatnonzero(changes) + 1)
@@ -254,14 +262,28 @@ def llcm_search(visible: ImageList, infrared: ImageList, mode: str, draw: int) -
     rows = draw_gallery(drawn, np.unique(drawn.cameras).tolist(), draw)
     sides = [(whole, np.flatnonzero(whole.identities >= 0)), (drawn, rows)]
     (query, query_rows), (gallery, gallery_rows) = sides if direction == mode else sides[::-1]
-    same = query.identities[query_rows, None] == gallery.identities[gallery_rows]
-    excluded = same & (query.cameras[query_rows, None] == gallery.cameras[gallery_rows])
-    if not (same & ~excluded).any():
+    excluded = _own_camera(query.subset(query_rows), gallery.subset(gallery_rows))
+    if excluded is None:
         raise UserError(
             "no test identity is seen by one camera in visible and by another in infrared light: "
             "there is nothing to search for; check that the dataset is complete"
         )
     return Search(query.modality, gallery.modality, query_rows, gallery_rows, excluded, "identity")
+
+
+def _own_camera(query: ImageList, gallery: ImageList) -> Pairs | None:
+    """Pairs (Q, G) of one identity and one known camera; None where no other right pair is left."""
+
+    def seen_alike(queries: slice) -> tuple[np.ndarray, np.ndarray]:
+        cameras = query.cameras[queries, None]
+        same = query.identities[queries, None] == gallery.identities
+        return same, same & (cameras == gallery.cameras) & (cameras >= 0)
+
+    for start in range(0, len(query), QUERIES_AT_ONCE):
+        same, own = seen_alike(slice(start, start + QUERIES_AT_ONCE))
+        if (same & ~own).any():
+            return Pairs((len(query), len(gallery)), lambda queries: seen_alike(queries)[1])
+    return None
 
 
 def _directed(visible: ImageList, infrared: ImageList, mode: str) -> tuple[ImageList, ImageList]:
@@ -351,12 +373,10 @@ def custom_search(
     query_rows = query_rows[query.identities[query_rows] >= 0]
     if rules.is_drawn:
         gallery_rows = _drawn(gallery, gallery_rows, draw)
-    same = query.identities[query_rows, None] == gallery.identities[gallery_rows]
     excluded = None
     if rules.skip_own_camera:
-        cameras = query.cameras[query_rows, None]
-        excluded = same & (cameras == gallery.cameras[gallery_rows]) & (cameras >= 0)
-        if not (same & ~excluded).any():
+        excluded = _own_camera(query.subset(query_rows), gallery.subset(gallery_rows))
+        if excluded is None:
             raise UserError(
                 f"no test identity is seen by a {query.modality} camera and by another "
                 f"{gallery.modality} one, and gallery items of the query's own camera are left "

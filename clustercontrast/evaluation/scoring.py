@@ -11,7 +11,8 @@ from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.diagnostics import cycle_consistency
 from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.metrics import Retrieval
-from clustercontrast.evaluation.protocols import Search, Similarity, cosines, score
+from clustercontrast.evaluation.pairs import cosines
+from clustercontrast.evaluation.protocols import Search, Similarity, score
 
 Searches = Mapping[str, Sequence[Search]]
 

@@ -126,7 +126,7 @@ def _make_empty(
     content.flush()
     with atomic(folder / f"{name}.done.npy", "wb") as file:
         np.save(file, np.zeros(len(images), dtype=bool))
-    write_json(folder / f"{name}.json", about | {"paths": images.paths})
+    write_json(folder / f"{name}.json", about | {"paths": list(images.paths)})
 
 
 def fill(

@@ -80,7 +80,7 @@ class Ranking:
         self.similarity = used[search.query] @ used[search.gallery].T
         self.same = people[search.query][:, None] == people[search.gallery]
         none = np.broadcast_to(False, self.same.shape)
-        self.excluded = none if search.excluded is None else search.excluded
+        self.excluded = none if search.excluded is None else np.asarray(search.excluded)
 
     @functools.cached_property
     def precisions(self) -> np.ndarray:

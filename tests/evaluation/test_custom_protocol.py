@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.samples import ImageList
+from clustercontrast.evaluation import protocols
 from clustercontrast.evaluation.protocols import (
     DIRECTIONS,
     Rules,
@@ -58,13 +59,30 @@ def test_queries_are_items_of_known_identity_and_galleries_all_items():
 def test_the_own_camera_is_left_out_for_the_own_identity_alone():
     found = search(Rules(), VISIBLE, INFRARED, TO_INFRARED)
     # track 7 is identity 1 of camera 1, as the first infrared image is
-    assert found.excluded.tolist() == [[True, False, False], [False] * 3, [False] * 3]
+    assert np.asarray(found.excluded).tolist() == [[True, False, False], [False] * 3, [False] * 3]
     assert search(Rules(skip_own_camera=False), VISIBLE, INFRARED, TO_INFRARED).excluded is None
 
 
 def test_an_unknown_camera_is_nobodys_own():
     lists = images("visible", [(1, -1, -1)]), images("infrared", [(1, -1, -1)])
-    assert not search(Rules(), *lists, TO_VISIBLE).excluded.any()
+    assert not np.asarray(search(Rules(), *lists, TO_VISIBLE).excluded).any()
+
+
+def test_what_is_left_out_is_made_for_the_queries_asked_for():
+    excluded = search(Rules(), VISIBLE, INFRARED, TO_INFRARED).excluded
+    whole = np.asarray(excluded)
+    assert whole.shape == excluded.shape == (3, 3)
+    for start in range(3):
+        np.testing.assert_array_equal(excluded[start : start + 2], whole[start : start + 2])
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 64])
+def test_one_right_pair_anywhere_is_enough(monkeypatch, at_once):
+    monkeypatch.setattr(protocols, "QUERIES_AT_ONCE", at_once)
+    visible = images("visible", [(1, 1, -1), (2, 1, -1), (3, 1, -1)])
+    infrared = images("infrared", [(1, 1, -1), (2, 1, -1), (3, 2, -1)])
+    found = search(Rules(), visible, infrared, TO_INFRARED)
+    assert np.asarray(found.excluded).tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_nobody_left_is_an_error_with_a_remedy():

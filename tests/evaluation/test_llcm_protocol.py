@@ -122,7 +122,7 @@ def test_images_of_the_own_identity_and_camera_are_left_out():
     """
     lists, features = by_hand()
     search = LLCM.search(*lists.values(), "visible_to_infrared", 0)
-    assert search.excluded.tolist() == [
+    assert np.asarray(search.excluded).tolist() == [
         [True, False, False],
         [False, True, False],
         [False, False, True],

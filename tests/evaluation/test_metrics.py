@@ -5,13 +5,15 @@ ranking, an unstable sort, image-level CMC for SYSU, CMC averaged over all queri
 first hit, AP without M.
 """
 
+import tracemalloc
+
 import golden_set
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustercontrast.evaluation import metrics
+from clustercontrast.evaluation import metrics, pairs
 from clustercontrast.evaluation.metrics import evaluate
 
 METRICS = "evaluation/metrics.npz"
@@ -192,9 +194,75 @@ def test_blocks_change_nothing(monkeypatch):
     )
     whole = evaluate(*arguments)
     monkeypatch.setattr(metrics, "BLOCK_CELLS", 50)
-    blocked = evaluate(*arguments)
-    np.testing.assert_array_equal(blocked.cmc, whole.cmc)
-    assert (blocked.mAP, blocked.mINP, blocked.queries) == (whole.mAP, whole.mINP, whole.queries)
+    monkeypatch.setattr(metrics, "HELD_CELLS", 120)
+    assert_same(evaluate(*arguments), whole)
+
+
+def assert_same(found, expected):
+    np.testing.assert_array_equal(found.cmc, expected.cmc)
+    assert (found.mAP, found.mINP, found.queries) == (
+        expected.mAP,
+        expected.mINP,
+        expected.queries,
+    )
+
+
+@given(
+    seed=st.integers(0, 1000),
+    queries=st.integers(1, 30),
+    gallery=st.integers(1, 30),
+    block=st.integers(1, 200),
+    held=st.integers(1, 400),
+    length=st.integers(1, 9),
+)
+def test_pairs_made_by_blocks_are_ranked_as_the_matrix_is(
+    seed, queries, gallery, block, held, length
+):
+    """Features of small whole numbers: products are exact, and many are equal."""
+    generator = np.random.default_rng(seed)
+    of_queries, of_gallery = (
+        generator.integers(-2, 3, (count, 4)).astype(np.float32) for count in (queries, gallery)
+    )
+    people = generator.integers(4, size=queries), np.arange(gallery) % 4
+    people[0][0] = 0  # a query that is valid
+    cameras = generator.integers(3, size=queries), generator.integers(3, size=gallery)
+    excluded = cameras[0][:, None] == cameras[1]
+    excluded[0, 0] = False
+    similarity = of_queries.astype(np.float64) @ of_gallery.astype(np.float64).T
+    whole = evaluate(similarity, *people, excluded)
+    asked = []
+
+    def rows(part):
+        asked.append(len(excluded[part]))
+        return excluded[part]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "BLOCK_CELLS", block)
+        patch.setattr(metrics, "HELD_CELLS", held)
+        patch.setattr(pairs, "GALLERY_BYTES", 32 * length)
+        blocked = evaluate(
+            pairs.cosines(of_queries, of_gallery),
+            *people,
+            pairs.Pairs(excluded.shape, rows),
+        )
+    assert_same(blocked, whole)
+    assert max(asked) <= max(1, block // gallery)
+
+
+def test_a_gallery_too_large_for_a_matrix_is_never_one():
+    """What is held grows with the gallery, not with queries times gallery."""
+    generator = np.random.default_rng(0)
+    queries, gallery = 600, 20_000  # 96 MB as a matrix
+    features = [generator.standard_normal((n, 8), dtype=np.float32) for n in (queries, gallery)]
+    people = generator.integers(50, size=queries), generator.integers(50, size=gallery)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(metrics, "BLOCK_CELLS", 1 << 16)
+        patch.setattr(metrics, "HELD_CELLS", 1 << 18)
+        tracemalloc.start()
+        evaluate(pairs.cosines(*features), *people, cmc="image")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 24e6
 
 
 @pytest.mark.parametrize("cmc", ["identity", "image"])

@@ -14,8 +14,12 @@ import golden_set
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 from scipy.sparse import csr_array
 
+from clustercontrast.clustering import compiled, overlaps
 from clustercontrast.clustering import jaccard as module
 from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import (
@@ -361,13 +365,62 @@ def test_storage_format():
 
 
 @pytest.mark.parametrize("block", [1, 7, 64])
-def test_blocks_and_threads_do_not_change_a_bit(monkeypatch, block):
+@pytest.mark.parametrize("cutoff", [0.6, 1.0])
+def test_blocks_and_threads_do_not_change_a_bit(monkeypatch, block, cutoff):
     features = people(100, 6, seed=5)
-    expected = jaccard(features, 12, 5)
-    monkeypatch.setattr(module, "BLOCK_ROWS", block)
-    found = jaccard(features, 12, 5)
+    expected = jaccard(features, 12, 5, cutoff)
+    monkeypatch.setattr(compiled, "BLOCK_ROWS", block)
+    monkeypatch.setattr(overlaps, "BLOCK_ROWS", block)
+    monkeypatch.setattr(overlaps, "BLOCKS", 1000)
+    found = jaccard(features, 12, 5, cutoff)
     np.testing.assert_array_equal(found.indices, expected.indices)
     np.testing.assert_array_equal(found.data, expected.data)
+
+
+sparse_rows = npst.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 12), st.just(12)),
+    elements=st.sampled_from([0, 0, 0, 1, 2, 3, 8]).map(float),
+)
+
+
+@given(
+    sparse_rows.map(lambda rows: rows[:, : len(rows)]),
+    st.sampled_from([0.0, 1e-7, 0.2, 1 / 3, 0.5, 0.6, 2 / 3, 0.9, 0.999]),
+)
+def test_columns_not_searched_lose_no_pair(weights, cutoff):
+    """What is stored up to a cutoff is what is stored without one, to the last bit."""
+    sums = weights.sum(axis=1, keepdims=True)
+    encoding = csr_array(weights / np.where(sums, sums, 1))
+    every = compare(encoding)
+    rows = np.repeat(np.arange(len(weights)), np.diff(every.indptr))
+    is_kept = (every.data <= np.float32(cutoff)) | (every.indices == rows)
+    found = compare(encoding, cutoff)
+    np.testing.assert_array_equal(found.indices, every.indices[is_kept])
+    np.testing.assert_array_equal(found.data, every.data[is_kept])
+    np.testing.assert_array_equal(
+        np.diff(found.indptr), np.bincount(rows[is_kept], minlength=len(weights))
+    )
+
+
+@pytest.mark.parametrize("cast", [torch.Tensor.half, torch.Tensor.bfloat16, torch.Tensor.double])
+def test_features_of_other_types_give_what_their_float32_gives(monkeypatch, cast):
+    features = cast(people(90, 6, seed=9))
+    ranking = nearest(features, 12)
+    expected = from_ranking(features.float(), ranking, 4)
+    monkeypatch.setattr(module, "CONVERTED_ROWS", 7)
+    found = from_ranking(features, ranking, 4)
+    np.testing.assert_array_equal(found.indices, expected.indices)
+    np.testing.assert_array_equal(found.data, expected.data)
+
+
+def test_mapped_features_are_read_where_they_lie(tmp_path):
+    features = people(90, 6, seed=9)
+    np.save(tmp_path / "features.npy", features.half().numpy())
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+    ranking = nearest(features, 12)
+    expected = from_ranking(features.half().float(), ranking, 4)
+    np.testing.assert_array_equal(dense(from_ranking(mapped, ranking, 4)), dense(expected))
 
 
 # Interface

@@ -223,7 +223,9 @@ def test_answers_are_the_ten_most_similar_images_that_are_ranked(shown):
         features = content.after.features
         similarity = features[search.query][search.query_rows].astype(np.float64)
         similarity = similarity @ features[search.gallery][search.gallery_rows].T
-        excluded = np.zeros(similarity.shape, bool) if search.excluded is None else search.excluded
+        excluded = np.zeros(similarity.shape, bool)
+        if search.excluded is not None:
+            excluded |= search.excluded
         for (_, query), *answer in grids.rows(number):
             position = search.query_rows.tolist().index(place_of(query)[1])
             kept = np.flatnonzero(~excluded[position])
@@ -294,10 +296,11 @@ def test_the_gap_between_the_means_is_written_out(shown):
     for model in content.models:
         queries = model.features[search.query][search.query_rows].astype(np.float64)
         gallery = model.features[search.gallery][search.gallery_rows].astype(np.float64)
+        excluded = search.excluded if search.excluded is None else np.asarray(search.excluded)
         same, different = [], []
         for i, row in enumerate(search.query_rows):
             for j, other in enumerate(search.gallery_rows):
-                if search.excluded is not None and search.excluded[i, j]:
+                if excluded is not None and excluded[i, j]:
                     continue
                 one = content.images[search.query].index.identities[row]
                 two = content.images[search.gallery].index.identities[other]
