@@ -19,7 +19,7 @@ from clustercontrast.clustering.neighbours import nearest
 def measure(rows: int, dim: int, device: torch.device) -> dict:
     """Seconds on the device and on the CPU, and the share of equal lists of neighbours."""
     k = 40 if rows == JOINT_ROWS else 30
-    features, _ = synthetic_features(rows, dim, (0.4, 0.8), seed=0)
+    features, *_ = synthetic_features(rows, dim, (0.4, 0.8), seed=0)
     there = features.to(device)
     nearest(there[:100], k)  # the first product loads libraries
     reset_peak(device)
