@@ -199,8 +199,10 @@ def plot(results: list[dict], path: Path) -> None:
         rows = [result["rows"] for result in own]
         times.plot(rows, [result["neighbours"] for result in own], "o-", label=f"search, {search}")
         memory.plot(rows, [result["peak GB"] for result in own], "o-", label=search)
-    for step in ("jaccard", "dbscan"):  # those of the last search, which reaches farthest
-        times.plot(rows, [result[step] for result in own], "s--", label=f"{step}, {search}")
+    last = {result["rows"]: result for result in results}  # of every size, the last search
+    for step in ("jaccard", "dbscan"):
+        seconds = [result[step] for result in last.values()]
+        times.plot([*last], seconds, "s--", label=step)
     for axes, title in ((times, "seconds"), (memory, "peak memory, GB")):
         axes.set(xscale="log", yscale="log", xlabel="images", title=title)
         axes.grid(alpha=0.3)
@@ -254,14 +256,16 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--exact-up-to", type=int, default=100_000, help="rows of torch's search")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic features")
     parser.add_argument("--dense-up-to", type=int, default=5000, help="0: no dense reference")
-    parser.add_argument("--json", type=Path, help="also write the results here, each at once")
+    parser.add_argument("--json", type=Path, help="also write the results here, each at once; "
+                        "what it holds of other sizes stays, and is plotted, too")  # fmt: skip
     parser.add_argument("--plot", type=Path, help="PNG of time and memory against the size")
     return parser.parse_args()
 
 
 def main() -> None:
     """Measure every size with every search, print the table."""
-    options, results = parse(), []
+    options = parse()
+    results = earlier(options)
     for rows in options.sizes:
         for result in measure_size(rows, options):
             results.append(result)
@@ -270,7 +274,15 @@ def main() -> None:
                 options.json.write_text(json.dumps(results, indent=1))
     print(table(results))
     if options.plot:
-        plot(results, options.plot)
+        plot(sorted(results, key=lambda result: result["rows"]), options.plot)
+
+
+def earlier(options: argparse.Namespace) -> list[dict]:
+    """Results of other sizes that the file holds already."""
+    if not (options.json and options.json.exists()):
+        return []
+    kept = json.loads(options.json.read_text())
+    return [result for result in kept if result["rows"] not in options.sizes]
 
 
 if __name__ == "__main__":
