@@ -1,8 +1,7 @@
 """Approximate neighbours by cells ("ivf"): faiss divides the space by k-means.
 
 A row is compared with the members of the cells nearest to it, all visitors of a cell at once by a
-matrix product.  faiss's own search compares row by row, which takes several times as long when
-every row is a query (docs/benchmarks.md#neighbour-search).
+matrix product, because every row is a query.
 """
 
 from collections.abc import Iterator
