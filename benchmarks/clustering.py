@@ -2,6 +2,8 @@
 
     python -m benchmarks.clustering --sizes 5000 22258 34167 100000
     python -m benchmarks.clustering --sizes 34167 --dim 768 --json clustering.json
+    python -m benchmarks.clustering --sizes 10000 100000 1000000 --dim 256 --planted 0.6 \
+        --searches torch ivf --dense-up-to 0 --plot docs/images/clustering-growth.png
 
 Every size runs in a fresh process, so its peak memory is its own (imports of torch included).  The
 features are synthetic, identities seen by a few cameras with some stray images.  34,167 is joint
@@ -11,19 +13,24 @@ the plain dense NumPy version, which is written below.
 """
 
 import argparse
+import functools
 import json
 import multiprocessing
 import resource
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from sklearn.cluster import DBSCAN
+from sklearn.metrics import adjusted_rand_score
 
+from benchmarks.planted import planted
 from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import from_ranking
-from clustercontrast.clustering.neighbours import nearest
+from clustercontrast.clustering.neighbours import Search, nearest
 
 JOINT_ROWS, VISIBLE_ROWS = 34167, 22258
 LATENT = 64  # real features vary along few directions only
@@ -35,8 +42,10 @@ COMMON = 1.5  # what all images share; the spread of the identities is 1
 
 def synthetic_features(
     rows: int, dim: int, spread: tuple[float, float], seed: int
-) -> tuple[torch.Tensor, np.ndarray]:
-    """Unit rows (N, d) grouped by identity as files on disk are, and (N,) which are infrared.
+) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Unit rows (N, d), identities (N,) and which rows are infrared (N,).
+
+    Rows are grouped by identity, as files on disk are.
 
     ``spread``: of the cameras and of the images around an identity.
     """
@@ -50,7 +59,7 @@ def synthetic_features(
     latent = _latent(generator, identity, camera, spread)
     features = latent @ generator.standard_normal((LATENT, dim), dtype=np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
-    return torch.from_numpy(features), is_infrared
+    return torch.from_numpy(features), identity, is_infrared
 
 
 def _latent(generator, identity, camera, spread):
@@ -113,37 +122,92 @@ class Clock:
         return result
 
 
-def measure(rows: int, options: argparse.Namespace) -> dict:
-    """One case, run in a process of its own."""
+def measure(rows: int, search: str, options: argparse.Namespace) -> tuple[dict, np.ndarray]:
+    """One case, run in a process of its own: what is measured, and the labels."""
     k1, k2 = (40, 32) if rows == JOINT_ROWS else (30, 6)
     _compile_kernels()
-    features, is_infrared = synthetic_features(rows, options.dim, options.spread, options.seed)
+    features, identities, is_infrared = made(rows, options)
     balance = is_infrared if rows == JOINT_ROWS else None
     clock = Clock()
-    ranking = clock.time("neighbours", nearest, features, k1, options.backend)
+    found = functools.partial(nearest, features, k1, Search(search, print))
+    ranking = clock.time("neighbours", found)
     distances = clock.time("jaccard", from_ranking, features, ranking, k2, options.eps, balance)
     labels = clock.time("dbscan", dbscan, distances, options.eps)
-    result = {"rows": rows, "k1": k1, "k2": k2, **clock.seconds}
+    after = sum(clock.seconds[name] for name in ("jaccard", "dbscan"))
+    result = {"rows": rows, "dim": options.dim, "search": search, "k1": k1, "k2": k2}
+    result |= clock.seconds | {"after, us per row": 1e6 * after / rows}
     result["peak GB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     result["clusters"] = int(labels.max() + 1)
     result["outliers %"] = 100 * float((labels < 0).mean())
+    result["ARI planted"] = agreement(labels, identities)
     if rows <= options.dense_up_to:
         arguments = (features.numpy(), k1, k2, options.eps, is_infrared)
         reference = clock.time("dense", dense_labels, *arguments)
         result["dense"] = clock.seconds["dense"]
         result["same labels"] = bool((reference == labels).all())
-    return result
+    return result, labels
+
+
+def made(rows: int, options: argparse.Namespace) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
+    """Features (N, d), identities (N,) and which rows are infrared (N,)."""
+    if options.planted is None:
+        return synthetic_features(rows, options.dim, options.spread, options.seed)
+    dtype = torch.float16 if options.half else torch.float32
+    features, identities = planted(rows, options.dim, options.planted, options.seed, dtype)
+    return features, identities, np.zeros(rows, dtype=bool)
+
+
+def agreement(labels: np.ndarray, others: np.ndarray) -> float:
+    """Adjusted Rand index of two labellings (N,); every outlier is a cluster of its own."""
+    return float(adjusted_rand_score(_outliers_apart(others), _outliers_apart(labels)))
+
+
+def _outliers_apart(labels):
+    outliers = labels < 0
+    return np.where(outliers, labels.max() + np.cumsum(outliers), labels)
 
 
 def _compile_kernels():
-    features, _ = synthetic_features(100, 8, (0.4, 0.8), 0)
+    features, *_ = synthetic_features(100, 8, (0.4, 0.8), 0)
     from_ranking(features, nearest(features, 8), 3)
 
 
-def measure_afresh(rows: int, options: argparse.Namespace) -> dict:
+def measure_afresh(rows: int, search: str, options: argparse.Namespace) -> tuple[dict, np.ndarray]:
     """``measure`` in a new process, whose peak memory starts from zero."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (rows, options))
+        return pool.apply(measure, (rows, search, options))
+
+
+def measure_size(rows: int, options: argparse.Namespace) -> Iterator[dict]:
+    """Every search at one size; later ones are compared with the labels of the first."""
+    first = None
+    for search in options.searches:
+        if search == "torch" and rows > options.exact_up_to:
+            continue
+        result, labels = measure_afresh(rows, search, options)
+        first = (search, labels) if first is None else first
+        if first[0] != search:
+            result[f"ARI {first[0]}"] = agreement(labels, first[1])
+        yield result
+
+
+def plot(results: list[dict], path: Path) -> None:
+    """Seconds of every step, and peak memory, against the number of images."""
+    figure, (times, memory) = plt.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for search in dict.fromkeys(result["search"] for result in results):
+        own = [result for result in results if result["search"] == search]
+        rows = [result["rows"] for result in own]
+        times.plot(rows, [result["neighbours"] for result in own], "o-", label=f"search, {search}")
+        memory.plot(rows, [result["peak GB"] for result in own], "o-", label=search)
+    last = {result["rows"]: result for result in results}  # of every size, the last search
+    for step in ("jaccard", "dbscan"):
+        seconds = [result[step] for result in last.values()]
+        times.plot([*last], seconds, "s--", label=step)
+    for axes, title in ((times, "seconds"), (memory, "peak memory, GB")):
+        axes.set(xscale="log", yscale="log", xlabel="images", title=title)
+        axes.grid(alpha=0.3)
+        axes.legend()
+    figure.savefig(path, dpi=100)
 
 
 def table(results: list[dict]) -> str:
@@ -175,20 +239,50 @@ def parse() -> argparse.Namespace:
         metavar=("CAMERA", "IMAGE"),
         help="of the synthetic features; 0.4 0.8: trained network, 0.8 1.2: ImageNet weights",
     )
-    parser.add_argument("--backend", choices=("torch", "faiss"), default="torch")
+    parser.add_argument(
+        "--planted",
+        type=float,
+        metavar="SPREAD",
+        help="plain clusters in place of cameras and stray images: benchmarks/planted.py",
+    )
+    parser.add_argument("--half", action="store_true", help="planted features are float16")
+    parser.add_argument(
+        "--searches",
+        nargs="+",
+        choices=("torch", "faiss", "ivf", "hnsw"),
+        default=["torch"],
+        help="each in turn; the labels of later ones are compared with those of the first",
+    )
+    parser.add_argument("--exact-up-to", type=int, default=100_000, help="rows of torch's search")
     parser.add_argument("--seed", type=int, default=0, help="of the synthetic features")
     parser.add_argument("--dense-up-to", type=int, default=5000, help="0: no dense reference")
-    parser.add_argument("--json", type=Path, help="also write the results here")
+    parser.add_argument("--json", type=Path, help="also write the results here, each at once; "
+                        "what it holds of other sizes stays, and is plotted, too")  # fmt: skip
+    parser.add_argument("--plot", type=Path, help="PNG of time and memory against the size")
     return parser.parse_args()
 
 
 def main() -> None:
-    """Measure every size, print the table."""
+    """Measure every size with every search, print the table."""
     options = parse()
-    results = [measure_afresh(rows, options) for rows in options.sizes]
+    results = earlier(options)
+    for rows in options.sizes:
+        for result in measure_size(rows, options):
+            results.append(result)
+            print(table([result]), flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(results, indent=1))
     print(table(results))
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+    if options.plot:
+        plot(sorted(results, key=lambda result: result["rows"]), options.plot)
+
+
+def earlier(options: argparse.Namespace) -> list[dict]:
+    """Results of other sizes that the file holds already."""
+    if not (options.json and options.json.exists()):
+        return []
+    kept = json.loads(options.json.read_text())
+    return [result for result in kept if result["rows"] not in options.sizes]
 
 
 if __name__ == "__main__":

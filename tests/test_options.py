@@ -694,14 +694,16 @@ def test_numbers_beyond_any_range_are_one_line(argv):
     assert "\n" not in str(error.value)
 
 
-def test_faiss_is_asked_for_before_anything_is_computed(monkeypatch):
-    options, installed = read("--neighbours", "faiss"), {"faiss": "a package"}
+@pytest.mark.parametrize("word", ["faiss", "ivf", "hnsw"])
+def test_faiss_is_asked_for_before_anything_is_computed(monkeypatch, word):
+    options, installed = read("--neighbours", word), {"faiss": "a package"}
     monkeypatch.setattr(importlib.util, "find_spec", installed.get)
     check_needs(options)
     installed.clear()
-    with pytest.raises(UserError, match="--neighbours faiss needs faiss: pip install faiss-cpu"):
+    with pytest.raises(UserError, match=f"--neighbours {word} needs faiss: pip install faiss-cpu"):
         check_needs(options)
     check_needs(read("--neighbours", "torch"))
+    check_needs(read())
 
 
 def test_values_at_the_bounds_are_accepted():

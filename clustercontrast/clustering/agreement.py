@@ -3,10 +3,12 @@
 import numpy as np
 import torch
 
-from clustercontrast.clustering.neighbours import nearest
+from clustercontrast.clustering.neighbours import Search, nearest
 
 
-def neighbours_without_self(features: torch.Tensor, k: int, backend: str = "torch") -> np.ndarray:
+def neighbours_without_self(
+    features: torch.Tensor, k: int, backend: Search | str = "torch"
+) -> np.ndarray:
     """Indices of the k nearest other rows of every row.
 
     Args:

@@ -1,88 +1,101 @@
-"""Exact nearest neighbours, step 1 of the k-reciprocal distance."""
+"""Nearest neighbours, step 1 of the k-reciprocal distance: exact ones, or approximate ones."""
+
+import importlib.util
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-BLOCK_BYTES = 128 * 2**20  # scores of one block of queries against all rows
+from clustercontrast.clustering import approximate_search, exact_search
+from clustercontrast.clustering.feature_rows import FeatureRows, Features
+
+EXACT_UP_TO = 100_000
+"""Rows up to which "auto" searches exactly on a CPU (docs/benchmarks.md#neighbour-search)."""
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class Search:
+    """A way to search, and who hears what is to be known of it.
+
+    Attributes:
+        kind: "torch" – exact, by matrix products; "faiss" – exact, IndexFlatL2 on the CPU; "ivf"
+            and "hnsw" – approximate, see ``approximate_search``; "auto" – "torch", or "ivf" for
+            more than ``EXACT_UP_TO`` rows on a CPU where faiss is installed.
+        say: takes a line: the recall of an approximate search, the time of a long exact one.
+    """
+
+    kind: str = "torch"
+    say: Callable[[str], None] = _silent
 
 
 def nearest(
-    features: torch.Tensor,
+    features: Features,
     k: int,
-    backend: str = "torch",
+    backend: Search | str = "torch",
     device: torch.device | str | None = None,
 ) -> np.ndarray:
     """Indices of the k nearest rows of every row by squared Euclidean distance.
 
-    The search is exact up to float32 rounding, whatever the process allows of TF32.  A row is
+    An exact search is exact up to float32 rounding, whatever the process allows of TF32.  A row is
     normally its own first neighbour.  Among equally near rows the lower index comes first, as far
-    as rounding leaves them equal.
+    as rounding leaves them equal.  Memory beside features and result does not grow with N².
+
+    Several processes that hold the same features and call this together share the work
+    (``ranks``); all of them receive the result.
 
     Args:
-        features: (N, d) rows of any length.
+        features: (N, d) rows of any length, see ``FeatureRows``: float16 or memory-mapped ones are
+            not copied as a whole, but for "faiss".
         k: neighbours per row, self included, 1 ≤ k ≤ N; callers clamp larger values to N.
-        backend: "torch" – blocks of matrix products – or "faiss" – IndexFlatL2 on the CPU.
-        device: where "torch" computes; default: the device of the features.
+        backend: how to search, or its kind alone.
+        device: where products are computed; default: the device of the features.
 
     Returns:
         (N, k) int64, ascending distance.
 
     Raises:
         ValueError: empty or non-finite features, k out of range, unknown backend.
-        ImportError: backend "faiss" without faiss installed.
+        ImportError: faiss is asked for and not installed.
     """
-    features = features.detach().float()
-    _check(features, k)
-    if backend == "torch":
-        return _search_blocks(features.to(device or features.device), k)
-    if backend == "faiss":
-        return _search_faiss(features, k)
-    raise ValueError(f"backend is {backend!r}, expected 'torch' or 'faiss'")
+    search = Search(backend) if isinstance(backend, str) else backend
+    rows = FeatureRows(features, device)
+    if not 1 <= k <= len(rows):
+        raise ValueError(f"k is {k}, expected 1 to {len(rows)} (the number of rows)")
+    kind = _automatic(rows, search.say) if search.kind == "auto" else search.kind
+    if kind == "torch":
+        return exact_search.search_all(rows, k)
+    if kind in approximate_search.KINDS:
+        return approximate_search.search_all(rows, k, kind, search.say)
+    if kind == "faiss":
+        return approximate_search.search_flat(rows, k)
+    kinds = ", ".join(map(repr, ("torch", "faiss", *approximate_search.KINDS, "auto")))
+    raise ValueError(f"backend is {kind!r}, expected one of {kinds}")
 
 
-def _check(features: torch.Tensor, k: int) -> None:
-    if features.ndim != 2 or len(features) == 0:
-        raise ValueError(f"features have shape {tuple(features.shape)}, expected (N, d) with N ≥ 1")
-    broken = int((~torch.linalg.vector_norm(features, dim=1).isfinite()).sum())
-    if broken:
-        raise ValueError(f"{broken} of {len(features)} feature rows hold NaN or infinite values")
-    if not 1 <= k <= len(features):
-        raise ValueError(f"k is {k}, expected 1 to {len(features)} (the number of rows)")
+def _automatic(rows: FeatureRows, say: Callable[[str], None]) -> str:
+    """Kind of search for so many rows."""
+    if len(rows) <= EXACT_UP_TO or rows.device.type != "cpu":
+        return "torch"
+    if importlib.util.find_spec("faiss"):
+        return "ivf"
+    say(
+        f"the exact search among {len(rows)} images may take {_exact_minutes(rows):.0f} min: "
+        "pip install faiss-cpu for approximate neighbours (--neighbours ivf)"
+    )
+    return "torch"
 
 
-def _search_blocks(features: torch.Tensor, k: int) -> np.ndarray:
-    allowed, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
-    half_squares = torch.linalg.vector_norm(features, dim=1).square() / 2
-    indices = torch.empty(len(features), k, dtype=torch.int64)
-    rows = max(1, BLOCK_BYTES // (4 * len(features)))
-    for start in range(0, len(features), rows):
-        # Ascending ‖x − y‖² is descending ⟨x, y⟩ − ‖y‖²/2: the query's own norm is a constant.
-        scores = (features[start : start + rows] @ features.T).sub_(half_squares)
-        indices[start : start + rows] = largest(scores, k)
-    torch.backends.cuda.matmul.allow_tf32 = allowed
-    return indices.numpy()
-
-
-def largest(scores: torch.Tensor, k: int) -> torch.Tensor:
-    """Columns of the k largest scores of every row, descending; the lower column wins a tie."""
-    values, columns = scores.topk(min(k + 1, scores.shape[1]), dim=1)
-    columns, order = columns.sort(dim=1)
-    order = values.gather(1, order).argsort(dim=1, descending=True, stable=True)
-    columns = columns.gather(1, order)[:, :k]
-    # topk cuts through a tie anywhere; only such rows are worth a full sort.
-    is_cut = values[:, k - 1] == values[:, -1]
-    columns[is_cut] = scores[is_cut].argsort(dim=1, descending=True, stable=True)[:, :k]
-    return columns
-
-
-def _search_faiss(features: torch.Tensor, k: int) -> np.ndarray:
-    try:
-        import faiss
-    except ImportError as error:
-        raise ImportError(
-            "backend 'faiss' needs faiss: pip install faiss-cpu, or use backend 'torch'"
-        ) from error
-    rows = np.ascontiguousarray(features.cpu().numpy())
-    index = faiss.IndexFlatL2(rows.shape[1])
-    index.add(rows)
-    return index.search(rows, k)[1]
+def _exact_minutes(rows: FeatureRows) -> float:
+    """Minutes of the products of an exact search, by the time of a small one."""
+    some = rows.take(slice(0, exact_search.PANEL_ROWS))
+    some @ some.T  # the first product loads libraries
+    started = time.perf_counter()
+    some @ some.T
+    per_product = (time.perf_counter() - started) / len(some) ** 2
+    return per_product * len(rows) ** 2 / 2 / 60

@@ -25,6 +25,7 @@ from clustercontrast.clustering.centroids import (
 )
 from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import balanced_jaccard, is_compiled, jaccard
+from clustercontrast.clustering.neighbours import Search
 from clustercontrast.data import pseudo_labels
 from clustercontrast.data.augment import View
 from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
@@ -66,7 +67,7 @@ def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage
     if not is_compiled():
         run.log.say("clustering: compiling (once)")
     with run.timed("clustering"):
-        distances = jaccard(features.to(run.device), k1, a.k2, eps, a.neighbours)
+        distances = jaccard(features.to(run.device), k1, a.k2, eps, neighbour_search(stage))
         y = ranks.first(lambda: dbscan(distances, eps, a.min_samples))
     clusters, outliers = y.max(initial=-1) + 1, np.count_nonzero(y < 0)
     if clusters < 2:
@@ -79,6 +80,11 @@ def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage
             "--pretrained; the epochs before are saved"
         )
     return y
+
+
+def neighbour_search(stage: Stage) -> Search:
+    """The search that ``--neighbours`` names; what is to be known of it goes to the log."""
+    return Search(stage.args.neighbours, stage.run.log.say)
 
 
 def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:
@@ -351,7 +357,8 @@ class ClusteringStage(Stage):
     def joint_distances(self, features: Pair) -> csr_array:
         """Jaccard distances of both modalities, visible rows first, expanded evenly over them."""
         a = self.args
-        return balanced_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
+        search = neighbour_search(self)
+        return balanced_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, search)
 
     def joint_labels(self, features: Pair) -> np.ndarray:
         """Labels (N_v + N_r,) of both modalities clustered together, -1 for outliers."""

@@ -31,7 +31,7 @@ from clustercontrast.data.batches import Batch
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Terms
 from clustercontrast.losses.adversarial import adversarial_loss, modality_accuracy, modality_loss
-from clustercontrast.methods.clustering_stage import ClusteringStage, Pair
+from clustercontrast.methods.clustering_stage import ClusteringStage, Pair, neighbour_search
 from clustercontrast.models import weights
 from clustercontrast.models.modality_classifier import ModalityClassifier
 
@@ -158,8 +158,8 @@ class Invariant(Adversarial):
         """CNE; without it, the plain Jaccard distance of both modalities together."""
         if self.args.cne:
             return super().joint_distances(features)
-        a = self.args
-        return jaccard(torch.cat(features), a.joint_k1, a.joint_k2, a.eps_joint, a.neighbours)
+        a, search = self.args, neighbour_search(self)
+        return jaccard(torch.cat(features), a.joint_k1, a.joint_k2, a.eps_joint, search)
 
 
 STAGES = [Adversarial, Invariant]

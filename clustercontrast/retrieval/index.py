@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from clustercontrast.clustering.neighbours import largest
+from clustercontrast.clustering.best_lists import largest
 from clustercontrast.data.samples import MODALITIES
 from clustercontrast.files import UserError, atomic, read_json, write_json
 from clustercontrast.retrieval.digests import digest_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from clustercontrast.clustering.neighbours import largest
+from clustercontrast.clustering.best_lists import largest
 from clustercontrast.evaluation.reranking import Reranking
 from clustercontrast.files import UserError, atomic
 from clustercontrast.retrieval.features import Features, check_same_model

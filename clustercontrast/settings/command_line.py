@@ -111,8 +111,11 @@ def check_needs(options: Options) -> None:
         UserError: a flag that the stages asked for need was not given, names no file, or needs a
             package that is not installed.
     """
-    if options.values.get("neighbours") == "faiss" and importlib.util.find_spec("faiss") is None:
-        raise UserError("--neighbours faiss needs faiss: pip install faiss-cpu, or leave it out")
+    search = options.values.get("neighbours")
+    if search in ("faiss", "ivf", "hnsw") and importlib.util.find_spec("faiss") is None:
+        raise UserError(
+            f"--neighbours {search} needs faiss: pip install faiss-cpu, or leave it out"
+        )
     for name in FILES:
         _check_file(options, name)
     asked = set(options.stages or options.recipe.stages)

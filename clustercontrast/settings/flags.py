@@ -226,8 +226,10 @@ SHARED: tuple[Flag, ...] = (
         staged("k2", count, "neighbours of the query expansion; 1: off", when=CLUSTERED),
         staged("joint_k1", count, "k1 of the joint clustering"),
         staged("joint_k2", count, "k2 of the joint clustering"),
-        Flag("neighbours", text, "exact neighbour search; faiss: on the CPU, pip install faiss-cpu",
-             choices=("torch", "faiss"), when=CLUSTERED, also_with="eps_joint", sample=True),
+        Flag("neighbours", text, "neighbour search; torch, faiss: exact; ivf, hnsw: approximate;"
+             " all but torch need faiss-cpu; auto: torch, on a CPU ivf above 100,000 images",
+             choices=("auto", "torch", "faiss", "ivf", "hnsw"), when=CLUSTERED,
+             also_with="eps_joint", sample=True),
         Flag("pseudo_labels", text, "file of labels in place of the clustering"),
         staged("export_labels", switch, "write the labels of the final weights, and features",
                sample=True),

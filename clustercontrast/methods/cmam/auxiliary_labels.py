@@ -37,7 +37,7 @@ from clustercontrast.losses.part_refinement import (
 )
 from clustercontrast.losses.placing import beside
 from clustercontrast.losses.triplet import soft_margin_triplet
-from clustercontrast.methods.clustering_stage import cluster
+from clustercontrast.methods.clustering_stage import cluster, neighbour_search
 from clustercontrast.methods.cmam import readings
 from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.stand_ins import AUXILIARY
@@ -187,9 +187,10 @@ class AuxiliaryLabels(Stage):
         """Cross-agreement (N, P) on the device of features (1 + P, N, d)."""
         a, device = self.args, self.run.device
         agreement = torch.empty(features.shape[1], self.parts, device=device)
+        search = neighbour_search(self)
         with self.run.timed("agreement"):
             ranked = (
-                neighbours_without_self(f.to(device), a.agreement_neighbours, a.neighbours)
+                neighbours_without_self(f.to(device), a.agreement_neighbours, search)
                 for f in (features if self.parts else ())
             )
             whole = next(ranked, None)

@@ -194,7 +194,7 @@ SHARED_ROWS = (
             "stage1": None,
             "checkpoint_groups": None,
             "images": "auto",
-            "neighbours": "torch",
+            "neighbours": "auto",
             "pseudo_labels": None,
             "export_labels": False,
             "match_always": True,
