@@ -21,8 +21,8 @@ import torch
 
 from benchmarks.record import Record, add_arguments
 from benchmarks.roofline import META, count
-from clustercontrast import ranks
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.processes import ranks
 
 PROCESSES = (1, 2, 4, 8, 64)
 VISIBLE, INFRARED, CLUSTERS, WIDTH = 256, 128, 500, 2048

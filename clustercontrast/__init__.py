@@ -10,6 +10,7 @@ A trained model at work (docs/using.md)::
 The rooms, from the ground up; each imports from those above it only::
 
     files.py      files written whole or not at all, a line for the user, the user's mistake
+    processes/    which process of a training this is, and what they tell each other
     settings/     flags, recipes (one file per method), a command line
     models/       the two-stream encoder and where its weights come from
     clustering/   features -> k-reciprocal Jaccard distance -> pseudo labels -> centroids

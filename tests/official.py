@@ -14,11 +14,11 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 from torchvision.models.resnet import Bottleneck
 
-from clustercontrast import ranks
 from clustercontrast.models import weights
 from clustercontrast.models.bn_groups import frozen_statistics
 from clustercontrast.models.modality_classifier import ModalityClassifier
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
+from clustercontrast.processes import ranks
 
 BLOCK_FORWARD = Bottleneck.forward
 

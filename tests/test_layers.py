@@ -27,39 +27,38 @@ REGISTRY = "settings.recipes"
 # name decides.
 ALLOWED = {
     "files": set(),
-    "launch": {"files"},
-    "ranks": {"files", "launch"},
+    "processes": {"files"},
     "settings": {"files"},
     "clustering": set(),
-    "clustering.approximate_search": {"ranks"},
-    "clustering.exact_search": {"ranks"},
+    "clustering.approximate_search": {"processes"},
+    "clustering.exact_search": {"processes"},
     "association": set(),
     "losses": set(),
     "memories": {"losses"},
     "models": set(),
-    "models.bn_groups": {"ranks"},
-    "models.dropout": {"ranks"},
+    "models.bn_groups": {"processes"},
+    "models.dropout": {"processes"},
     "models.onnx_graph": {"files"},  # so is one that torch cannot write
     "models.official": {"files"},  # a network that cannot be written is refused
     "models.saved": {"files"},  # a file that cannot be read is the user's mistake
     "models.tensor_files": {"files"},  # likewise
     "models.weights": {"files"},  # so is a checkpoint that does not fit
     "data": {"files"},
-    "data.batches": {"files", "ranks"},
+    "data.batches": {"files", "processes"},
     "generation": set(),
     "generation.fake_infrared": {"files", "data"},
     "generation.panels": {"files"},
     "evaluation": set(),
-    "evaluation.features": {"data", "files", "ranks"},
+    "evaluation.features": {"data", "files", "processes"},
     "evaluation.protocols": {"data", "files"},
     "evaluation.reranking": {"clustering"},
-    "evaluation.scoring": {"data", "ranks"},
-    "engine": {"files", "launch", "ranks"},
+    "evaluation.scoring": {"data", "processes"},
+    "engine": {"files", "processes"},
     "engine.checkpoint": {"files", "models.saved"},
     "report": {"files", "data", "evaluation"},
     "retrieval": {"files", "data", "models", "clustering", "engine", "evaluation"},
     "rendering": {"files"},
-    "methods": {"files", "ranks", "data", "engine", "evaluation", "generation", *NUMERICS}
+    "methods": {"files", "processes", "data", "engine", "evaluation", "generation", *NUMERICS}
     | {REGISTRY},
     "commands": {"*"},
     # the doors of python -m

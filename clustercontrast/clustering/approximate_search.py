@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from clustercontrast import ranks
 from clustercontrast.clustering.cells import search_cells
 from clustercontrast.clustering.exact_search import search_between
 from clustercontrast.clustering.feature_rows import FeatureRows
 from clustercontrast.clustering.packages import faiss
 from clustercontrast.clustering.projection import projected
+from clustercontrast.processes import ranks
 
 KINDS = ("ivf", "hnsw")
 

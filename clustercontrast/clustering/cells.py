@@ -50,7 +50,7 @@ def search_cells(
         ImportError: faiss is not installed.
     """
     cells = _nearest_cells(features, _centres(features))
-    visited = _enough(cells, sample, exact)
+    visited = enough(cells, sample, exact)
     lists = best_lists(len(features), k, features.device)
     with float32_products():
         for members, visitors in _meetings(cells, own, visited):
@@ -77,7 +77,7 @@ def _nearest_cells(features: FeatureRows, centres: FeatureRows) -> np.ndarray:
     return search_between(features, centres, count).astype(np.int32)
 
 
-def _enough(cells: np.ndarray, sample: np.ndarray, exact: np.ndarray) -> int:
+def enough(cells: np.ndarray, sample: np.ndarray, exact: np.ndarray) -> int:
     """Fewest cells that hold enough of the exact neighbours (s, k) of the sample (s,)."""
     holds = cells[sample][:, None, :] == cells[exact, 0][:, :, None]
     share = holds.mean(axis=(0, 1)).cumsum()

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from clustercontrast import ranks
 from clustercontrast.clustering.best_lists import BestLists, best_lists
 from clustercontrast.clustering.feature_rows import FeatureRows, float32_products
+from clustercontrast.processes import ranks
 
 PANEL_ROWS, PANEL_COLUMNS = 1024, 16384  # 64 MiB of products at a time
 MERGED_ROWS = 65536  # whose lists are exchanged between processes at a time

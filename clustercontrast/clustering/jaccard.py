@@ -15,14 +15,14 @@ import torch
 from scipy.sparse import csr_array, get_index_dtype
 
 from clustercontrast.clustering.compiled import compiled, in_blocks
-from clustercontrast.clustering.neighbours import nearest
+from clustercontrast.clustering.neighbours import Search, nearest
 from clustercontrast.clustering.overlaps import compare, upper_rows
 
 CONVERTED_ROWS = 128  # features that are not float32 are converted for so many rows at a time
 
 
 def jaccard(
-    features: torch.Tensor, k1: int, k2: int, cutoff: float = 1.0, backend: str = "torch"
+    features: torch.Tensor, k1: int, k2: int, cutoff: float = 1.0, backend: Search | str = "torch"
 ) -> csr_array:
     """Jaccard distance of k-reciprocal encodings.
 
@@ -51,7 +51,7 @@ def balanced_jaccard(
     k1: int,
     k2: int,
     cutoff: float = 1.0,
-    backend: str = "torch",
+    backend: Search | str = "torch",
 ) -> csr_array:
     """Jaccard distance of k-reciprocal encodings with modality-balanced query expansion.
 

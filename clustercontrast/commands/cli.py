@@ -35,7 +35,7 @@ from clustercontrast.data.places import (
     table_and_folder,
 )
 from clustercontrast.files import UserError, check_free, say, write_error
-from clustercontrast.launch import SPEAKER, PeerError, started
+from clustercontrast.processes.launch import SPEAKER, PeerError, started
 from clustercontrast.settings.command_line import (
     check_needs,
     check_processes,

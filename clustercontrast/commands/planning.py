@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 
-from clustercontrast import ranks
 from clustercontrast.data.target import TargetImages
 from clustercontrast.engine.memory import Line, free_memory
 from clustercontrast.engine.stage import Stage
 from clustercontrast.files import UserError
 from clustercontrast.methods.rehearsal import Rehearsal, rehearse
+from clustercontrast.processes import ranks
 from clustercontrast.settings.options import Options, all_flags, defaults
 
 GIB = 2**30

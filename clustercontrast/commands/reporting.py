@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.commands import runs
 from clustercontrast.commands.evaluating import Evaluation
 from clustercontrast.commands.results import (
@@ -26,6 +25,7 @@ from clustercontrast.evaluation.protocols import Rules, protocol_of
 from clustercontrast.evaluation.scoring import features_of
 from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.models.activation import activation_maps
+from clustercontrast.processes import ranks
 from clustercontrast.report.activations import Heat
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page

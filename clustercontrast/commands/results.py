@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from clustercontrast import ranks
 from clustercontrast.commands import runs
 from clustercontrast.commands.evaluating import Evaluation
 from clustercontrast.engine import checkpoint
@@ -21,6 +20,7 @@ from clustercontrast.evaluation.protocols import percents, summarise
 from clustercontrast.evaluation.scoring import chance, features_of, score_all
 from clustercontrast.files import UserError
 from clustercontrast.models import weights
+from clustercontrast.processes import ranks
 
 MODELS = {  # the three results of a run, and what they are measured against
     "chance": "chance (random features)",

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 import clustercontrast
-from clustercontrast import ranks
 from clustercontrast.commands import evaluating, reporting, results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
@@ -30,6 +29,7 @@ from clustercontrast.evaluation.scoring import cycle_rows, retrieve, training_cy
 from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
+from clustercontrast.processes import ranks
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options

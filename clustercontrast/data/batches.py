@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from clustercontrast import ranks
 from clustercontrast.data.augment import Part, TwinView, View, augment, augment_twins
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import ClassBatches, batches_of_rows
+from clustercontrast.processes import ranks
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from clustercontrast import ranks
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import atomic, read_events, write_error
+from clustercontrast.processes import ranks
 
 
 class Log:

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from clustercontrast import ranks
 from clustercontrast.engine.stage import ScheduledOptimiser, Stage, Terms
+from clustercontrast.processes import ranks
 
 
 def train(stage: Stage, run: Any) -> None:

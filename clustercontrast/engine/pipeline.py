@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from clustercontrast import ranks
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import HANDED_OVER, Stage
+from clustercontrast.processes import ranks
 
 Plan = Callable[[type[Stage], Namespace], tuple[Namespace, str | None]]
 

@@ -13,13 +13,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from clustercontrast import ranks
 from clustercontrast.engine import checkpoint, compiling
 from clustercontrast.engine.log import Log, Meter, numbers
 from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.engine.stage import Stage, Terms
 from clustercontrast.files import UserError
-from clustercontrast.launch import started
+from clustercontrast.processes import ranks
+from clustercontrast.processes.launch import started
 
 
 class Run:

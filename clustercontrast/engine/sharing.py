@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from clustercontrast import ranks
 from clustercontrast.engine.stage import Stage
+from clustercontrast.processes import ranks
 
 
 def process_of(args: Any) -> tuple[int, int]:

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray
 from clustercontrast.files import UserError
+from clustercontrast.processes import ranks
 
 
 def extract(

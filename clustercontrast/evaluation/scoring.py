@@ -6,13 +6,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.diagnostics import cycle_consistency
 from clustercontrast.evaluation.features import extract
 from clustercontrast.evaluation.metrics import Retrieval
 from clustercontrast.evaluation.pairs import cosines
 from clustercontrast.evaluation.protocols import Search, Similarity, score
+from clustercontrast.processes import ranks
 
 Searches = Mapping[str, Sequence[Search]]
 

@@ -15,7 +15,6 @@ import torch
 from scipy.sparse import csr_array
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.association.choice import Clusters, associate
 from clustercontrast.association.graph_matching import rewrites
 from clustercontrast.clustering.centroids import (
@@ -44,6 +43,7 @@ from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
 from clustercontrast.methods.encoder import Encoder, build_encoder
 from clustercontrast.methods.stand_ins import CLUSTERING
 from clustercontrast.models import weights
+from clustercontrast.processes import ranks
 
 Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = tuple[np.ndarray, np.ndarray]

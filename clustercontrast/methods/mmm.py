@@ -26,7 +26,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.association.choice import Clusters
 from clustercontrast.association.multi_memory import relabel
 from clustercontrast.clustering.centroids import centroids
@@ -44,6 +43,7 @@ from clustercontrast.losses.triplet import batch_hard_triplet
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import ClusteringStage
 from clustercontrast.methods.stand_ins import WEIGHING
+from clustercontrast.processes import ranks
 
 
 class Joint(ClusteringStage):

@@ -23,7 +23,6 @@ from typing import ClassVar
 import torch
 import torch.nn.functional as F
 
-from clustercontrast import ranks
 from clustercontrast.clustering.calibration import calibrated_labels
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
@@ -31,6 +30,7 @@ from clustercontrast.losses.alternate import contrast_matched
 from clustercontrast.losses.neighbours import relation_contrast
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Memory, Pair
+from clustercontrast.processes import ranks
 
 
 class Robust(ClusteringStage):

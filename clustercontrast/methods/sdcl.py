@@ -28,7 +28,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clustercontrast import ranks
 from clustercontrast.association.ranking_agreement import agreed_labels
 from clustercontrast.clustering.centroids import centroids
 from clustercontrast.data.batches import Batch, Stream
@@ -39,6 +38,7 @@ from clustercontrast.memories.cluster import ClusterMemory
 from clustercontrast.memories.instance import InstanceMemory
 from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Pair
 from clustercontrast.methods.stand_ins import AGREEING
+from clustercontrast.processes import ranks
 
 MODALITIES = "visible", "infrared"
 DEEP, SHALLOW = 0, 1

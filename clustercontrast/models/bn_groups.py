@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from clustercontrast import ranks
+from clustercontrast.processes import ranks
 
 Tensors = tuple[torch.Tensor, ...]
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clustercontrast import ranks
+from clustercontrast.processes import ranks
 
 
 class SharedDropout(nn.Dropout):

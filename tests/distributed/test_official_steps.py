@@ -10,7 +10,7 @@ import together
 import torch
 from official import matrix_convolution
 
-from clustercontrast import ranks
+from clustercontrast.processes import ranks
 
 METHODS = Path(__file__).parents[1] / "methods"
 ONES = [f for f in golden_set.files("trajectories") if "replicas" in f]
@@ -21,10 +21,10 @@ OTHERS = {
     "sdcl": ("test_sdcl_trajectories", "test_sdcl_follows_the_official_trainer"),
 }
 SPLIT = [
-    file
-    for name in OTHERS
-    for file in golden_set.files_b(name)
-    if "/traj_" in file and "split2" in file and "b64" not in file
+    "rpnr/traj_s2_even_split2_adam.npz",
+    "mmm/traj_joint_split2_adam.npz",
+    "pca/traj_s2_split2_adam.npz",
+    "sdcl/traj_p2_even_split2_up.npz",
 ]
 
 

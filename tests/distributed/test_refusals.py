@@ -5,7 +5,7 @@ import pytest
 from clustercontrast.commands import cli
 from clustercontrast.engine.run import choose_device
 from clustercontrast.files import UserError
-from clustercontrast.launch import Launch, started
+from clustercontrast.processes.launch import Launch, started
 from clustercontrast.settings.command_line import check_processes, parse
 
 TORCHRUN = {"RANK": "0", "WORLD_SIZE": "2", "LOCAL_RANK": "0", "MASTER_ADDR": "127.0.0.1",

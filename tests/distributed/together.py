@@ -78,7 +78,7 @@ def results(count: int, function: Callable[[], Any], folder: Path) -> list[Any]:
 
 
 def _keep(function: Callable[[], Any], folder: Path) -> None:
-    from clustercontrast import ranks
+    from clustercontrast.processes import ranks
 
     ranks.join(torch.device("cpu"))
     (folder / f"{ranks.number()}.pickle").write_bytes(pickle.dumps(function()))

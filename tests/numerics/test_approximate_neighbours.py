@@ -98,7 +98,7 @@ def test_half_precision_and_memory_maps(tmp_path):
     np.testing.assert_array_equal(nearest(mapped, 6, "ivf"), expected)
 
 
-def test_fewest_cells_that_hold_enough():
+def test_fewest_cells_that_holdenough():
     """Neighbours of the one row in the sample lie in the first, second and fourth of its cells."""
     own = np.array([[0, 1, 2, 3], [1, 0, 2, 3], [3, 0, 1, 2]])
     sample, exact = np.array([0]), np.array([[0, 1, 2]])
@@ -106,10 +106,10 @@ def test_fewest_cells_that_hold_enough():
         for share, expected in ((0.3, 1), (0.6, 2), (0.7, 4), (1.0, 4)):
             patch.setattr(cells, "RECALL", share)
             patch.setattr(cells, "VISITED", (1, 4))
-            assert cells._enough(own, sample, exact) == expected
+            assert cells.enough(own, sample, exact) == expected
         patch.setattr(cells, "VISITED", (3, 4))
         patch.setattr(cells, "RECALL", 0.3)
-        assert cells._enough(own, sample, exact) == 3
+        assert cells.enough(own, sample, exact) == 3
 
 
 def test_features_in_a_plane_are_projected_to_two_numbers():

@@ -8,9 +8,9 @@ import pytest
 import torch
 import torch.multiprocessing as processes
 
-from clustercontrast import ranks
 from clustercontrast.clustering import exact_search
 from clustercontrast.clustering.neighbours import nearest
+from clustercontrast.processes import ranks
 
 COUNT = 2
 

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.clustering.agreement import cross_agreement, neighbours_without_self
 from clustercontrast.clustering.centroids import centroids
 from clustercontrast.clustering.kmeans import kmeans
@@ -43,6 +42,7 @@ from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.stand_ins import AUXILIARY
 from clustercontrast.models import weights
 from clustercontrast.models.part_resnet import PartResNet
+from clustercontrast.processes import ranks
 
 __all__ = ["FILE", "AuxiliaryLabels", "load_labels"]  # what the later stages need
 

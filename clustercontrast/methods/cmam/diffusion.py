@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.data.batches import Batch, plain_batches
 from clustercontrast.data.images import ImageArray
 from clustercontrast.data.sampler import shuffled_rows
@@ -38,6 +37,7 @@ from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.models.denoiser import Denoiser
 from clustercontrast.models.edge_adapter import EdgeAdapter
 from clustercontrast.models.momentum import MomentumEncoder
+from clustercontrast.processes import ranks
 
 LONGEST_HALF_LIFE = 50e6  # images, EDM's
 SOLVERS = {"heun": heun, "dpmpp2m": dpm_solver}

@@ -16,7 +16,6 @@ from PIL import Image
 from torch import nn
 from tqdm import tqdm
 
-from clustercontrast import ranks
 from clustercontrast.data.images import ImageArray
 from clustercontrast.engine import checkpoint
 from clustercontrast.engine.pipeline import last_epoch
@@ -41,6 +40,7 @@ from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.mutual import is_tested_on_fakes
 from clustercontrast.methods.cmam.stand_ins import DRAWING
 from clustercontrast.models.momentum import MomentumEncoder
+from clustercontrast.processes import ranks
 
 SHOWN = 16
 """Images on the picture of a set."""

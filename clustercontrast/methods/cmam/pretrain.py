@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from clustercontrast import ranks
 from clustercontrast.data.batches import Batch, TwinPlan, twin_batches
 from clustercontrast.data.sampler import ClassBatches
 from clustercontrast.engine.schedules import Schedule, warm_flat_cosine
@@ -31,6 +30,7 @@ from clustercontrast.methods.cmam.mutual import (
     streams_of,
 )
 from clustercontrast.methods.cmam.stand_ins import PRETRAINING
+from clustercontrast.processes import ranks
 
 SIGHT = {  # --pair -> views in the paper's order
     "rgb-gray": (("joint", "visible"), ("joint", "fake"), ("gray", "fake")),

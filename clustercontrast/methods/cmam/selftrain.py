@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from clustercontrast import ranks
 from clustercontrast.association.graph_matching import maximum_matching, shared_labels
 from clustercontrast.clustering.centroids import balanced_centroids, centroids
 from clustercontrast.clustering.kmeans import KMeans, kmeans
@@ -29,6 +28,7 @@ from clustercontrast.files import UserError
 from clustercontrast.memories.proxy import ProxyMemory
 from clustercontrast.methods.cmam.mutual import Mutual, Relation, View, streams_of, visible_input
 from clustercontrast.methods.cmam.stand_ins import SELF_TRAINING
+from clustercontrast.processes import ranks
 
 Labels = tuple[np.ndarray, np.ndarray]
 

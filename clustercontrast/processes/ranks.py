@@ -18,7 +18,7 @@ import torch
 import torch.distributed as dist
 
 from clustercontrast.files import UserError
-from clustercontrast.launch import SPEAKER, PeerError, started
+from clustercontrast.processes.launch import SPEAKER, PeerError, started
 
 PATIENCE = datetime.timedelta(hours=6)
 """How long the others wait for what the first one does alone, such as clustering and reports."""
