@@ -50,6 +50,8 @@ def test_the_defaults_of_every_variant_are_no_change(method, dataset):
             ["--pretrained my/resnet50-11ad3fa6.pth"],
         ),
         ("--method pgm --jitter-infrared cross=on", ["--jitter-infrared cross=on"]),
+        ("--method pgm --neighbours torch", []),
+        ("--method pgm --neighbours ivf", ["--neighbours ivf"]),
         ("--method pgm --precision bf16 --select rank1", ["--precision bf16", "--select rank1"]),
     ],
 )

@@ -32,7 +32,7 @@ from clustercontrast.models import weights
 from clustercontrast.processes import ranks
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.settings.command_line import COMMAND_LINE
-from clustercontrast.settings.options import Options
+from clustercontrast.settings.options import Options, all_flags
 
 
 def train_runs(options: Options, words: str) -> Path:
@@ -406,7 +406,8 @@ def _check_flags(options: Options, folder: Path) -> None:
     now = options.numbers()
     for place, found in _records(folder).items():
         before = found["numbers"]
-        changed = [k for k in now if k not in before or before[k] != now[k]]
+        flags = all_flags()
+        changed = [k for k in now if k not in before or not flags[k].is_same(before[k], now[k])]
         if changed:
             shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
             raise UserError(

@@ -61,7 +61,7 @@ def _is_changed(flag: Flag, stage: str, options: Options, usual: Options) -> boo
     if flag.follows and now != before:
         return True
     one, other = (_plain(getattr(own.at(stage), flag.name)) for own in (options, usual))
-    return one != other
+    return not flag.is_same(one, other)
 
 
 def _follows(options: Options, flag: Flag, stage: str) -> bool:

@@ -103,6 +103,8 @@ class Flag:
         free: says where and how to run; may change when a run is resumed.
         sample: makes another sample of the same configuration, or a file besides: no published
             figure depends on it.
+        alike: values that give the same figures: no configuration, and no resumed run, tells one
+            from another.
         short: further spelling.
     """
 
@@ -118,12 +120,17 @@ class Flag:
     also_with: str | None = None
     free: bool = False
     sample: bool = False
+    alike: tuple = ()
     short: str | None = None
 
     @property
     def spelled(self) -> str:
         """As it is written on the command line."""
         return "--" + self.name.replace("_", "-")
+
+    def is_same(self, one: Any, other: Any) -> bool:
+        """Whether two of its values give the same figures."""
+        return one == other or (one in self.alike and other in self.alike)
 
 
 def group(title: str, *flags: Flag) -> tuple[Flag, ...]:
@@ -229,7 +236,7 @@ SHARED: tuple[Flag, ...] = (
         Flag("neighbours", text, "neighbour search; torch, faiss: exact; ivf, hnsw: approximate;"
              " all but torch need faiss-cpu; auto: torch, on a CPU ivf above 100,000 images",
              choices=("auto", "torch", "faiss", "ivf", "hnsw"), when=CLUSTERED,
-             also_with="eps_joint", sample=True),
+             also_with="eps_joint", alike=("auto", "torch", "faiss")),
         Flag("pseudo_labels", text, "file of labels in place of the clustering"),
         staged("export_labels", switch, "write the labels of the final weights, and features",
                sample=True),

@@ -10,9 +10,12 @@ from clustercontrast.files import UserError
 def machine(monkeypatch, gpus, rank=None):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
-    monkeypatch.delenv("LOCAL_RANK", raising=False)
-    if rank is not None:
-        monkeypatch.setenv("LOCAL_RANK", rank)
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    for name, value in zip(names, (rank, "4", rank, "127.0.0.1", "29500"), strict=True):
+        if rank is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +26,8 @@ def machine(monkeypatch, gpus, rank=None):
         (2, None, "auto", "cuda:0"),
         (2, "1", "auto", "cuda:1"),
         (2, None, "cpu", "cpu"),
-        (2, "1", "cuda", "cuda"),
+        (2, "1", "cuda", "cuda:1"),
+        (2, None, "cuda", "cuda"),
         (2, None, "cuda:1", "cuda:1"),
     ],
 )
@@ -53,5 +57,5 @@ def test_a_gpu_that_is_not_there_is_named(monkeypatch):
     with pytest.raises(UserError, match="--device cuda:99: this machine has 2 usable GPUs"):
         choose_device("cuda:99")
     machine(monkeypatch, 2, rank="2")
-    with pytest.raises(UserError, match="--device cuda:2: this machine has 2 usable GPUs"):
+    with pytest.raises(UserError, match="2 usable GPUs on this machine and more processes"):
         choose_device("auto")

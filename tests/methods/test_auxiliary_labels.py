@@ -34,6 +34,7 @@ FLAGS = {
     "smooth": 0.1,
     "source_clusters": 4,
     "depth": 10,
+    "bn_groups": 1,
     "compile": False,
     "pretrained": "random",
     "k1": 8,

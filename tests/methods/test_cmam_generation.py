@@ -24,6 +24,7 @@ from clustercontrast.methods import METHODS
 from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels
 from clustercontrast.methods.cmam.diffusion import Diffusion, build_generator, draw_images, edges_of
 from clustercontrast.methods.cmam.generation import Generation
+from clustercontrast.processes import ranks
 
 COUNT = tiny_cmam.PEOPLE * tiny_cmam.SHOTS
 
@@ -354,11 +355,11 @@ def test_shards_together_make_everything(trained, tmp_path, monkeypatch):
         assert np.array_equal(ours[1], theirs[1])
 
 
-def test_processes_of_torchrun_are_shards(monkeypatch):
+def test_processes_that_work_together_are_shards(monkeypatch):
     args = tiny_cmam.options().at("generation")
     assert process_of(args) == (0, 1)
-    monkeypatch.setenv("RANK", "2")
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setattr(ranks.Together, "number", 2)
+    monkeypatch.setattr(ranks.Together, "count", 4)
     assert process_of(args) == (2, 4)
     assert process_of(tiny_cmam.options("--shard", "1/3").at("generation")) == (1, 3)
     for wrong in ("3/3", "1", "a/b", "1/-2"):
