@@ -361,7 +361,7 @@ def test_every_trial_of_regdb_has_a_generator_of_its_own(tmp_path):
             "run --stages diffusion to its end first",
         ),
         (["--stages", "pretrain", "--parts", "2", "--name", "x"], "--stages auxiliary"),
-        (["--shard", "0/2"], "2 processes can share --stages generation alone"),
+        (["--shard", "0/2"], "--shard divides --stages generation alone"),
         (["--cam"], "cmam on sysu does not read --cam"),
         (["--trial", "1"], "does not read --trial"),
     ],
