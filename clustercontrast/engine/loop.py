@@ -22,6 +22,7 @@ def train(stage: Stage, run: Any) -> None:
         for batches in stage.refresh(epoch):
             assert torch.is_grad_enabled(), "a stage yielded inside no_grad"
             train_on(batches, stage, run, epoch)
+        share_networks(stage)  # a stage may have moved statistics after its last stream
         run.close_epoch(stage, epoch)
 
 
@@ -39,16 +40,18 @@ def train_on(batches: Any, stage: Stage, run: Any, epoch: int) -> None:
                 take_step(stage.optimisers[name], terms)
                 run.meter(terms)
             run.tick(stage, epoch, iteration, batch.number_of_images)
-    share_statistics(stage)
+    share_networks(stage)
     run.add_seconds("steps", time.perf_counter() - started)
 
 
-def share_statistics(stage: Stage) -> None:
-    """Let every process have the running statistics of the first, which alone has moved them.
+def share_networks(stage: Stage) -> None:
+    """Let every process have the networks of the first.
 
-    In training nothing reads them; what comes after it does.
+    It alone has moved running statistics, which nothing reads in training, and what comes after it
+    does.  Weights are equal already, as far as the machines round alike.
     """
-    ranks.equalise(own for network in stage.networks.values() for own in network.buffers())
+    networks = stage.networks.values()
+    ranks.equalise(own for network in networks for own in network.state_dict().values())
 
 
 def take_step(optimiser: ScheduledOptimiser, terms: Terms) -> None:

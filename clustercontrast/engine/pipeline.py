@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from clustercontrast.engine.loop import train
+from clustercontrast.engine.loop import share_networks, train
 from clustercontrast.engine.run import Run
 from clustercontrast.engine.stage import HANDED_OVER, Stage
-from clustercontrast.processes import ranks
 
 Plan = Callable[[type[Stage], Namespace], tuple[Namespace, str | None]]
 
@@ -46,7 +45,7 @@ def run_pipeline(
             run.hand_over(stage, args.start_from, ends)
         run.keep_start(stage)
         run.resume(stage)
-        ranks.equalise(own for m in stage.networks.values() for own in m.state_dict().values())
+        share_networks(stage)
         train(stage, run)
 
 

@@ -110,7 +110,7 @@ def alone() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _speaking() -> Iterator[None]:
+def _exchanging() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # gloo and NCCL have no class of their own for a lost peer
@@ -149,7 +149,7 @@ class _Joined(torch.autograd.Function):
     def forward(ctx, own):
         ctx.size = len(own)
         parts = [torch.empty_like(own) for _ in range(Together.count)]
-        with _speaking():
+        with _exchanging():
             dist.all_gather(parts, own.contiguous())
         return torch.cat(parts)
 
@@ -164,7 +164,7 @@ def average(tensors: Sequence[torch.Tensor]) -> None:
     if Together.count == 1:
         return
     for flat, own in _flattened(tensors):
-        with _speaking():
+        with _exchanging():
             dist.all_reduce(flat)
         _unflatten(flat.div_(Together.count), own)
 
@@ -175,7 +175,7 @@ def equalise(tensors: Iterable[torch.Tensor]) -> None:
     if Together.count == 1:
         return
     for flat, own in _flattened(list(tensors)):
-        with _speaking():
+        with _exchanging():
             dist.broadcast(flat, 0)
         _unflatten(flat, own)
 
@@ -222,7 +222,7 @@ def first(make: Callable[[], Any]) -> Any:
                 outcome[0] = make()
         except UserError as error:
             outcome[1] = str(error)
-    with _speaking():
+    with _exchanging():
         dist.broadcast_object_list(outcome, 0, device=HOST)
     made, mistake = outcome
     if mistake is not None:
@@ -235,7 +235,7 @@ def everyones(own: Any) -> list[Any]:
     if Together.count == 1:
         return [own]
     found = [None] * Together.count
-    with _speaking():
+    with _exchanging():
         dist.all_gather_object(found, own)
     return found
 
@@ -260,6 +260,6 @@ def gathered(own: torch.Tensor | None) -> torch.Tensor:
     if own is not None:
         padded[: len(own)] = own
     parts = [torch.empty_like(padded) for _ in sizes]
-    with _speaking():
+    with _exchanging():
         dist.all_gather(parts, padded)
     return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])

@@ -15,8 +15,9 @@ import tiny_cmam
 import tiny_runs
 import torch
 
-from clustercontrast.engine.loop import resumed_under, share_statistics, take_step
+from clustercontrast.engine.loop import resumed_under, share_networks, take_step
 from clustercontrast.methods import METHODS
+from clustercontrast.processes import ranks
 
 GROUPS = 4
 CMAM = ("auxiliary", "diffusion", "pretrain", "selftrain", "finetune")
@@ -41,7 +42,17 @@ def all_stages(people: Path, labels: str) -> dict[tuple[str, str], dict[str, Any
         narrow_resnet.use(patch)
         patch.setattr(torch.Tensor, "float", torch.Tensor.double)
         torch.set_default_dtype(torch.float64)
-        return {name: _three_iterations(*name, labels) for name in NAMES}
+        return {name: _kept(_three_iterations(*name, labels)) for name in NAMES}
+
+
+def _kept(left: dict[str, Any]) -> dict[str, Any]:
+    """All of what the first process is left with; of the others the memories, and digests.
+
+    Losses and memories have no digest: every process computes them for itself, and where numbers
+    lie in its memory moves the last bit of a sum.
+    """
+    digests = {key: digest(left[key]) for key in left.keys() - {"losses", "memories"}}
+    return {"digests": digests, **(left if ranks.is_first() else {"memories": left["memories"]})}
 
 
 def _stage(method: str, name: str, labels: str, folder: Path) -> Any:
@@ -51,8 +62,9 @@ def _stage(method: str, name: str, labels: str, folder: Path) -> Any:
         flags[1:2] = [f"{stage}={ITERATIONS}" for stage in CMAM]
         return tiny_cmam.make_stage(make, folder, *flags, *CMAM_FLAGS)
     flags += method_runs.FLAGS[method]
+    flags += ["--depth", "3" if method == "sdcl" else "10"]
     if method == "sdcl":
-        flags += ["--vit-width", "64", "--depth", "3"]
+        flags += ["--vit-width", "64"]
     if LABELLED.get(method) == name:
         flags += ["--pseudo-labels", labels]
     return tiny_runs.make_stage(make, method, folder, *flags)
@@ -93,7 +105,8 @@ def _losses(stage: Any, epoch: int) -> Any:
             for name, terms in resumed_under(nullcontext, steps):
                 take_step(stage.optimisers[name], terms)
                 yield {key: term.item() for key, (_, term) in terms.items()}
-        share_statistics(stage)
+        share_networks(stage)
+    share_networks(stage)
 
 
 def _memories(stage: Any) -> dict[str, torch.Tensor]:
