@@ -215,7 +215,8 @@ def first(make: Callable[[], Any]) -> Any:
     """
     if Together.count == 1:
         return make()
-    outcome: list[Any] = [None, None]
+    place = getattr(make, "__qualname__", "")
+    outcome: list[Any] = [None, None, place]
     if is_first():
         try:
             with alone():
@@ -224,7 +225,9 @@ def first(make: Callable[[], Any]) -> Any:
             outcome[1] = str(error)
     with _exchanging():
         dist.broadcast_object_list(outcome, 0, device=HOST)
-    made, mistake = outcome
+    made, mistake, place_of_first = outcome
+    if place_of_first != place:
+        raise RuntimeError(f"processes have come apart: {place_of_first} there, {place} here")
     if mistake is not None:
         raise UserError(mistake)
     return made

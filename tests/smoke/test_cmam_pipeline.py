@@ -308,12 +308,12 @@ def test_processes_of_torchrun_share_the_images(finished, tmp_path):
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [*launch, "--master_port=0", str(ROOT / "train_sysu.py"), *flags],
-        env=environment, capture_output=True, text=True, check=False,
+        env=environment, capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("preparing 120 images") == 1
     (place,) = shared_folders(finished) - before
-    assert (place / "shard1" / "log.txt").exists()
+    assert not (place / "shard1").exists()  # they are one training, with one log
     together = {path.name: np.load(path) for path in place.glob("*.npy")}
     place.rename(tmp_path / "together")
     cli.train("sysu", flags)

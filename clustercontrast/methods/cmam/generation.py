@@ -97,10 +97,12 @@ class Generation(Stage):
 
     def is_finished(self) -> bool:
         """Whether every wanted row is there, the pictures to check them by eye, and the commit."""
-        is_committed = not self.is_first or self.run.reached(self.name) is not None
-        return is_committed and ranks.first(self._is_complete)
+        reached = self.run.reached(self.name)  # asked by all processes alike
+        is_committed = not self.is_first or reached is not None
+        return ranks.first(self._is_complete) and is_committed
 
     def _is_complete(self) -> bool:
+        """Whether every wanted row and every picture is there."""
         return all(
             self._picture(own).exists() and not len(own.fakes.missing(own.rows))
             for own in self.wanted()
