@@ -45,12 +45,17 @@ def started() -> Launch:
         )
     try:
         found = Launch(*(int(os.environ[name]) for name in NAMES[:3]))
-        int(os.environ["MASTER_PORT"])
+        port = int(os.environ["MASTER_PORT"])
     except ValueError as error:
         raise UserError(
             "RANK, WORLD_SIZE, LOCAL_RANK and MASTER_PORT have to be numbers: start the processes "
             "with torchrun --nproc_per_node=N"
         ) from error
+    if not 0 < port < 2**16:
+        raise UserError(
+            f"MASTER_PORT {port} is no port at which processes can meet: start them with torchrun "
+            "--standalone, which finds a free one, or with --master_port 29500"
+        )
     if not 0 <= found.number < found.count or not 0 <= found.local <= found.number:
         raise UserError(
             f"RANK {found.number} and LOCAL_RANK {found.local} do not fit WORLD_SIZE "

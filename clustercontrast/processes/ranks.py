@@ -22,6 +22,8 @@ from clustercontrast.processes.launch import SPEAKER, PeerError, started
 
 PATIENCE = datetime.timedelta(hours=6)
 """How long the others wait for what the first one does alone, such as clustering and reports."""
+PUNCTUALITY = datetime.timedelta(minutes=5)
+"""How long processes wait for each other at the start."""
 HOST = torch.device("cpu")
 
 
@@ -67,7 +69,8 @@ def join(device: torch.device) -> None:
         torch.cuda.set_device(device)  # where NCCL looks for this process's tensors
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
     try:
-        store, *_ = next(dist.rendezvous("env://", launch.number, launch.count))
+        meeting = dist.rendezvous("env://", launch.number, launch.count, timeout=PUNCTUALITY)
+        store, *_ = next(meeting)
         dist.init_process_group(
             backend,
             timeout=PATIENCE,

@@ -304,10 +304,10 @@ def test_processes_of_torchrun_share_the_images(finished, tmp_path):
     shutil.rmtree(f"{tiny_runs.dataset('market')}-train-16x8")
     flags = tiny_runs.cmam_arguments(finished, "--stages", "generation", "--sampling-steps", "2")
     before = shared_folders(finished)
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*launch, "--master_port=0", str(ROOT / "train_sysu.py"), *flags],
+        [*launch, str(ROOT / "train_sysu.py"), *flags],
         env=environment, capture_output=True, text=True, check=False, timeout=280,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
