@@ -122,8 +122,8 @@ def test_a_reranked_file_of_an_earlier_search_is_named(world, capsys):
 
 @pytest.mark.slow
 def test_an_interrupted_search_says_how_to_go_on_and_does(world, monkeypatch, capsys):
+    monkeypatch.setattr(blocks, "BLOCK", 5)  # before: the images of a batch decide the rounding
     main(["search", RUN, *SIDES, "--out", "expected.csv"])
-    monkeypatch.setattr(blocks, "BLOCK", 5)
     real, calls = model_module.Model.embed, []
 
     def stops(self, pixels, modality, flip=True):
