@@ -187,7 +187,7 @@ class Run:
     def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterable:
         """The batches, behind a bar with loss, images per second and remaining time."""
         title = f"{stage.name} {epoch + 1}/{stage.epochs.stop}"
-        hidden = None if ranks.is_first() else True  # None: where it is no terminal
+        hidden = ranks.hides_bars()
         with tqdm(batches, title, stage.iterations, leave=False, disable=hidden) as self._bar:
             self._images, self._bar_started = 0, time.perf_counter()
             yield from self._bar

@@ -53,6 +53,11 @@ def is_first() -> bool:
     return Together.number == 0
 
 
+def hides_bars() -> bool | None:
+    """Value of tqdm's ``disable``: the first process shows its bars, where there is a terminal."""
+    return None if is_first() else True
+
+
 def join(device: torch.device) -> None:
     """Meet the other processes that torchrun has started; with one process nothing is done.
 

@@ -196,7 +196,7 @@ class Generation(Stage):
             self._await_others(own)
 
     def _fill(self, own: Wanted, rows: np.ndarray) -> None:
-        hidden = None if ranks.is_first() else True  # None: where it is no terminal
+        hidden = ranks.hides_bars()
         bar = tqdm(total=len(rows), desc=f"fakes of {own.fakes.name}", disable=hidden)
         with bar, self.run.timed("generation"), torch.no_grad(), self.run.autocast():
             fill(
