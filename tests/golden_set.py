@@ -52,6 +52,11 @@ def files_b(topic: str) -> list[str]:
     return [e["file"] for e in manifest("manifest_b.json")["entries"] if e["topic"] == topic]
 
 
+def entry_c(file: str) -> dict:
+    """Entry of a file of the topic bmil (``manifest_c.json``)."""
+    return next(e for e in manifest("manifest_c.json")["entries"] if e["file"] == file)
+
+
 def load(file: str) -> dict[str, np.ndarray]:
     """All arrays of one ``.npz`` file."""
     with np.load(GOLDEN / file, allow_pickle=False) as arrays:
