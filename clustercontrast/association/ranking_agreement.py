@@ -61,13 +61,13 @@ def associate(
     return torch.cat(found).cpu().numpy()
 
 
-def smooth(visible: Halves, labels: np.ndarray, neighbours: int) -> np.ndarray:
-    """The most frequent label among the nearest visible images by both features, (N_v,) int64.
+def smooth(visible: tuple[torch.Tensor, ...], labels: np.ndarray, neighbours: int) -> np.ndarray:
+    """The most frequent label among the nearest visible images by all features, (N_v,) int64.
 
     Of equally frequent labels the smallest wins, hence -1 before all others.
     """
-    both = torch.cat([F.normalize(half) for half in visible], dim=1)
-    near = torch.from_numpy(labels).to(both.device)[_nearest(both, neighbours)].sort(dim=1).values
+    rows = torch.cat([F.normalize(own) for own in visible], dim=1)
+    near = torch.from_numpy(labels).to(rows.device)[_nearest(rows, neighbours)].sort(dim=1).values
     votes = (near[:, :, None] == near[:, None, :]).sum(dim=2)
     return _first_greatest(votes, near).cpu().numpy()
 

@@ -4,6 +4,7 @@ import json
 import math
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -68,12 +69,14 @@ class Meter:
 
     Attributes:
         sums: of every unweighted term, and of "total".
+        counts: of the values in each of them.
         weights: of every term, as last given.
-        iterations: that the sums run over.
+        iterations: that "total" runs over.
     """
 
     def __init__(self) -> None:
         self.sums: dict[str, torch.Tensor] = {}
+        self.counts: Counter[str] = Counter()
         self.weights: dict[str, float] = {}
         self.iterations = 0
 
@@ -81,16 +84,20 @@ class Meter:
         """Take the unweighted terms of one optimiser step, and their weighted sum."""
         total = sum(weight * term.detach().float() for weight, term in terms.values())
         self.weights |= {name: weight for name, (weight, _) in terms.items()}
+        self.counts.update(terms.keys())
         for name, value in (*((n, t) for n, (_, t) in terms.items()), ("total", total)):
             self.sums[name] = self.sums.get(name, 0) + value.detach().float()
 
     def means(self) -> dict[str, float]:
-        """Means per iteration so far; ``total`` adds up all optimiser steps of an iteration.
+        """Means so far: of a term over the optimiser steps that had it, for streams may differ.
+
+        ``total`` is a mean over iterations and adds up all optimiser steps of an iteration.
 
         Raises:
             FloatingPointError: names the first term that is no longer finite.
         """
-        means = {name: value / self.iterations for name, value in numbers(self.sums).items()}
+        counts = {**self.counts, "total": self.iterations}
+        means = {name: value / counts[name] for name, value in numbers(self.sums).items()}
         for name, value in means.items():
             if not math.isfinite(value):
                 raise FloatingPointError(name)

@@ -50,7 +50,14 @@ Labels = tuple[np.ndarray, np.ndarray]
 Memory = ClusterMemory | HybridMemory
 
 
-def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage) -> np.ndarray:
+def cluster(
+    name: str,
+    features: torch.Tensor,
+    k1: int,
+    eps: float,
+    stage: Stage,
+    flag: str | None = None,
+) -> np.ndarray:
     """Pseudo labels (N,) int64 of a stage's images, -1 for outliers.
 
     Args:
@@ -59,6 +66,7 @@ def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage
         k1: k-reciprocal neighbours of the Jaccard distance.
         eps: radius of DBSCAN.
         stage: gives the other flags, the device and the position in the run.
+        flag: that says the radius; by default the one of these images, or of all.
 
     Raises:
         UserError: fewer than two clusters; says which flag to change.
@@ -72,7 +80,7 @@ def cluster(name: str, features: torch.Tensor, k1: int, eps: float, stage: Stage
     clusters, outliers = y.max(initial=-1) + 1, np.count_nonzero(y < 0)
     if clusters < 2:
         advice = "lower" if clusters == 1 and outliers < len(y) / 2 else "raise"
-        flag = f"--eps-{name}" if f"eps_{name}" in a else "--eps"
+        flag = flag or (f"--eps-{name}" if f"eps_{name}" in a else "--eps")
         raise UserError(
             f"the {name} images fell into {clusters} cluster(s) with {outliers} of {len(y)} as "
             f"outliers {run.position}, but at least two clusters are needed: {advice} {flag} "
@@ -407,9 +415,14 @@ class ClusteringStage(Stage):
         A pass shows K images of every infrared cluster that is trained on; what does not fill a
         batch is left over (COMMON-24).  It is known when the epoch's labels are in use.
         """
+        return self.args.iters or self.iterations_of_a_pass
+
+    @property
+    def iterations_of_a_pass(self) -> int:
+        """Batches of one pass over the infrared clusters in use."""
         a, y = self.args, self.labels["infrared"]
         clusters = len(np.unique(y[y >= 0]))
-        return a.iters or max(1, clusters * a.num_instances // a.batch_size)
+        return max(1, clusters * a.num_instances // a.batch_size)
 
     def plans(self) -> dict[str, StreamPlan]:
         """How to make a stream of batches for every list of labels in use."""

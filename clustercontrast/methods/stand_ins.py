@@ -6,7 +6,7 @@ memories and losses have them.  Networks see one batch of the images, so that th
 memory of a forward are known, too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -54,16 +54,17 @@ def extracted(
     stage: Stage, network: torch.nn.Module, rows: Sequence[torch.Tensor] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One batch is extracted, the features of all, or of those at ``rows``, are planted."""
+    extract_a_batch(stage, network, sum(map(len, rows or stage.image_lists())))
+    features = (features_of(y, stage.encoder.width) for y in target_labels(stage))
+    return tuple(f[own] for f, own in zip(features, rows or (..., ...), strict=True))
+
+
+def extract_a_batch(stage: Stage, network: torch.nn.Module, of: float) -> None:
+    """A forward of feature extraction is measured; so many images an epoch shows in such."""
     images, size = stage.data.visible, stage.args.test_batch
     some = torch.arange(min(size, len(images)))
     with stage.evaluating(network):
-        stage.run.measure_forward(
-            lambda: extract(network, images, size, some),
-            len(some),
-            sum(map(len, rows or stage.image_lists())),
-        )
-    features = (features_of(y, stage.encoder.width) for y in target_labels(stage))
-    return tuple(f[own] for f, own in zip(features, rows or (..., ...), strict=True))
+        stage.run.measure_forward(lambda: extract(network, images, size, some), len(some), of)
 
 
 def clustered(stage: Stage, features: Any) -> tuple[np.ndarray, np.ndarray]:  # noqa: ARG001
@@ -84,6 +85,45 @@ def associated(stage: Stage, clusters: Clusters) -> tuple[torch.Tensor, torch.Te
 
 def agreed(stage: Stage, features: Any, y_r: np.ndarray) -> np.ndarray:  # noqa: ARG001
     """An infrared label for every visible image (SDCL)."""
+    return target_labels(stage)[0]
+
+
+def extracted_in_steps(
+    stage: Stage, network: torch.nn.Module
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features of all images are planted; an epoch extracts them for every step (GUR)."""
+    times = 1 + share_of_joint_epochs(stage)
+    images = tuple(map(len, stage.image_lists()))
+    shown = times * sum(images)
+    if stage.args.intra_camera:
+        shown += sum(n * len(others) for n, others in zip(images, stage.cameras[::-1], strict=True))
+    extract_a_batch(stage, network, shown)
+    return tuple(features_of(y, stage.encoder.width) for y in target_labels(stage))
+
+
+@property
+def iterations_of_all_steps(stage: Stage) -> int:
+    """Of an epoch, its steps together, on average over the epochs (GUR)."""
+    a, one_pass = stage.args, stage.iterations_of_a_pass
+    pairs = len(stage.cameras[0]) * len(stage.cameras[1]) if a.intra_camera else 0
+    within = pairs * (a.camera_iters or one_pass) if pairs else 0
+    joint = share_of_joint_epochs(stage) * (a.joint_iters or one_pass)
+    return round(within + (a.iters or one_pass) + joint)
+
+
+def share_of_joint_epochs(stage: Stage) -> float:
+    """Share of the epochs that have the inter-modality step (GUR)."""
+    epochs = stage.epochs
+    return sum(epoch < stage.args.joint_epochs for epoch in epochs) / len(epochs)
+
+
+def no_cameras(stage: Stage) -> Iterator[Any]:  # noqa: ARG001
+    """Nothing within cameras: steps between them are as large (GUR)."""
+    yield from ()
+
+
+def unified(stage: Stage, features: Any, y_r: np.ndarray) -> np.ndarray:  # noqa: ARG001
+    """An infrared label for every visible image (GUR)."""
     return target_labels(stage)[0]
 
 
@@ -117,5 +157,11 @@ CLUSTERING: Mapping[str, Any] = MappingProxyType(
         "associate": associated,
     }
 )
+UNIFYING = CLUSTERING | {
+    "intra_camera": no_cameras,
+    "extract": extracted_in_steps,
+    "unify": unified,
+    "iterations": iterations_of_all_steps,
+}
 AGREEING = CLUSTERING | {"agree": agreed}
 WEIGHING = CLUSTERING | {"imported": imported, "weigh_labels": weighed}
