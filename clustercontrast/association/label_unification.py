@@ -55,7 +55,7 @@ def propagate(
         is_same = voted[:, :, None] == voted[:, None, :]
         scores = (affinity[:, None, :] * is_same).sum(dim=2)
         is_highest = scores == scores.amax(dim=1, keepdim=True)
-        found.append(voted.where(is_highest, len(y)).amin(dim=1))
+        found.append(voted.where(is_highest, y.max()).amin(dim=1))
     return torch.cat(found).cpu().numpy()
 
 

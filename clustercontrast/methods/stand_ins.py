@@ -88,9 +88,7 @@ def agreed(stage: Stage, features: Any, y_r: np.ndarray) -> np.ndarray:  # noqa:
     return target_labels(stage)[0]
 
 
-def extracted_in_steps(
-    stage: Stage, network: torch.nn.Module
-) -> tuple[torch.Tensor, torch.Tensor]:
+def extracted_in_steps(stage: Stage, network: torch.nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     """Features of all images are planted; an epoch extracts them for every step (GUR)."""
     times = 1 + share_of_joint_epochs(stage)
     images = tuple(map(len, stage.image_lists()))

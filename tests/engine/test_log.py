@@ -67,6 +67,15 @@ def test_means_by_hand():
     assert meter.means() == {"a": 2.0, "b": 20.0, "total": 2 + 0.25 * 20 + 4, "joint": 4.0}
 
 
+def test_streams_of_an_epoch_may_have_terms_of_their_own():
+    """A term is a mean over the steps that had it, the total one over all iterations."""
+    meter = Meter()
+    for terms in ({"a": 1.0}, {"a": 3.0}, {"b": 5.0}):
+        meter.add({name: (1.0, torch.tensor(value)) for name, value in terms.items()})
+        meter.iterations += 1
+    assert meter.means() == {"a": 2.0, "b": 5.0, "total": 3.0}
+
+
 def test_the_meter_keeps_no_graph():
     meter = Meter()
     meter.add({"a": (1.0, torch.ones(1, requires_grad=True).sum())})
