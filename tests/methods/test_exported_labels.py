@@ -18,7 +18,9 @@ CASES = [
     for stage in stages
     if "export_labels" in all_recipes()[method].stages[stage.name]
 ]
-ONE_SPACE = {"agreed", "selftrain"}  # of sdcl, of cmam
+ONE_SPACE = {"agreed", "selftrain", "unified"}  # of sdcl, of cmam, of gur in its last epochs
+NO_CAMERAS = ["--unify-from", "1", "--no-intra-camera"]
+"""What is exported follows the memories of the cameras, which the next epoch would make anew."""
 NAMES = "visible", "infrared"
 
 
@@ -29,7 +31,8 @@ def make(monkeypatch, tmp_path):
     def built(method, stage, *flags):
         if method == "cmam":
             return tiny_cmam.make_stage(stage, tmp_path, *flags)
-        return tiny_runs.make_stage(stage, method, tmp_path, *method_runs.FLAGS[method], *flags)
+        own = NO_CAMERAS if method == "gur" else method_runs.FLAGS[method]
+        return tiny_runs.make_stage(stage, method, tmp_path, *own, *flags)
 
     return built
 

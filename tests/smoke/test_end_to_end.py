@@ -44,6 +44,9 @@ TERMS = {  # loss terms of the last stage
         )
         for depth in ("", "_shallow")
     },
+    "gur": {
+        f"{step}{name}" for step in ("camera_", "", "joint_") for name in ("infrared", "visible")
+    },
     "supervised": {"infrared", "visible"},
 }
 JOINT_TERMS = {"joint_infrared", "joint_visible"}
