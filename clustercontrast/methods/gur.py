@@ -22,7 +22,6 @@ The paper's text was not among the sources: what is here is what the released co
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,6 +41,8 @@ from clustercontrast.methods.clustering_stage import (
     Pair,
     cluster,
     neighbour_search,
+    spread,
+    taken,
 )
 from clustercontrast.methods.stand_ins import UNIFYING
 from clustercontrast.processes import ranks
@@ -102,11 +103,11 @@ class Unified(ClusteringStage):
     def batches_of_cameras(self, pair: tuple[int, int]) -> Iterator[Batch]:
         """Cluster the images of a visible and an infrared camera and train on them."""
         rows = tuple(own[c] for own, c in zip(self.cameras, pair, strict=True))
-        features = self.extract(self.encoder, rows)
+        features = self.extract(self.encoder, tuple(map(torch.from_numpy, rows)))
         labels = self.cluster_cameras(features, pair)
         means = self.centroids(features, labels)
         self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
-        self.use_labels(tuple(map(placed, labels, rows, map(len, self.image_lists()))))
+        self.use_labels(tuple(map(spread, labels, rows, map(len, self.image_lists()))))
         return self.batches()
 
     def cluster_cameras(self, features: Pair, pair: tuple[int, int]) -> Labels:
@@ -119,13 +120,16 @@ class Unified(ClusteringStage):
             found[camera] = cluster(name, f, k1, a.eps_camera, self, "--eps-camera")
         return tuple(found[camera] for found, camera in zip(self.camera_labels, pair, strict=True))
 
-    @cached_property
+    @property
     def cameras(self) -> ByCamera:
-        """Rows (n,) int64 of the images of every camera."""
-        numbers = (images.cameras for images in self.image_lists())
+        """Rows (n,) int64 of the images of every camera that this epoch clusters."""
+        rows = self.visible_rows, np.arange(len(self.data.infrared))
+        numbers = (
+            images.cameras[own] for images, own in zip(self.image_lists(), rows, strict=True)
+        )
         return tuple(
-            {int(c): torch.from_numpy(np.flatnonzero(own == c)) for c in np.unique(own)}
-            for own in numbers
+            {int(c): own[number == c] for c in np.unique(number)}
+            for own, number in zip(rows, numbers, strict=True)
         )
 
     # --- B: inter-camera ---
@@ -151,17 +155,17 @@ class Unified(ClusteringStage):
 
     def cluster_each(self, features: Pair) -> Labels:
         """Clusters of the association embeddings; without step A, of the features."""
-        a = self.args
+        a, rows, size = self.args, self.visible_rows, len(features[0])
+        features = taken(features[0], rows), features[1]
         if self.banks[0]:
             regroup = released_sizes if a.released_groups else list
             groups = (list(bank.values()) for bank in self.banks)
             features = tuple(
                 self.embedded(f, own, regroup) for f, own in zip(features, groups, strict=True)
             )
-        return (
-            cluster("visible", features[0], a.k1_visible, a.eps_visible, self),
-            cluster("infrared", features[1], a.k1, a.eps_infrared, self),
-        )
+        y_v = cluster("visible", features[0], a.k1_visible, a.eps_visible, self)
+        y_r = cluster("infrared", features[1], a.k1, a.eps_infrared, self)
+        return spread(y_v, rows, size), y_r
 
     def embedded(
         self,
@@ -177,10 +181,11 @@ class Unified(ClusteringStage):
 
     def unify(self, features: Pair, y_r: np.ndarray) -> np.ndarray:
         """CLU: an infrared label for every visible image, -1 for none."""
-        f_v, f_r = (f.to(self.run.device) for f in features)
-        k = self.args.unify_neighbours
+        k, rows = self.args.unify_neighbours, self.visible_rows
+        f_v, f_r = (f.to(self.run.device) for f in (taken(features[0], rows), features[1]))
         with self.run.timed("association"):
-            return ranks.first(lambda: unified_labels(f_v, f_r, y_r, k, self.is_smoothed))
+            y = ranks.first(lambda: unified_labels(f_v, f_r, y_r, k, self.is_smoothed))
+        return spread(y, rows, len(features[0]))
 
     # --- C: inter-modality ---
 
@@ -202,6 +207,11 @@ class Unified(ClusteringStage):
         self.use_labels((y_v, y_r))
         yield self.batches()
         self.labels = labels | {"joint_visible": y_v, "joint_infrared": y_r}  # to be saved
+
+    @property
+    def joint_rows(self) -> np.ndarray:
+        """Visible images of the joint clustering: those of all steps."""
+        return self.visible_rows
 
     def joint_distances(self, features: Pair) -> csr_array:
         """Jaccard distances of the association embeddings of all images, visible rows first."""
@@ -228,30 +238,24 @@ class Unified(ClusteringStage):
         same = torch.arange(labels[1].max() + 1)
         self.grade_labels(labels, (same, same) if self.one_label_space else None)
         if self.one_label_space:
-            identities = self.data.visible.index.identities
-            self.facts["own_visible"] = clustering_quality(self.clusters[0], identities)
+            rows = self.visible_rows
+            own = clustering_quality(self.clusters[0][rows], self.identities[0][rows])
+            self.facts["own_visible"] = own
         if self.banks[0]:
             self.grade_cameras()
 
     def grade_cameras(self) -> None:
         """Grade the clusters within cameras, where an identity is another one in every camera."""
-        for name, images, rows, labels in zip(
-            MODALITIES, self.image_lists(), self.cameras, self.camera_labels, strict=True
+        for name, true, rows, labels in zip(
+            MODALITIES, self.identities, self.cameras, self.camera_labels, strict=True
         ):
-            y, number = np.full(len(images), -1), np.unique(images.cameras, return_inverse=True)[1]
-            for camera, own in labels.items():
-                y[rows[camera]] = own
+            number = np.repeat(np.arange(len(rows)), list(map(len, rows.values())))
+            clusters = np.concatenate([labels[camera] for camera in rows])
+            identities = true[np.concatenate(list(rows.values()))]
             apart = (
-                np.where(own < 0, -1, own * len(rows) + number) for own in (y, images.identities)
+                np.where(own < 0, -1, own * len(rows) + number) for own in (clusters, identities)
             )
             self.facts[f"camera_{name}"] = clustering_quality(*apart)
-
-
-def placed(labels: np.ndarray, rows: torch.Tensor, count: int) -> np.ndarray:
-    """Labels (count,) int64 of all images, of which those at ``rows`` have labels (n,)."""
-    y = np.full(count, -1)
-    y[rows] = labels
-    return y
 
 
 STAGES = [Unified]
