@@ -11,7 +11,7 @@ FLAGS = {  # enough clusters for what a method compares; both halves of a stage 
     "pca": ["--adversarial-from", "1", "0"],
     "sdcl": ["--heterogeneous-from", "1", "--candidates", "5", "--k1-visible", "30", "15"],
     "gur": [
-        *("--eps-camera", "0.7", "--camera-iters", "1", "--joint-iters", "2"),
+        *("--eps-camera", "0.5", "--camera-iters", "1", "--joint-iters", "2"),
         *("--unify-from", "1", "--smooth-from", "1", "--unify-neighbours", "5"),
     ],
     "supervised": [],

@@ -16,7 +16,7 @@ from clustercontrast.methods import clustering_stage, gur
 from clustercontrast.methods.gur import Unified
 from clustercontrast.settings.command_line import parse
 
-FLAGS = "--eps-camera", "0.7", "--camera-iters", "2", "--unify-neighbours", "5"
+FLAGS = "--eps-camera", "0.5", "--camera-iters", "2", "--unify-neighbours", "5"
 UNIFIED = "--unify-from", "0"
 NO_CAMERAS = ("--no-intra-camera",)
 
