@@ -169,7 +169,7 @@ def refused(*words, dataset="sysu"):
         (["--method", "cc_vit"], "did you mean sdcl?"),
         (["--method", "PCLHD"], "did you mean pclhd?"),
         (["--method", "agw"], "is the network of most official codes"),
-        (["--method", "unknown"], "'unknown' is not one of adca, pgm"),
+        (["--method", "unknown"], "'unknown' is not one of adca, gur, pgm"),
         (["--method", "train_cc_vit_sysu.sh"], "(SDCL) is here: sh run_train_sysu.sh sdcl"),
         (["scripts/PCA_regdb.py"], "PCA_regdb.py of the official codes (PCA) is here: sh run_tr"),
     ],

@@ -509,7 +509,7 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
 
 IGNORED = [  # method, flags, what the message says
     ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd does"),
-    ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: mmm, pclhd, pca do"),
+    ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: gur, mmm, pclhd, pca do"),
     ("pgm", ["--hinge", "9"], "--memory hybrid, which is sequential"),
     ("adca", ["--hinge", "9"], "does not read --hinge: pgm, mmm, pclhd, rpnr, pca do"),
     ("adca", ["--memory", "hybrid"], "not one of sequential, hard"),

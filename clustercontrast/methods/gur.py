@@ -56,7 +56,7 @@ class Unified(ClusteringStage):
 
     Attributes:
         step: that is at hand, as its flags and terms begin: "camera_" (A), "" (B) or "joint_" (C).
-        banks: memory rows (n, d) of the cameras as A has left them; empty without A.
+        camera_rows: memory rows (n, d) of the cameras as A has left them; empty without A.
         camera_labels: labels (n,) of the cameras' images.
         clusters: of B, before visible labels are unified.
         own_memories: of these clusters, visible and infrared.
@@ -71,7 +71,7 @@ class Unified(ClusteringStage):
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         a = self.args
         self.one_label_space, self.is_smoothed = epoch >= a.unify_from, epoch >= a.smooth_from
-        self.banks, self.camera_labels = ({}, {}), ({}, {})
+        self.camera_rows, self.camera_labels = ({}, {}), ({}, {})
         if a.intra_camera:
             yield from self.intra_camera()
         yield from self.inter_camera()
@@ -98,7 +98,10 @@ class Unified(ClusteringStage):
         self.step = "camera_"
         for v, r in itertools.product(*self.cameras):
             yield self.batches_of_cameras((v, r))
-            self.banks[0][v], self.banks[1][r] = self.visible_memory.rows, self.infrared_memory.rows
+            self.camera_rows[0][v], self.camera_rows[1][r] = (
+                self.visible_memory.rows,
+                self.infrared_memory.rows,
+            )
 
     def batches_of_cameras(self, pair: tuple[int, int]) -> Iterator[Batch]:
         """Cluster the images of a visible and an infrared camera and train on them."""
@@ -157,9 +160,9 @@ class Unified(ClusteringStage):
         """Clusters of the association embeddings; without step A, of the features."""
         a, rows, size = self.args, self.visible_rows, len(features[0])
         features = taken(features[0], rows), features[1]
-        if self.banks[0]:
+        if self.camera_rows[0]:
             regroup = released_sizes if a.released_groups else list
-            groups = (list(bank.values()) for bank in self.banks)
+            groups = (list(bank.values()) for bank in self.camera_rows)
             features = tuple(
                 self.embedded(f, own, regroup) for f, own in zip(features, groups, strict=True)
             )
@@ -241,7 +244,7 @@ class Unified(ClusteringStage):
             rows = self.visible_rows
             own = clustering_quality(self.clusters[0][rows], self.identities[0][rows])
             self.facts["own_visible"] = own
-        if self.banks[0]:
+        if self.camera_rows[0]:
             self.grade_cameras()
 
     def grade_cameras(self) -> None:

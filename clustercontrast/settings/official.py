@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from clustercontrast.settings.recipes import all_recipes
 
-CODES = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca", "sdcl")
+CODES = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca", "sdcl", "gur")
 """Methods that have an official code."""
 
 SAME = "the same"
@@ -106,6 +106,10 @@ SCRIPTS = (
     ),
     OfficialName("adca_{dataset}_train.py", ("adca",), f"{_TRAIN} adca"),
     OfficialName("PCA_{dataset}.py", ("pca",), f"{_TRAIN} pca"),
+    OfficialName(
+        "{dataset}_train.py", ("gur",), f"{_TRAIN} gur",
+        "on SYSU-MM01 with camera labels; without them, --variant no-cameras",
+    ),
     OfficialName("train_cc_vit_{dataset}.sh", ("sdcl",), f"{_TRAIN} sdcl"),
     OfficialName("cluster_contrast_vit_{dataset}.py", ("sdcl",), f"{_TRAIN} sdcl"),
     OfficialName(
@@ -145,10 +149,10 @@ FLAGS = (
         accepted="official_memory",
     ),
     OfficialFlag(
-        ("-b", "--batch-size"), CODES, SAME, ("sdcl",),
+        ("-b", "--batch-size"), CODES, SAME, ("sdcl", "gur"),
         "infrared images; --batch-visible for visible ones. SDCL's scripts say 256, which its "
-        "training does not read: it has 128. MMM's main.py counts identities: 6 of 4 images are "
-        "--batch-size final=24",
+        "training does not read: it has 128. GUR's 256 and 128 are written into it. MMM's main.py "
+        "counts identities: 6 of 4 images are --batch-size final=24",
     ),
     OfficialFlag(
         ("-j", "--workers"), CODES, IGNORED, (),
@@ -182,7 +186,10 @@ FLAGS = (
         ("--epochs",), CODES, SAME, (),
         "per stage; SDCL counts both stages together, --epochs 30 20 here",
     ),
-    OfficialFlag(("--iters",), CODES, SAME),
+    OfficialFlag(
+        ("--iters",), CODES, SAME, ("gur",),
+        "GUR's code has 200 and 100, and 50 for a pair of cameras, --camera-iters here",
+    ),
     OfficialFlag(("--step-size",), CODES, SAME),
     OfficialFlag(("--seed",), CODES, SAME),
     OfficialFlag(("--print-freq",), CODES, SAME),
@@ -206,12 +213,12 @@ FLAGS = (
         "always on in PCA's code; --no-tal turns it off here",
     ),
     OfficialFlag(
-        ("--warmup-step",), ("pgm", "pclhd", "rpnr", "pca", "sdcl"),
-        dead=("pgm", "pclhd", "rpnr", "pca", "sdcl"),
+        ("--warmup-step",), ("pgm", "pclhd", "rpnr", "pca", "sdcl", "gur"),
+        dead=("pgm", "pclhd", "rpnr", "pca", "sdcl", "gur"),
     ),
     OfficialFlag(
-        ("--milestones",), ("pgm", "pclhd", "rpnr", "pca", "sdcl"),
-        dead=("pgm", "pclhd", "rpnr", "pca", "sdcl"),
+        ("--milestones",), ("pgm", "pclhd", "rpnr", "pca", "sdcl", "gur"),
+        dead=("pgm", "pclhd", "rpnr", "pca", "sdcl", "gur"),
     ),
     OfficialFlag(
         ("--resume",), ("pclhd",), "the same command, which goes on by itself",

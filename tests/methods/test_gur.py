@@ -118,7 +118,7 @@ def test_memories_of_a_camera_are_those_of_its_last_pair_as_trained(make):
             after = stage.visible_memory.rows.clone(), stage.infrared_memory.rows.clone()
             assert all((a != b).any() for a, b in zip(before, after, strict=True))
             kept[next(order)] = after
-    visible, infrared = stage.banks
+    visible, infrared = stage.camera_rows
     assert (list(visible), list(infrared)) == ([1, 2, 4, 5], [3, 6])
     assert all(torch.equal(rows, kept[v, 6][0]) for v, rows in visible.items())
     assert all(torch.equal(rows, kept[5, r][1]) for r, rows in infrared.items())
@@ -185,7 +185,7 @@ def test_clusters_are_those_of_the_association_embedding(make, compared, release
     stage = make("--released-groups" if released else "--no-released-groups")
     reached(stage, "")
     features, pairs = stage.extract(stage.encoder), zip(compared[-2:], stage.clusters, strict=True)
-    for f, bank, (rows, found) in zip(features, stage.banks, pairs, strict=True):
+    for f, bank, (rows, found) in zip(features, stage.camera_rows, pairs, strict=True):
         groups = list(bank.values())
         if released:
             groups = torch.cat(groups).split(released_sizes(list(map(len, groups))))

@@ -148,6 +148,7 @@ def test_every_sensitivity_run_of_cmam_is_a_command():
 PUBLISHED_ON = {  # page: names that the data write its method by
     "adca": ("ADCA",), "pgm": ("PGM",), "pclhd": ("PCLHD", "PCLHD+MMM", "PGM"),
     "rpnr": ("RPNR",), "mmm": ("MMM", "PCLHD+MMM"), "pca": ("PCA",), "sdcl": ("SDCL",),
+    "gur": ("GUR*",),
     "cmam": tuple({row.method for row in PUBLISHED}),
 }  # fmt: skip
 

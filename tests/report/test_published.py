@@ -237,7 +237,7 @@ def test_competitors_have_a_venue_and_no_command():
     ]
     assert all(re.fullmatch(r"[A-Za-z ]+ (19|20)\d\d", own.venue) for own in quoted)
     held = {own.method for own in quoted if own.runs}
-    assert held == {"ADCA", "PGM", "MMM"}
+    assert held == {"ADCA", "PGM", "MMM", "GUR*"}
 
 
 def test_table_2_of_cmam_is_whole():
@@ -307,6 +307,7 @@ CMAM = "--method cmam --source data/Market-1501"
         (f"{AT_ONCE} {ADDED} --no-dpcl", "PCLHD, + HPCL, paper"),
         (f"{AT_ONCE} {ADDED}", "PCLHD, + HPCL + DPCL, paper"),
         ("--method rpnr --stage1 baseline/sysu_s1/model_best.pth.tar", "RPNR, upstream README"),
+        ("--method gur --variant no-cameras", "GUR*, paper"),
         ("--method sdcl --pretrained elsewhere/vit_base_ics_cfs_lup.pth", "SDCL, upstream log"),
         (f"{CMAM} --stages pretrain selftrain", "CMAM-UDA, paper"),
         (

@@ -9,6 +9,7 @@ RPNR = Configuration("rpnr", "robust", "upstream")
 MMM = Configuration("mmm", "final", "upstream")
 PCA = Configuration("pca", "invariant", "upstream")
 SDCL = Configuration("sdcl", "agreed", "upstream")
+GUR = Configuration("gur", "unified", "upstream")
 CMAM = Configuration("cmam", "selftrain", "default")
-AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM)}
+AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, GUR, CMAM)}
 """By the command line's name of the method."""
