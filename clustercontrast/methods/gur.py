@@ -95,13 +95,10 @@ class Unified(ClusteringStage):
 
     def intra_camera(self) -> Iterator[Iterator[Batch]]:
         """Every visible camera with every infrared one; what is kept of a camera is its last."""
-        self.step = "camera_"
+        self.step, (of_visible, of_infrared) = "camera_", self.camera_rows
         for v, r in itertools.product(*self.cameras):
             yield self.batches_of_cameras((v, r))
-            self.camera_rows[0][v], self.camera_rows[1][r] = (
-                self.visible_memory.rows,
-                self.infrared_memory.rows,
-            )
+            of_visible[v], of_infrared[r] = self.visible_memory.rows, self.infrared_memory.rows
 
     def batches_of_cameras(self, pair: tuple[int, int]) -> Iterator[Batch]:
         """Cluster the images of a visible and an infrared camera and train on them."""
