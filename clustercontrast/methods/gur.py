@@ -58,7 +58,7 @@ class Unified(ClusteringStage):
         step: that is at hand, as its flags and terms begin: "camera_" (A), "" (B) or "joint_" (C).
         camera_rows: memory rows (n, d) of the cameras as A has left them; empty without A.
         camera_labels: labels (n,) of the cameras' images.
-        clusters: of B, before visible labels are unified.
+        own_clusters: labels of B, before visible labels are unified.
         own_memories: of these clusters, visible and infrared.
         one_label_space: CLU has unified the labels of this epoch.
         is_smoothed: it has smoothed them, too.
@@ -139,8 +139,8 @@ class Unified(ClusteringStage):
         self.step = ""
         features = self.extract(self.encoder)
         labels = self.pseudo_labels(features)
-        means = self.centroids(features, self.clusters)  # of features, not of embeddings
-        self.own_memories = self.build_memories(features, self.clusters, means)
+        means = self.centroids(features, self.own_clusters)  # of features, not of embeddings
+        self.own_memories = self.build_memories(features, self.own_clusters, means)
         self.visible_memory, self.infrared_memory = self.own_memories
         if self.one_label_space:
             self.visible_memory = self.infrared_memory
@@ -149,8 +149,8 @@ class Unified(ClusteringStage):
         yield self.batches()
 
     def pseudo_labels(self, features: Pair) -> Labels:
-        """Clusters of either modality, which are left in ``clusters``; visible labels by CLU."""
-        self.clusters = y_v, y_r = self.cluster_each(features)
+        """Clusters of either modality, left in ``own_clusters``; then visible labels by CLU."""
+        self.own_clusters = y_v, y_r = self.cluster_each(features)
         return (self.unify(features, y_r) if self.one_label_space else y_v), y_r
 
     def cluster_each(self, features: Pair) -> Labels:
@@ -239,7 +239,7 @@ class Unified(ClusteringStage):
         self.grade_labels(labels, (same, same) if self.one_label_space else None)
         if self.one_label_space:
             rows = self.visible_rows
-            own = clustering_quality(self.clusters[0][rows], self.identities[0][rows])
+            own = clustering_quality(self.own_clusters[0][rows], self.identities[0][rows])
             self.facts["own_visible"] = own
         if self.camera_rows[0]:
             self.grade_cameras()

@@ -117,6 +117,8 @@ def _memories(stage: Any) -> dict[str, torch.Tensor]:
             found[name] = rows.detach().clone()
     for name, bank in getattr(stage, "banks", {}).items():
         found[name] = bank.rows.detach().clone()
+    for number, memory in enumerate(getattr(stage, "own_memories", ())):
+        found[f"own {number}"] = memory.rows.detach().clone()
     for kind in ("instances", "clusters"):
         for name, pair in vars(stage).get(kind, {}).items():
             found |= {f"{kind} {name} {n}": m.rows.clone() for n, m in enumerate(pair)}

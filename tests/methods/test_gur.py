@@ -184,7 +184,10 @@ def reached(stage, step, epoch=0):
 def test_clusters_are_those_of_the_association_embedding(make, compared, released):
     stage = make("--released-groups" if released else "--no-released-groups")
     reached(stage, "")
-    features, pairs = stage.extract(stage.encoder), zip(compared[-2:], stage.clusters, strict=True)
+    features, pairs = (
+        stage.extract(stage.encoder),
+        zip(compared[-2:], stage.own_clusters, strict=True),
+    )
     for f, bank, (rows, found) in zip(features, stage.camera_rows, pairs, strict=True):
         groups = list(bank.values())
         if released:
@@ -196,7 +199,7 @@ def test_clusters_are_those_of_the_association_embedding(make, compared, release
 def test_without_cameras_features_are_clustered(make):
     stage = make(*NO_CAMERAS, without=())
     assert [step for step, _ in streams(stage)] == ["", "joint_"]
-    for f, found in zip(stage.extract(stage.encoder), stage.clusters, strict=True):
+    for f, found in zip(stage.extract(stage.encoder), stage.own_clusters, strict=True):
         np.testing.assert_array_equal(found, slow_clusters(stage, f, 0.5))
 
 
@@ -204,7 +207,7 @@ def test_memories_hold_means_of_features_and_not_of_embeddings(make):
     stage = make("--joint-epochs", "0")
     reached(stage, "")
     for f, y, memory in zip(
-        stage.extract(stage.encoder), stage.clusters, stage.own_memories, strict=True
+        stage.extract(stage.encoder), stage.own_clusters, stage.own_memories, strict=True
     ):
         for c, row in enumerate(memory.rows):
             mean = f[torch.from_numpy(y == c)].mean(dim=0)
@@ -216,7 +219,7 @@ def test_before_unification_either_modality_has_its_own_memory(make):
     reached(stage, "")
     assert (stage.visible_memory, stage.infrared_memory) == stage.own_memories
     assert stage.visible_memory is not stage.infrared_memory
-    for name, own in zip(("visible", "infrared"), stage.clusters, strict=True):
+    for name, own in zip(("visible", "infrared"), stage.own_clusters, strict=True):
         np.testing.assert_array_equal(stage.labels[name], own)
     assert "match_accuracy" not in stage.facts
 
@@ -234,12 +237,12 @@ def test_unified_labels_are_infrared_ones_and_both_losses_have_one_memory(
     for given, own in zip((visible, infrared), stage.extract(stage.encoder), strict=True):
         assert torch.equal(given, own)
     assert set(stage.labels["visible"]) <= {*y_r, -1}
-    np.testing.assert_array_equal(stage.labels["infrared"], stage.clusters[1])
+    np.testing.assert_array_equal(stage.labels["infrared"], stage.own_clusters[1])
     assert stage.visible_memory is stage.infrared_memory is stage.own_memories[1]
     before = stage.own_memories[0].rows.clone()
     train_on(stage, batches)
     assert torch.equal(stage.own_memories[0].rows, before)  # of the clusters before, not trained
-    assert len(before) == stage.clusters[0].max() + 1
+    assert len(before) == stage.own_clusters[0].max() + 1
     assert {"match_accuracy", "own_visible", "joint"} <= stage.facts.keys()
 
 

@@ -53,6 +53,21 @@ def test_runs_are_reported_in_both_directions(trained):
     )
 
 
+def test_gur_trains_without_camera_labels_by_default(trained, tmp_path, monkeypatch):
+    """Its three steps on sets with other cameras than SYSU-MM01's."""
+    name, people, _ = trained
+    tiny_runs.use_small_encoder(monkeypatch)
+    flags = "--unify-from", "1", "--smooth-from", "1", "--joint-epochs", "1"
+    numbers = tiny_runs.tiny_flags("gur", name, *flags)
+    places = ["--data-dir", str(people), "--logs-dir", str(tmp_path)]
+    main(["train", "--dataset", name, "--method", "gur", *places, *numbers, *flags])
+    folder = tmp_path / name / "gur" / "seed1"
+    own = {"infrared", "visible", "total"}
+    losses = [event["loss"].keys() for event in tiny_runs.events(folder)]
+    assert losses == [own | {"joint_infrared", "joint_visible"}, own]
+    assert (folder / "report.json").exists()
+
+
 def test_agreement_is_logged_where_training_people_are_known(trained):
     name, people, folder = trained
     known = name == "llcm"

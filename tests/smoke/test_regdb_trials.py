@@ -143,7 +143,11 @@ def test_an_interrupted_trial_is_resumed(tmp_path, monkeypatch):
     assert read_json(folder / "report.json")["results"][0]["trials"] == [1, 2]
 
 
-OWN = {"rpnr": ["--npc-members", "3"], "pclhd": ["--association", "mmm"]}
+OWN = {
+    "rpnr": ["--npc-members", "3"],
+    "pclhd": ["--association", "mmm"],
+    "gur": ["--unify-from", "1", "--smooth-from", "1", "--joint-iters", "1"],
+}
 
 
 @pytest.mark.parametrize(
