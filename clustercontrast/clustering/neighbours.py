@@ -10,6 +10,7 @@ import torch
 
 from clustercontrast.clustering import approximate_search, exact_search
 from clustercontrast.clustering.feature_rows import FeatureRows, Features
+from clustercontrast.processes import ranks
 
 EXACT_UP_TO = 100_000
 """Rows up to which "auto" searches exactly on a CPU (docs/benchmarks.md#neighbour-search)."""
@@ -76,6 +77,54 @@ def nearest(
         return approximate_search.search_flat(rows, k)
     kinds = ", ".join(map(repr, ("torch", "faiss", *approximate_search.KINDS, "auto")))
     raise ValueError(f"backend is {kind!r}, expected one of {kinds}")
+
+
+def nearest_of_both(
+    visible: torch.Tensor, infrared: torch.Tensor, count: int, rank: str = "dot"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The visible and the infrared rows most like every row (BMIL-9).
+
+    The search is exact.  Several processes share it as in :func:`nearest`.
+
+    Args:
+        visible: (N_v, d) float32.
+        infrared: (N_r, d), same space and device.
+        count: h, rows of either modality, at most N_v and N_r.
+        rank: "dot" – by dot product, so that a row need not be its own first neighbour – or "l2" –
+            by Euclidean distance.
+
+    Returns:
+        (N, 2h) int64: the h visible rows of each of the N = N_v + N_r rows, the likest first, then
+        its h infrared ones; visible rows are 0 … N_v − 1, infrared ones N_v … N − 1.
+        (N, 2h) int64: the same rows, the likest of both modalities first.
+
+    Raises:
+        ValueError: empty or non-finite features, or an unknown rank.
+    """
+    if rank not in ("dot", "l2"):
+        raise ValueError(f"rank is {rank!r}, expected 'dot' or 'l2'")
+    sides, columns, scores = (visible, infrared), [], []
+    for number, gallery in enumerate(map(FeatureRows, sides)):
+        half = gallery.half_squares * (rank == "l2")
+        found = [_between(queries, gallery, count, half) for queries in sides]
+        columns.append(np.concatenate([own for own, _ in found]) + number * len(visible))
+        scores.append(np.concatenate([own for _, own in found]))
+    own = np.concatenate(columns, axis=1)
+    order = np.argsort(-np.concatenate(scores, axis=1), axis=1, kind="stable")
+    return own, np.take_along_axis(own, order, axis=1)
+
+
+def _between(
+    queries: torch.Tensor, gallery: FeatureRows, count: int, half: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Columns and scores (n, count) of every query, each process searching for its share."""
+    own = queries[ranks.share(len(queries))]
+    if len(own):
+        lists = exact_search.lists_between(FeatureRows(own), gallery, count, half)
+        found = lists.columns, lists.scores
+    else:
+        found = np.empty((0, count), np.int64), np.empty((0, count), np.float32)
+    return tuple(ranks.gathered(torch.from_numpy(part)).numpy() for part in found)
 
 
 def _automatic(rows: FeatureRows, say: Callable[[str], None]) -> str:
