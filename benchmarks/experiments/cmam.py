@@ -28,7 +28,7 @@ from clustercontrast.commands import cli
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, open_prepared
 from clustercontrast.evaluation.metrics import evaluate
-from clustercontrast.files import UserError, atomic, read_events, read_json
+from clustercontrast.files import atomic, read_events, read_json
 from clustercontrast.generation.edges import luminance
 from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.models import weights

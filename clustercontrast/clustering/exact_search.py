@@ -48,6 +48,29 @@ def search_between(queries: FeatureRows, gallery: FeatureRows, k: int) -> np.nda
     return lists_between(queries, gallery, k, gallery.half_squares).columns
 
 
+def best_between(
+    queries: torch.Tensor, gallery: FeatureRows, k: int, half: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`lists_between` finds, shared among all processes.
+
+    Args:
+        queries: (Q, d), the same in every process, like the rest.
+        gallery: G rows on the same device.
+        k: 1 to G.
+        half: (G,) h.
+
+    Returns:
+        Columns (Q, k) int64 and scores (Q, k) float32 of every query, the best first; the same in
+        every process.
+    """
+    own = queries[ranks.share(len(queries))]
+    columns, scores = np.empty((0, k), np.int64), np.empty((0, k), np.float32)
+    if len(own):  # there may be more processes than queries
+        lists = lists_between(FeatureRows(own), gallery, k, half)
+        columns, scores = lists.columns, lists.scores
+    return tuple(ranks.gathered(torch.from_numpy(part)).numpy() for part in (columns, scores))
+
+
 def lists_between(
     queries: FeatureRows, gallery: FeatureRows, k: int, half: torch.Tensor
 ) -> BestLists:

@@ -10,7 +10,6 @@ import torch
 
 from clustercontrast.clustering import approximate_search, exact_search
 from clustercontrast.clustering.feature_rows import FeatureRows, Features
-from clustercontrast.processes import ranks
 
 EXACT_UP_TO = 100_000
 """Rows up to which "auto" searches exactly on a CPU (docs/benchmarks.md#neighbour-search)."""
@@ -106,25 +105,12 @@ def nearest_of_both(
     sides, columns, scores = (visible, infrared), [], []
     for number, gallery in enumerate(map(FeatureRows, sides)):
         half = gallery.half_squares * (rank == "l2")
-        found = [_between(queries, gallery, count, half) for queries in sides]
+        found = [exact_search.best_between(queries, gallery, count, half) for queries in sides]
         columns.append(np.concatenate([own for own, _ in found]) + number * len(visible))
         scores.append(np.concatenate([own for _, own in found]))
     own = np.concatenate(columns, axis=1)
     order = np.argsort(-np.concatenate(scores, axis=1), axis=1, kind="stable")
     return own, np.take_along_axis(own, order, axis=1)
-
-
-def _between(
-    queries: torch.Tensor, gallery: FeatureRows, count: int, half: torch.Tensor
-) -> tuple[np.ndarray, np.ndarray]:
-    """Columns and scores (n, count) of every query, each process searching for its share."""
-    own = queries[ranks.share(len(queries))]
-    if len(own):
-        lists = exact_search.lists_between(FeatureRows(own), gallery, count, half)
-        found = lists.columns, lists.scores
-    else:
-        found = np.empty((0, count), np.int64), np.empty((0, count), np.float32)
-    return tuple(ranks.gathered(torch.from_numpy(part)).numpy() for part in found)
 
 
 def _automatic(rows: FeatureRows, say: Callable[[str], None]) -> str:
