@@ -14,6 +14,17 @@ ON, OFF, NOT_GIVEN = (True,), (False,), (None,)
 """Values of another flag under which a flag is read (``Flag.when``)."""
 
 
+class _NotZero(tuple):
+    """All numbers but 0; written as what it holds."""
+
+    def __contains__(self, value: object) -> bool:
+        return value != 0
+
+
+NOT_ZERO = _NotZero(("above 0",))
+"""The same of a flag that is a weight or a share."""
+
+
 def number(kind: type, low: float, high: float) -> Callable[[str], Any]:
     """A number of ``kind`` in [low, high], with a message that says so.
 
@@ -278,6 +289,8 @@ SHARED: tuple[Flag, ...] = (
              choices=("hardest", "every"), when=HYBRID),
         staged("hard_update_k", count, "hardest queries averaged",
                when=HYBRID | {"hard_update": ("hardest",)}),
+        Flag("hardest_against", text, "row of a cluster that they are least similar to",
+             choices=("centroid", "hard"), when=HYBRID | {"hard_update": ("hardest",)}),
     ),
     *group(
         "evaluation",

@@ -108,7 +108,7 @@ JOINT_CLUSTERING = ("eps_joint", "joint_k1", "joint_k2")
 MEMORY = ("temp", "momentum", "memory", "memory_gradient", "smooth", "unit_prototypes")
 HYBRID_MEMORY = (
     "hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k", "hard_update",
-    "hard_update_k",
+    "hard_update_k", "hardest_against",
 )  # fmt: skip
 ASSOCIATION = (
     "association", "vote_threshold", "ot_regularisation", "forget_last", "matching_rounds",
@@ -170,6 +170,7 @@ SHARED_ROWS = (
             "hard_k": 1,
             "hard_update": "hardest",
             "hard_update_k": 1,
+            "hardest_against": "centroid",
             "unit_prototypes": True,
             "vote_threshold": 0.5,
             "ot_regularisation": 5.0,
