@@ -10,6 +10,7 @@ FLAGS = {  # enough clusters for what a method compares; both halves of a stage 
     "mmm": ["--warm-epochs", "1"],
     "pca": ["--adversarial-from", "1", "0"],
     "sdcl": ["--heterogeneous-from", "1", "--candidates", "5", "--k1-visible", "30", "15"],
+    "posed": [],
     "supervised": [],
 }
 AGREEING = ["--candidates", "10", "--lr", "1e-6"]

@@ -32,6 +32,7 @@ from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
 from clustercontrast.evaluation.diagnostics import (
+    association_recall,
     clustering_quality,
     joint_quality,
     match_accuracy,
@@ -483,6 +484,12 @@ class ClusteringStage(Stage):
                 "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
                 "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
             }
+
+    def grade_candidates(self, labels: Labels, likely: np.ndarray) -> None:
+        """Grade the matching and rows (C, n), visible ones first, that a teacher finds likely."""
+        identities = tuple(images.identities for images in self.image_lists())
+        maps = self.maps and tuple(m.numpy() for m in self.maps)
+        self.facts["association"] = association_recall(labels, identities, maps, likely)
 
     def grade_joint_labels(self, y: np.ndarray) -> None:
         """Grade labels (N_v + N_r,) of both modalities clustered together."""

@@ -1,0 +1,91 @@
+"""PoSeD: no code was released; what its paper leaves open is as in BMIL, by the same authors."""
+
+from clustercontrast.settings.flags import (
+    MATCHINGS,
+    NOT_ZERO,
+    Flag,
+    group,
+    positive,
+    share,
+    staged,
+    switch,
+    temperature,
+    text,
+)
+from clustercontrast.settings.recipes.common import INTRA, MATCHING, OURS, Recipe, Row
+
+BMIL = "BMIL's code"
+CROSSED, TAUGHT = {"cross": ("unified", "contrast")}, {"distil": ("unified", "separate")}
+INTRA_TERMS = {"intra_weight": NOT_ZERO}
+FLAGS: tuple[Flag, ...] = group(
+    "PoSeD",
+    staged("intra_weight", positive, "of the modality's own contrast in stage 2; 0: Eq. 11 as"
+           " printed (PoSeD-4)"),
+    Flag("unified_updates", text, "what moves the rows without it: own images, or nothing"
+         " (PoSeD-7)", choices=("own", "none"), when={"intra_weight": (0.0,)}),
+    Flag("cross", text, "contrast across modalities: with all hard rows (Eq. 6), with the partner's"
+         " rows (Eq. 5), or none (PoSeD-17)", choices=("unified", "contrast", "none")),
+    Flag("unified_labels", text, "positives: all clusters that matches connect, or the own partner"
+         " (PoSeD-10)", choices=("components", "partner"), when={"cross": ("unified",)}),
+    Flag("distil", text, "self-distillation: over both modalities at once (Eq. 10), in each"
+         " separately (Table 4), or none", choices=("unified", "separate", "none")),
+    staged("distil_weight", positive, "its weight (L_sd)", when=TAUGHT),
+    staged("teacher_temp", temperature, "temperature of its teacher (γ)", when=TAUGHT),
+    staged("fusion", share, "of the feature's own similarity in the teacher (Eq. 7); 0: prototypes"
+           " alone", when=TAUGHT),
+    Flag("teacher_groups", text, "rows that a softmax of the teacher runs over: those of a modality"
+         " (Eq. 8), or all", choices=("modality", "none"), when={"distil": ("unified",)}),
+    Flag("teacher_gradient", switch, "differentiate the teacher, too (PoSeD-5)",
+         when=TAUGHT | {"fusion": NOT_ZERO}),
+)  # fmt: skip
+RECIPE = Recipe(
+    title="PoSeD",
+    paper="Prototype Matters: Modality-unified Prototype Self-distillation, ACM MM 2026",
+    year=2026,
+    variants=("default",),
+    arch=None,
+    stages={
+        "intra": INTRA,
+        "unified": (*INTRA, *MATCHING, "cross_weight", *(flag.name for flag in FLAGS)),
+    },
+    flags=FLAGS,
+    when={
+        **dict.fromkeys((*MATCHING, "cross_weight"), CROSSED),
+        **dict.fromkeys(("hard_weight", "centroid_weight", "hinge", "smooth"), INTRA_TERMS),
+    },
+    choices={
+        "memory": ("hybrid",),  # M and P
+        "memory_gradient": ("clean",),  # one call moves a memory, so there is no order (PoSeD-8)
+        "association": MATCHINGS,
+    },
+    rows=(
+        Row("paper, Sec. 4.2", {"batch_size": 128}),
+        Row("paper, Eq. 1-2", {"memory": "hybrid"}),
+        Row("paper, Eq. 4", {"association": "pgm"}),
+        Row(
+            "paper, Eq. 6-11",
+            {
+                "cross": "unified",
+                "cross_weight": 1.0,
+                "distil": "unified",
+                "distil_weight": 1.0,
+                "fusion": 0.5,
+                "teacher_groups": "modality",
+            },
+        ),
+        Row("paper, Sec. 4.2", {"teacher_temp": 0.05}),
+        Row("ours, Table 3 of the paper", {"intra_weight": 1.0}),
+        Row(
+            OURS,
+            {
+                "memory_gradient": "clean",
+                "unified_updates": "own",
+                "unified_labels": "components",
+                "teacher_gradient": False,
+            },
+        ),
+        Row(BMIL, {"jitter_exchanged": True, "select": "rank1"}),
+        Row(BMIL, {"jitter_infrared": [True, False]}, dataset="sysu"),
+        Row("ours, as on SYSU-MM01", {"k1": 30}, dataset="llcm"),
+    ),
+)
