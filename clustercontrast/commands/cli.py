@@ -107,8 +107,11 @@ def command(action: Callable[[], None], is_shared: bool = False) -> None:
                   "other programs on this GPU, or add --checkpoint-groups, --images pinned or "
                   "--precision bf16; epochs already finished are saved")  # fmt: skip
     except PeerError as error:
-        _leave(1, f"error: another process of this training has ended ({error}): every epoch "
-                  "before is saved, and the same command goes on, with any number of processes")
+        _leave(
+            1,
+            f"error: another process of this training has ended ({error}): every epoch "
+            "before is saved, and the same command goes on, with any number of processes",
+        )
     except KeyboardInterrupt as error:
         _leave(130, f"interrupted{error.args[0] if error.args else ''}")
     finally:

@@ -72,9 +72,7 @@ def decode(
             pixels = as_pixels(image, path, size, resample, rules)
     except (*ANY_KIND, Image.DecompressionBombError) as error:
         reason = "no known kind" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(
-            f"cannot read the image {path} ({reason}): copy it again"
-        ) from error
+        raise UserError(f"cannot read the image {path} ({reason}): copy it again") from error
     return pixels, zlib.crc32(content)
 
 

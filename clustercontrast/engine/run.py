@@ -252,7 +252,8 @@ class Run:
 
     def _due(self, stage: Stage, epoch: int) -> bool:
         a = stage.args
-        in_step = epoch >= a.eval_from and (epoch + 1) % a.eval_step == 0
+        counted = epoch + 1 + getattr(a, "eval_offset", 0)
+        in_step = epoch >= a.eval_from and counted % a.eval_step == 0
         return in_step or epoch == stage.epochs[-1]
 
     def _means(self, stage: Stage) -> dict[str, float]:
@@ -271,7 +272,7 @@ class Run:
         models = {rule: self._model(stage, epoch) for rule in improved}
         if stage.labels:
             labels = self._stage_folder / "labels" / f"epoch_{epoch:03d}.npz"
-            checkpoint.save_labels(labels, stage.labels)
+            checkpoint.save_labels(labels, stage.labels | stage.parts)
         state = checkpoint.capture(stage, epoch, self.generator)
         state |= {"best": self.best, "about": self.about, "numbers": self.numbers}
         checkpoint.commit(self._stage_folder, state, models)

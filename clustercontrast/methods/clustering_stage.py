@@ -28,6 +28,7 @@ from clustercontrast.clustering.neighbours import Search
 from clustercontrast.data import pseudo_labels
 from clustercontrast.data.augment import View
 from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
+from clustercontrast.data.parts import disjoint_parts
 from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
@@ -88,6 +89,18 @@ def neighbour_search(stage: Stage) -> Search:
     return Search(stage.args.neighbours, stage.run.log.say)
 
 
+def taken(features: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
+    """Features of the images at ``rows``, which are not copied where these are all."""
+    return features if len(rows) == len(features) else features[torch.from_numpy(rows)]
+
+
+def spread(labels: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
+    """Labels (n,) of the images at ``rows`` as labels of all images, -1 for the others."""
+    everyones = np.full(size, -1)
+    everyones[rows] = labels
+    return everyones
+
+
 def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:
     """Clusters of joint labels (N_v + N_r,) that hold both modalities; ``split`` is N_v."""
     visible, infrared = y[:split], y[split:]
@@ -110,6 +123,7 @@ class ClusteringStage(Stage):
     one_label_space: ClassVar[bool] = False
     joint_memory: Memory | None = None
     maps: Pair | None = None
+    _parts_of: tuple[int, tuple[np.ndarray, ...]] | None = None  # epoch, parts
     _extracting: nn.Module | None = None  # the network that every refresh extracts with
     _extracted: Pair | None = None  # its features, while its weights stand
 
@@ -184,15 +198,39 @@ class ClusteringStage(Stage):
         """Clusters of either modality, or those that ``--pseudo-labels`` names in their place.
 
         Returns:
-            (N_v,), (N_r,) int64 without gaps, -1 for outliers.
+            (N_v,), (N_r,) int64 without gaps, -1 for outliers and for visible images that are not
+            in this epoch's part; clusters are numbered in the order of the part.
         """
-        a, labels = self.args, []
+        a, (f_v, f_r) = self.args, features
         if a.pseudo_labels:
             return self.imported[0]
-        settings = (("visible", a.k1_visible, a.eps_visible), ("infrared", a.k1, a.eps_infrared))
-        for f, (name, k1, eps) in zip(features, settings, strict=True):
-            labels.append(cluster(name, f, k1, eps, self))
-        return tuple(labels)
+        rows = self.visible_rows
+        y_v = cluster("visible", taken(f_v, rows), a.k1_visible, a.eps_visible, self)
+        y_r = cluster("infrared", f_r, a.k1, a.eps_infrared, self)
+        return spread(y_v, rows, len(f_v)), y_r
+
+    @property
+    def visible_parts(self) -> tuple[np.ndarray, ...]:
+        """Disjoint parts of the visible images, drawn once per epoch (``--visible-share``)."""
+        if self._parts_of is None or self._parts_of[0] != self.epoch:
+            share, images = self.args.visible_share, len(self.data.visible)
+            parts = disjoint_parts(images, share, self.run.generator)
+            self._parts_of = self.epoch, parts
+            if share < 1:
+                self.parts = {"visible_rows": parts[0]}
+        return self._parts_of[1]
+
+    @property
+    def visible_rows(self) -> np.ndarray:
+        """Visible images that are clustered in this epoch, (n,) int64 in the order drawn."""
+        return self.visible_parts[0]
+
+    @property
+    def joint_rows(self) -> np.ndarray:
+        """Those of the joint clustering: another part than ``visible_rows`` (``--joint-half``)."""
+        if self.args.visible_share == 1 or self.args.joint_half == "all":
+            return np.arange(len(self.data.visible))
+        return self.visible_parts[self.args.joint_half == "other"]
 
     @property
     def labels_file(self) -> Path:
@@ -357,18 +395,25 @@ class ClusteringStage(Stage):
     # --- both modalities clustered together ---
 
     def joint_distances(self, features: Pair) -> csr_array:
-        """Jaccard distances of both modalities, visible rows first, expanded evenly over them."""
+        """Jaccard distances of both modalities, visible rows first, expanded evenly over them.
+
+        Features (n_v, d), (N_r, d) are those of the images that are clustered.
+        """
         a = self.args
         search = neighbour_search(self)
         return balanced_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, search)
 
     def joint_labels(self, features: Pair) -> np.ndarray:
-        """Labels (N_v + N_r,) of both modalities clustered together, -1 for outliers."""
+        """Labels (N_v + N_r,) of both modalities clustered together, -1 for outliers.
+
+        Visible images that are not in the part of the joint clustering count as outliers.
+        """
+        a, (f_v, f_r), rows = self.args, features, self.joint_rows
         with self.run.timed("clustering"):
-            distances = self.joint_distances(tuple(f.to(self.run.device) for f in features))
-            return ranks.first(
-                lambda: dbscan(distances, self.args.eps_joint, self.args.min_samples)
-            )
+            some = taken(f_v, rows), f_r
+            distances = self.joint_distances(tuple(f.to(self.run.device) for f in some))
+            y = ranks.first(lambda: dbscan(distances, a.eps_joint, a.min_samples))
+        return np.concatenate([spread(y[: len(rows)], rows, len(f_v)), y[len(rows) :]])
 
     def cluster_jointly(self, features: Pair) -> None:
         """Cluster both modalities together; remember and train on clusters that hold both."""
@@ -439,6 +484,7 @@ class ClusteringStage(Stage):
         """Refuse what the stage cannot do."""
         self.check_batches()
         self.check_neighbours()
+        self.check_share()
 
     def check_batches(self) -> None:
         """Refuse batches that do not divide by K or by the BatchNorm groups."""
@@ -465,12 +511,24 @@ class ClusteringStage(Stage):
                     f"{flag} {k2} is larger than {other} {k1}: the expansion is part of it"
                 )
 
+    def check_share(self) -> None:
+        """Refuse parts of the visible images that are too small for a cluster."""
+        a, images = self.args, len(self.data.visible)
+        if int(images * a.visible_share) < a.min_samples:
+            raise UserError(
+                f"--visible-share {a.visible_share} of {images} visible images are "
+                f"{int(images * a.visible_share)}, and a cluster has {a.min_samples} "
+                "(--min-samples): raise it"
+            )
+
     # --- for the log alone; here and nowhere else, true identities are read in training ---
 
     def grade_labels(self, labels: Labels, maps: Pair | None = None) -> None:
         """Grade labels and, where clusters are matched, the maps between them."""
-        y_v, y_r = labels
-        true_v, true_r = (images.identities for images in self.image_lists())
+        (y_v, y_r), (true_v, true_r) = labels, self.identities
+        seen = y_v >= 0
+        seen[self.parts.get("visible_rows", ...)] = True  # the others were not clustered
+        y_v, true_v = y_v[seen], true_v[seen]
         self.facts = {
             "visible": clustering_quality(y_v, true_v),
             "infrared": clustering_quality(y_r, true_r),
@@ -487,16 +545,20 @@ class ClusteringStage(Stage):
 
     def grade_candidates(self, labels: Labels, likely: np.ndarray) -> None:
         """Grade the matching and rows (C, n), visible ones first, that a teacher finds likely."""
-        identities = tuple(images.identities for images in self.image_lists())
         maps = self.maps and tuple(m.numpy() for m in self.maps)
-        self.facts["association"] = association_recall(labels, identities, maps, likely)
+        self.facts["association"] = association_recall(labels, self.identities, maps, likely)
+
+    @property
+    def identities(self) -> Labels:
+        """True identities of both modalities' training images, -1 where they are unknown."""
+        return tuple(images.identities for images in self.image_lists())
 
     def grade_joint_labels(self, y: np.ndarray) -> None:
         """Grade labels (N_v + N_r,) of both modalities clustered together."""
-        identities = np.concatenate([images.identities for images in self.image_lists()])
+        seen = np.concatenate([self.joint_rows, np.arange(len(self.data.visible), len(y))])
         mixed = len(mixed_clusters(y, len(self.data.visible)))
         self.facts |= {
-            "joint_clusters": clustering_quality(y, identities),
+            "joint_clusters": clustering_quality(y[seen], np.concatenate(self.identities)[seen]),
             "mixed_clusters": mixed,
             "association_rate": mixed / max(1, y.max(initial=-1) + 1),
         }

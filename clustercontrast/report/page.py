@@ -156,7 +156,6 @@ def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
     }
 
 
-
 # --- results ---
 
 

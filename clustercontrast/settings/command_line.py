@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clustercontrast.files import UserError
-from clustercontrast.settings.flags import NOT_GIVEN, Flag, switch
+from clustercontrast.settings.flags import NOT_GIVEN, Flag, Where, switch
 from clustercontrast.settings.official import FLAGS as OFFICIAL_FLAGS
 from clustercontrast.settings.official import MEMORIES, SAME, method_name
 from clustercontrast.settings.options import (
@@ -321,7 +321,20 @@ class CommandLine:
                 f"--depth {depth} is not a ResNet of this project: choose from "
                 f"{', '.join(map(str, RESNETS))}"
             )
+        self._check_parts(options)
         self._check_official(options)
+
+    def _check_parts(self, options: Options) -> None:
+        """Refuse a joint clustering of a second part where there is but one."""
+        flag = all_flags()["joint_half"]
+        for stage in readers(self.recipe, flag.name):
+            share, half = options.at(stage).visible_share, options.joint_half
+            if 0.5 < share < 1 and half == "other" and unread(options, flag, stage) is None:
+                raise UserError(
+                    f"--visible-share {share} leaves no second part of the visible images for the "
+                    f"joint clustering of stage {stage}: give 0.5 or less, or --joint-half same or "
+                    "all"
+                )
 
     def _check_official(self, options: Options) -> None:
         """Flags of the official scripts: accepted where they say what is run anyway."""
@@ -387,6 +400,8 @@ def _unmet(values: Mapping[str, Any], conditions: Mapping[str, tuple]) -> str | 
     for name, wanted in conditions.items():
         if name in values and values[name] not in wanted:
             other, now = all_flags()[name].spelled, shown(values[name])
+            if isinstance(wanted, Where):
+                return f"it is read with {other} {wanted.words}, which is {now}"
             if wanted == NOT_GIVEN:
                 return f"it is not read beside {other}"
             if all_flags()[name].kind is switch:

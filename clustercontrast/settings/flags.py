@@ -14,17 +14,6 @@ ON, OFF, NOT_GIVEN = (True,), (False,), (None,)
 """Values of another flag under which a flag is read (``Flag.when``)."""
 
 
-class _NotZero(tuple):
-    """All numbers but 0; written as what it holds."""
-
-    def __contains__(self, value: object) -> bool:
-        return value != 0
-
-
-NOT_ZERO = _NotZero(("above 0",))
-"""The same of a flag that is a weight or a share."""
-
-
 def number(kind: type, low: float, high: float) -> Callable[[str], Any]:
     """A number of ``kind`` in [low, high], with a message that says so.
 
@@ -87,6 +76,28 @@ draws, pixels, margin = number(int, 1, 10), number(int, 16, 4096), number(int, 0
 intensity = number(float, -1e9, 1e9)
 any_seed = number(int, 0, 2**63 - 1)
 """Generators take 64 bits; what a stage adds to a seed has 32."""
+
+
+class Where(tuple):
+    """Values that pass a test, as a condition; ``examples`` are some of them.
+
+    Attributes:
+        words: what they have in common, such as "below 1".
+    """
+
+    def __new__(cls, words: str, test: Callable[[Any], bool], *examples: Any) -> "Where":
+        """A condition that holds for the values that pass ``test``."""
+        self = super().__new__(cls, examples)
+        self.words, self._test = words, test
+        return self
+
+    def __contains__(self, value: Any) -> bool:
+        return self._test(value)
+
+
+BELOW_ONE = Where("below 1", lambda value: value < 1, 0.5)
+ABOVE_ONE = Where("above 1", lambda value: value > 1, 2)
+ABOVE_ZERO = Where("above 0", lambda value: value > 0, 1.0)
 
 
 Conditions = Mapping[str, tuple]
@@ -242,6 +253,11 @@ SHARED: tuple[Flag, ...] = (
         staged("k1", count, "k-reciprocal neighbours, self included", when=CLUSTERED),
         staged("k1_visible", count, "of visible images", follows="k1", when=CLUSTERED),
         staged("k2", count, "neighbours of the query expansion; 1: off", when=CLUSTERED),
+        staged("visible_share", radius, "of the visible images, drawn anew in every epoch, that"
+               " are clustered", when=CLUSTERED, also_with="eps_joint"),
+        Flag("joint_half", text, "visible images of the joint clustering: a part that the other"
+             " clustering does not see, the same part, or all", choices=("other", "same", "all"),
+             when={"visible_share": BELOW_ONE}),
         staged("joint_k1", count, "k1 of the joint clustering"),
         staged("joint_k2", count, "k2 of the joint clustering"),
         Flag("neighbours", text, "neighbour search; torch, faiss: exact; ivf, hnsw: approximate;"
@@ -295,14 +311,16 @@ SHARED: tuple[Flag, ...] = (
     *group(
         "evaluation",
         staged("eval_from", natural, "first epoch that may be evaluated; the last always is"),
-        staged("eval_step", count, "evaluate where (epoch + 1) % V is 0, and in the last epoch"),
+        staged("eval_step", count, "evaluate where (epoch + 1 + EVAL_OFFSET) % V is 0, and in the"
+               " last epoch"),
+        staged("eval_offset", natural, "see EVAL_STEP", when={"eval_step": ABOVE_ONE}),
         Flag("queries", text, "whose images are searched for among those of the other modality",
              choices=("visible", "infrared", "both")),
         Flag("gallery_shots", text, "items of the gallery: all, or one of every identity and"
              " camera, drawn", choices=("all", "single")),
         Flag("skip_own_camera", switch, "leave out what the query's own camera has of its"
              " identity"),
-        Flag("eval_draws", draws, "gallery draws of these evaluations", when=DRAWN),
+        staged("eval_draws", draws, "gallery draws of these evaluations", when=DRAWN),
         Flag("draws", draws, "gallery draws of the final test", free=True, when=DRAWN),
         Flag("swapped", switch, "search with swapped roles in the final test, too (LLCM-1)",
              free=True),

@@ -146,5 +146,10 @@ def by_stage(value: Any, stages: Sequence[str]) -> dict[str, Any]:
 
 
 def readers(recipe: Recipe, name: str) -> list[str]:
-    """Stages that read a flag, in the order of training."""
+    """Stages that read a flag, in the order of training.
+
+    A dataset's flag with values per stage is read by those that are evaluated.
+    """
+    if all_flags()[name].per_stage and any(name in own.flags for own in DATASETS.values()):
+        name = "eval_from"
     return [stage for stage, flags in recipe.stages.items() if name in flags]

@@ -111,12 +111,10 @@ def help_text(
     """One line per flag that the method reads, under the headings of the groups."""
     lines = [
         f"{values['method']} on {dataset}: {recipe.paper}",
-        "",
         f"{DRY_RUN} checks images, weights, disk and flags, prints the memory plan, and times two "
         "steps of every stage.",
-        "In brackets: the default, and where it comes from.",
-        f"V per stage: one value, one per stage that reads the flag, or STAGE=V; the stages are "
-        f"{', '.join(recipe.stages)}.",
+        "In brackets: the default, and where it comes from.  V per stage: one value, one per stage "
+        f"that reads the flag, or STAGE=V; the stages are {', '.join(recipe.stages)}.",
     ]
     for title in dict.fromkeys(flag.group for flag in flags):
         lines += ["", f"{title}:"]

@@ -315,6 +315,10 @@ def test_evaluations_are_due_from_an_epoch_in_steps_and_at_the_end(tmp_path):
     run = make_run(tmp_path / "later", evaluate=evaluate, rules={"test": "mAP"})
     go(tmp_path / "later", run=run, epochs=9, eval_from=3, eval_step=2)
     assert evaluated == [3, 5, 7, 8]
+    evaluated.clear()
+    run = make_run(tmp_path / "even", evaluate=evaluate, rules={"test": "mAP"})
+    go(tmp_path / "even", run=run, epochs=6, eval_from=0, eval_step=2, eval_offset=1)
+    assert evaluated == [0, 2, 4, 5]
 
 
 def test_an_equal_score_does_not_replace_the_best_model(tmp_path):

@@ -23,7 +23,11 @@ from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import DATASETS
 
 LED = {"eps", "k1", "momentum", "clusters", "shared_seed"}  # read as others, such as a follower
-EVALUATION = {"eval_from", "eval_step"}  # read by the engine, of stages that are evaluated
+EVALUATION = {
+    "eval_from",
+    "eval_step",
+    "eval_offset",
+}  # read by the engine, of stages that are evaluated
 TINY = [
     *("--height", "32", "--width", "16", "--device", "cpu", "--pretrained", "random"),
     *("--epochs", "1", "--iters", "1", "--batch-size", "8", "--num-instances", "2"),

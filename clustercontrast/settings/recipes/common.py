@@ -101,10 +101,10 @@ NETWORK = (
 VIEWS = ("padding", "flip", "erasing", "jitter_visible", "jitter_exchanged", "jitter_infrared")
 BATCHES = ("batch_size", "batch_visible", "num_instances", "cam", *VIEWS)
 CLUSTERING = (
-    "eps", "eps_visible", "eps_infrared", "min_samples", "k1", "k1_visible", "k2", "neighbours",
-    "pseudo_labels", "export_labels",
+    "eps", "eps_visible", "eps_infrared", "min_samples", "k1", "k1_visible", "k2", "visible_share",
+    "neighbours", "pseudo_labels", "export_labels",
 )  # fmt: skip
-JOINT_CLUSTERING = ("eps_joint", "joint_k1", "joint_k2")
+JOINT_CLUSTERING = ("eps_joint", "joint_k1", "joint_k2", "joint_half")
 MEMORY = ("temp", "momentum", "memory", "memory_gradient", "smooth", "unit_prototypes")
 HYBRID_MEMORY = (
     "hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k", "hard_update",
@@ -177,6 +177,7 @@ SHARED_ROWS = (
             "print_freq": 10,
             "eval_from": 0,
             "eval_step": 1,
+            "visible_share": 1.0,
         },
     ),
     Row(
@@ -198,6 +199,8 @@ SHARED_ROWS = (
             "neighbours": "auto",
             "pseudo_labels": None,
             "export_labels": False,
+            "joint_half": "other",
+            "eval_offset": 0,
             "match_always": True,
             "matching_rounds": "total",
             "forget_last": False,

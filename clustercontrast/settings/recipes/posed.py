@@ -1,8 +1,8 @@
 """PoSeD: no code was released; what its paper leaves open is as in BMIL, by the same authors."""
 
 from clustercontrast.settings.flags import (
+    ABOVE_ZERO,
     MATCHINGS,
-    NOT_ZERO,
     Flag,
     group,
     positive,
@@ -16,7 +16,7 @@ from clustercontrast.settings.recipes.common import INTRA, MATCHING, OURS, Recip
 
 BMIL = "BMIL's code"
 CROSSED, TAUGHT = {"cross": ("unified", "contrast")}, {"distil": ("unified", "separate")}
-INTRA_TERMS = {"intra_weight": NOT_ZERO}
+INTRA_TERMS = {"intra_weight": ABOVE_ZERO}
 FLAGS: tuple[Flag, ...] = group(
     "PoSeD",
     staged("intra_weight", positive, "of the modality's own contrast in stage 2; 0: Eq. 11 as"
@@ -36,7 +36,7 @@ FLAGS: tuple[Flag, ...] = group(
     Flag("teacher_groups", text, "rows that a softmax of the teacher runs over: those of a modality"
          " (Eq. 8), or all", choices=("modality", "none"), when={"distil": ("unified",)}),
     Flag("teacher_gradient", switch, "differentiate the teacher, too (PoSeD-5)",
-         when=TAUGHT | {"fusion": NOT_ZERO}),
+         when=TAUGHT | {"fusion": ABOVE_ZERO}),
 )  # fmt: skip
 RECIPE = Recipe(
     title="PoSeD",
@@ -85,7 +85,9 @@ RECIPE = Recipe(
             },
         ),
         Row(BMIL, {"jitter_exchanged": True, "select": "rank1"}),
-        Row(BMIL, {"jitter_infrared": [True, False]}, dataset="sysu"),
+        Row(BMIL, {"eval_step": 2, "eval_offset": 1}),  # even epochs
+        Row(BMIL, {"jitter_infrared": [True, False], "eval_draws": [1, 10]}, dataset="sysu"),
+        Row("paper, Sec. 4.2", {"visible_share": 0.5}, dataset="sysu"),
         Row("ours, as on SYSU-MM01", {"k1": 30}, dataset="llcm"),
     ),
 )
