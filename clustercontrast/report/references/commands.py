@@ -10,5 +10,6 @@ MMM = Configuration("mmm", "final", "upstream")
 PCA = Configuration("pca", "invariant", "upstream")
 SDCL = Configuration("sdcl", "agreed", "upstream")
 CMAM = Configuration("cmam", "selftrain", "default")
-AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM)}
+POSED = Configuration("posed", "unified", "default")
+AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM, POSED)}
 """By the command line's name of the method."""

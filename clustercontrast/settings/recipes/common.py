@@ -92,7 +92,7 @@ RUN = (
     "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height", "width",
     "pretrained", "select", "selection_images", "test_batch",
 )  # fmt: skip
-SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
+SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step", "eval_offset")
 ADAM = ("lr", "weight_decay", "step_size")
 NETWORK = (
     "arch", "depth", "vit_width", "drop_path", "non_local", "pooling", "bn_groups",
