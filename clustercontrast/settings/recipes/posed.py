@@ -14,7 +14,7 @@ from clustercontrast.settings.flags import (
 )
 from clustercontrast.settings.recipes.common import INTRA, MATCHING, OURS, Recipe, Row
 
-BMIL = "BMIL's code"
+PAPER, BMIL = "paper, Sec. 4.2", "BMIL's code"
 CROSSED, TAUGHT = {"cross": ("unified", "contrast")}, {"distil": ("unified", "separate")}
 INTRA_TERMS = {"intra_weight": ABOVE_ZERO}
 FLAGS: tuple[Flag, ...] = group(
@@ -59,9 +59,23 @@ RECIPE = Recipe(
         "association": MATCHINGS,
     },
     rows=(
-        Row("paper, Sec. 4.2", {"batch_size": 128}),
-        Row("paper, Eq. 1-2", {"memory": "hybrid"}),
-        Row("paper, Eq. 4", {"association": "pgm"}),
+        Row(
+            PAPER,
+            {
+                "epochs": 50,
+                "lr": 3.5e-4,
+                "step_size": 20,
+                "batch_size": 128,
+                "batch_visible": 128,
+                "num_instances": 16,
+                "momentum": 0.1,
+                "temp": 0.05,
+                "teacher_temp": 0.05,
+            },
+        ),
+        Row(PAPER, {"eps": 0.6, "visible_share": 0.5}, dataset="sysu"),
+        Row(PAPER, {"eps": 0.3}, dataset="regdb"),
+        Row("paper, Eq. 1-4", {"memory": "hybrid", "association": "pgm"}),
         Row(
             "paper, Eq. 6-11",
             {
@@ -73,8 +87,34 @@ RECIPE = Recipe(
                 "teacher_groups": "modality",
             },
         ),
-        Row("paper, Sec. 4.2", {"teacher_temp": 0.05}),
-        Row("ours, Table 3 of the paper", {"intra_weight": 1.0}),
+        Row("paper, Table 3", {"intra_weight": 1.0}),
+        Row(
+            BMIL,
+            {
+                "weight_decay": 5e-4,
+                "bn_groups": 2,
+                "k2": 6,
+                "min_samples": 4,
+                "hard_weight": 0.5,
+                "centroid_weight": 0.5,
+                "hinge": 0.2,
+                "hard_init": "centroid",
+                "hard_update": "hardest",
+                "hardest_against": "centroid",
+                "unit_prototypes": True,
+                "jitter_exchanged": True,
+                "select": "rank1",
+                "eval_step": 2,  # with the offset: even epochs
+                "eval_offset": 1,
+            },
+        ),
+        Row(
+            BMIL,
+            {"k1": 30, "iters": 200, "jitter_infrared": [True, False], "eval_draws": [1, 10]},
+            dataset="sysu",
+        ),
+        Row(BMIL, {"k1": 30, "iters": 100}, dataset="regdb"),
+        Row("ours, as on SYSU-MM01", {"eps": 0.6, "k1": 30, "iters": 200}, dataset="llcm"),
         Row(
             OURS,
             {
@@ -84,10 +124,5 @@ RECIPE = Recipe(
                 "teacher_gradient": False,
             },
         ),
-        Row(BMIL, {"jitter_exchanged": True, "select": "rank1"}),
-        Row(BMIL, {"eval_step": 2, "eval_offset": 1}),  # even epochs
-        Row(BMIL, {"jitter_infrared": [True, False], "eval_draws": [1, 10]}, dataset="sysu"),
-        Row("paper, Sec. 4.2", {"visible_share": 0.5}, dataset="sysu"),
-        Row("ours, as on SYSU-MM01", {"k1": 30}, dataset="llcm"),
     ),
 )
