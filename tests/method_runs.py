@@ -11,6 +11,7 @@ FLAGS = {  # enough clusters for what a method compares; both halves of a stage 
     "pca": ["--adversarial-from", "1", "0"],
     "bmil": ["--joint-k2", "4"],
     "sdcl": ["--heterogeneous-from", "1", "--candidates", "5", "--k1-visible", "30", "15"],
+    "posed": [],
     "supervised": [],
 }
 AGREEING = ["--candidates", "10", "--lr", "1e-6"]

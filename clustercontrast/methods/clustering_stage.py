@@ -33,6 +33,7 @@ from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
 from clustercontrast.evaluation.diagnostics import (
+    association_recall,
     clustering_quality,
     joint_quality,
     match_accuracy,
@@ -307,6 +308,7 @@ class ClusteringStage(Stage):
             unit=a.unit_prototypes,
             hard_update=a.hard_update,
             update_k=a.hard_update_k,
+            against=getattr(a, "hardest_against", "centroid"),
         )
 
     def hard_prototypes(
@@ -540,6 +542,11 @@ class ClusteringStage(Stage):
                 "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
                 "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
             }
+
+    def grade_candidates(self, labels: Labels, likely: np.ndarray) -> None:
+        """Grade the matching and rows (C, n), visible ones first, that a teacher finds likely."""
+        maps = self.maps and tuple(m.numpy() for m in self.maps)
+        self.facts["association"] = association_recall(labels, self.identities, maps, likely)
 
     @property
     def identities(self) -> Labels:
