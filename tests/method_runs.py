@@ -9,11 +9,13 @@ FLAGS = {  # enough clusters for what a method compares; both halves of a stage 
     "rpnr": ["--npc-members", "4"],
     "mmm": ["--warm-epochs", "1"],
     "pca": ["--adversarial-from", "1", "0"],
+    "bmil": ["--joint-k2", "4"],
     "sdcl": ["--heterogeneous-from", "1", "--candidates", "5", "--k1-visible", "30", "15"],
     "gur": [
         *("--eps-camera", "0.5", "--camera-iters", "1", "--joint-iters", "2"),
         *("--unify-from", "1", "--smooth-from", "1", "--unify-neighbours", "5"),
     ],
+    "posed": [],
     "supervised": [],
 }
 AGREEING = ["--candidates", "10", "--lr", "1e-6"]

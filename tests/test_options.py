@@ -408,14 +408,18 @@ def test_following_values():
     assert (at("intra").eps_visible, at("progressive").eps_visible) == (0.5, 0.4)
 
 
+OTHERS_K1 = 25, "codes of DMDL and CEIL"
+OWN_K1 = {"posed": (30, "ours, as on SYSU-MM01")}
+
+
 def test_llcm_is_clustered_with_25_neighbours_by_every_method_that_clusters_it():
     for method, recipe in RECIPES.items():
         options = parse("llcm", ["--method", method])
         for stage, flags in recipe.stages.items():
             if "k1_visible" in flags:
-                own = options.at(stage)
-                assert (own.k1, own.k1_visible) == (25, 25), (method, stage)
-                assert options.origins["k1"] == "codes of DMDL and CEIL"
+                own, (k1, origin) = options.at(stage), OWN_K1.get(method, OTHERS_K1)
+                assert (own.k1, own.k1_visible) == (k1, k1), (method, stage)
+                assert options.origins["k1"] == origin
     # CMAM-UDA's k1 is that of the source's labels
     assert parse("llcm", ["--method", "cmam"]).k1 == 30
 
@@ -509,9 +513,9 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
 
 IGNORED = [  # method, flags, what the message says
     ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd does"),
-    ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: gur, mmm, pclhd, pca do"),
+    ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: gur, mmm, pclhd, pca, bmil do"),
     ("pgm", ["--hinge", "9"], "--memory hybrid, which is sequential"),
-    ("adca", ["--hinge", "9"], "does not read --hinge: pgm, mmm, pclhd, rpnr, pca do"),
+    ("adca", ["--hinge", "9"], "does not read --hinge: pgm, mmm, pclhd, rpnr, pca, bmil, posed do"),
     ("adca", ["--memory", "hybrid"], "not one of sequential, hard"),
     ("adca", ["--vit-width", "128"], "--arch vit, which is resnet"),
     ("adca", ["--eps-gap", "1"], "no effect in ADCA's official code either"),

@@ -119,6 +119,49 @@ def match_accuracy(
     return float(right[judged].mean()) if judged.any() else 0.0
 
 
+def association_recall(
+    labels: tuple[np.ndarray, np.ndarray],
+    identities: tuple[np.ndarray, np.ndarray],
+    maps: tuple[np.ndarray, np.ndarray] | None,
+    likely: np.ndarray,
+) -> dict[str, float]:
+    """How many true pairs of clusters a matching finds, alone and with a teacher's candidates.
+
+    A pair is a visible and an infrared cluster; it is true if their most frequent identities are
+    equal.  The matching proposes the pairs of either map.  The teacher proposes, for every
+    cluster, those of its likely rows that belong to the other modality.
+
+    Args:
+        labels: (N_v,), (N_r,) int64 pseudo labels, -1 = outlier.
+        identities: (N_v,), (N_r,) int64 true identities, -1 = unknown.
+        maps: to_infrared (C_v,), to_visible (C_r,) int64, -1 = unmatched; None: nothing is matched.
+        likely: (C_v + C_r, n) int64 rows of both modalities, visible ones first.
+
+    Returns:
+        "matched": share of the true pairs that the matching finds; "united": share that it or the
+        teacher finds; "overlap": pairs that both propose among those that either does, 0 if there
+        is none.  Nothing where no pair is true, as with unknown identities.
+    """
+    counts = [1 + y.max(initial=-1) for y in labels]
+    people = [_majority(*own) for own in zip(labels, identities, counts, strict=True)]
+    same = (people[0][:, None] == people[1]) & (people[0][:, None] >= 0)
+    true = np.flatnonzero(same)  # pair (v, r) is v C_r + r
+    if not len(true):
+        return {}
+    taught = _pairs_of(likely, *counts)
+    if maps is None:
+        matched = np.empty(0, dtype=np.int64)
+    else:
+        partners = np.concatenate([np.where(maps[0] >= 0, counts[0] + maps[0], -1), maps[1]])
+        matched = _pairs_of(partners[:, None], *counts)
+    united = np.union1d(matched, taught)
+    return {
+        "matched": float(np.isin(true, matched).mean()),
+        "united": float(np.isin(true, united).mean()),
+        "overlap": len(np.intersect1d(matched, taught)) / max(1, len(united)),
+    }
+
+
 def cycle_consistency(
     visible: np.ndarray, infrared: np.ndarray, labels_v: np.ndarray, labels_r: np.ndarray
 ) -> float:
@@ -185,6 +228,14 @@ def _majority(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.n
     cells = labels[member] * len(people) + person[member]
     counts = np.bincount(cells, minlength=clusters * len(people)).reshape(clusters, len(people))
     return np.where(counts.any(axis=1), people[counts.argmax(axis=1)], -1)
+
+
+def _pairs_of(rows: np.ndarray, visible: int, infrared: int) -> np.ndarray:
+    """Distinct pairs v C_r + r among clusters and the rows (C, n) named for each, -1 for none."""
+    own = np.repeat(np.arange(visible + infrared), rows.shape[1])
+    low, high = np.minimum(own, rows.ravel()), np.maximum(own, rows.ravel())
+    crosses = (low >= 0) & (low < visible) & (visible <= high)
+    return np.unique(low[crosses] * infrared + high[crosses] - visible)
 
 
 def _unknown(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:

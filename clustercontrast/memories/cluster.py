@@ -91,6 +91,8 @@ class HybridMemory:
         unit: rows are stored, and stay, at unit length.
         hard_update: what moves hm, "hardest" or "every" query.
         update_k: hardest queries that are averaged.
+        against: the row that the hardest queries are least similar to, "centroid" (cm, as all
+            released codes have it) or "hard" (hm).
     """
 
     def __init__(
@@ -107,19 +109,27 @@ class HybridMemory:
         unit: bool = True,
         hard_update: str = "hardest",
         update_k: int = 1,
+        against: str = "centroid",
     ) -> None:
         self.temperature = temperature
         self.hard_weight, self.centroid_weight, self.hinge = hard_weight, centroid_weight, hinge
         self.smoothing = smoothing
         blend = Momentum(momentum, unit=unit)
         every = hard_update == "every"
-        update = every_query_update if every else partial(hybrid_update, k=update_k)
+        hardest = partial(hybrid_update, k=update_k, against=against)
+        update = every_query_update if every else hardest
         self.bank = RowBank(blend.begin(torch.cat([centroids, hard])), update, blend, gradient)
 
     @property
     def rows(self) -> torch.Tensor:
         """(2C, d) rows: centroids, then hard prototypes."""
         return self.bank.rows
+
+    @property
+    def halves(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Centroids (C, d) and hard prototypes (C, d) as they stand."""
+        centroids, hard = self.rows.chunk(2)
+        return centroids, hard
 
     def __call__(
         self, features: torch.Tensor, labels: torch.Tensor, hard_weight: float | None = None
@@ -133,6 +143,12 @@ class HybridMemory:
         labels = beside(labels, logits)
         centroid, hard = (cross_entropy(x, labels, self.smoothing) for x in logits.chunk(2, dim=1))
         return weight * hard + self.centroid_weight * (centroid - self.hinge).clamp(min=0)
+
+
+def rows_of(*memories: HybridMemory) -> tuple[torch.Tensor, torch.Tensor]:
+    """M and P, (C, d) each: centroids and hard prototypes of several memories, one by one."""
+    centroids, hard = zip(*(memory.halves for memory in memories), strict=True)
+    return torch.cat(centroids), torch.cat(hard)
 
 
 def cross_entropy(

@@ -99,6 +99,16 @@ class RowBank:
             self._calls += 1
             return _Similarity.apply(F.normalize(wide(features)), labels, self, self._calls)
 
+    @torch.no_grad()
+    def move(self, features: torch.Tensor, labels: torch.Tensor) -> None:
+        """Rewrite the rows of ``labels`` (B,) by features (B, d) as backward does, without a loss.
+
+        ``labels`` are read on the CPU; on a device they are waited for.
+        """
+        with full_precision(features):
+            self._calls += 1
+            self.observe(self._calls, F.normalize(wide(features.detach())), labels)
+
     def gradient_rows(self, forward_rows: torch.Tensor) -> torch.Tensor:
         """Rows that a gradient is formed with: those present now, or those of its forward."""
         return forward_rows if self._clean else self._rows
@@ -123,7 +133,7 @@ class _Similarity(torch.autograd.Function):
     def backward(ctx, gradient):
         queries, labels = ctx.saved_tensors
         result = gradient @ ctx.bank.gradient_rows(ctx.rows)
-        ctx.bank.observe(ctx.call, queries, labels)
+        ctx.bank.observe(ctx.call, queries.detach(), labels)  # rows outlive the graph
         return result, None, None, None
 
 
@@ -176,17 +186,19 @@ def hybrid_update(
     labels: torch.Tensor,
     momentum: Momentum,
     k: int = 1,
+    against: str = "centroid",
 ) -> torch.Tensor:
     """Centroid rows move to the cluster's batch mean, hard rows to the mean of its k hardest.
 
-    The hardest queries are judged against the centroid row before its own update; k is 1 in
-    PCLHD's released code (PCLHD-11).
+    The hardest queries are judged against the centroid row before its own update, or against the
+    hard row (``against="hard"``, PoSeD-9); k is 1 in PCLHD's released code (PCLHD-11).
     """
     half = len(rows) // 2
     clusters, own, members = _gathered(rows, queries, labels)
-    old = rows[clusters]
+    old, old_hard = rows[clusters], rows[half + clusters]
+    judge = old if against == "centroid" else old_hard
     centroids = momentum.blend(old, _mean(own, members.shares()))
-    hard = momentum.blend(rows[half + clusters], _hardest(old, own, members, k))
+    hard = momentum.blend(old_hard, _hardest(judge, own, members, k))
     return rows.index_put((torch.cat([clusters, half + clusters]),), torch.cat([centroids, hard]))
 
 

@@ -33,6 +33,7 @@ from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
 from clustercontrast.evaluation.diagnostics import (
+    association_recall,
     clustering_quality,
     joint_quality,
     match_accuracy,
@@ -224,7 +225,7 @@ class ClusteringStage(Stage):
             parts = disjoint_parts(images, share, self.run.generator)
             self._parts_of = self.epoch, parts
             if share < 1:
-                self.parts = {"visible_rows": parts[0]}
+                self.clustered = {"visible_rows": parts[0]}
         return self._parts_of[1]
 
     @property
@@ -315,6 +316,7 @@ class ClusteringStage(Stage):
             unit=a.unit_prototypes,
             hard_update=a.hard_update,
             update_k=a.hard_update_k,
+            against=getattr(a, "hardest_against", "centroid"),
         )
 
     def hard_prototypes(
@@ -538,7 +540,7 @@ class ClusteringStage(Stage):
         """Grade labels and, where clusters are matched, the maps between them."""
         (y_v, y_r), (true_v, true_r) = labels, self.identities
         seen = y_v >= 0
-        seen[self.parts.get("visible_rows", ...)] = True  # the others were not clustered
+        seen[self.clustered.get("visible_rows", ...)] = True  # the others were not clustered
         y_v, true_v = y_v[seen], true_v[seen]
         self.facts = {
             "visible": clustering_quality(y_v, true_v),
@@ -553,6 +555,11 @@ class ClusteringStage(Stage):
                 "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
                 "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
             }
+
+    def grade_candidates(self, labels: Labels, likely: np.ndarray) -> None:
+        """Grade the matching and rows (C, n), visible ones first, that a teacher finds likely."""
+        maps = self.maps and tuple(m.numpy() for m in self.maps)
+        self.facts["association"] = association_recall(labels, self.identities, maps, likely)
 
     @property
     def identities(self) -> Labels:

@@ -1,9 +1,9 @@
 """GUR (ICCV 2023).
 
-Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person
+Towards Grand BottomUp Representation Learning for Unsupervised Visible-Infrared Person
 Re-Identification.
 
-One stage, "unified".  Every epoch learns bottom-up, in up to three steps; each extracts features,
+One stage, "bottomup".  Every epoch learns bottom-up, in up to three steps; each extracts features,
 clusters and trains on what it has found, with the same two losses::
 
     A  intra-camera     clusters within one visible and one infrared camera, pair by pair
@@ -51,7 +51,7 @@ MODALITIES = "visible", "infrared"
 ByCamera = tuple[dict, dict]  # of visible and infrared cameras: number -> what is known of it
 
 
-class Unified(ClusteringStage):
+class BottomUp(ClusteringStage):
     """Bottom-up learning, from cameras to modalities to both modalities together.
 
     Attributes:
@@ -64,7 +64,7 @@ class Unified(ClusteringStage):
         is_smoothed: it has smoothed them, too.
     """
 
-    name, stand_ins = "unified", UNIFYING
+    name, stand_ins = "bottomup", UNIFYING
     step = ""
     one_label_space = is_smoothed = False
 
@@ -258,4 +258,4 @@ class Unified(ClusteringStage):
             self.facts[f"camera_{name}"] = clustering_quality(*apart)
 
 
-STAGES = [Unified]
+STAGES = [BottomUp]

@@ -11,11 +11,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.report.references import cmam, llcm, official, pclhd
+from clustercontrast.report.references import bmil, cmam, llcm, official, pclhd, posed
 from clustercontrast.report.references.commands import AS_IT_IS
 from clustercontrast.report.references.rows import Configuration, Published
 
-PUBLISHED: tuple[Published, ...] = (*pclhd.ROWS, *official.ROWS, *cmam.ROWS, *llcm.ROWS)
+PUBLISHED: tuple[Published, ...] = (
+    *pclhd.ROWS,
+    *official.ROWS,
+    *cmam.ROWS,
+    *bmil.ROWS,
+    *posed.ROWS,
+    *llcm.ROWS,
+)
 
 ORDER = ("paper", "upstream README", "upstream log")
 """Which kind of row a difference is taken to, if there are several; others come last."""

@@ -97,6 +97,7 @@ class Where(tuple):
 
 BELOW_ONE = Where("below 1", lambda value: value < 1, 0.5)
 ABOVE_ONE = Where("above 1", lambda value: value > 1, 2)
+ABOVE_ZERO = Where("above 0", lambda value: value > 0, 1.0)
 
 
 Conditions = Mapping[str, tuple]

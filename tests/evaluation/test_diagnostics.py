@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clustercontrast.evaluation import diagnostics
 from clustercontrast.evaluation.diagnostics import (
+    association_recall,
     clustering_quality,
     cycle_consistency,
     joint_quality,
@@ -180,6 +181,62 @@ def test_a_label_without_entry_in_the_map():
         match_accuracy(two, two, two, two, one)
     with pytest.raises(ValueError, match="label 1 has no entry"):
         joint_quality(two, two, one, two, two)
+
+
+def clusters_of(*people):
+    """Labels and identities of clusters with one image each, and of an outlier."""
+    return np.append(np.arange(len(people)), -1), np.append(np.array(people, dtype=np.int64), 1)
+
+
+def recall(people_v, people_r, maps, likely):
+    (y_v, t_v), (y_r, t_r) = clusters_of(*people_v), clusters_of(*people_r)
+    maps = maps and tuple(map(np.array, maps))
+    return association_recall((y_v, y_r), (t_v, t_r), maps, np.array(likely))
+
+
+def test_association_recall_by_hand():
+    """People 1, 2, 3 and 1, 3, 1: three true pairs, (0, 0), (0, 2) and (2, 1)."""
+    maps = [0, 1, -1], [0, -1, 1]  # matched: (0, 0), (1, 1); (0, 0), (1, 2)
+    # rows 0..5: of the likely ones in the other modality (0, 0), (2, 1), (2, 1), (0, 2)
+    likely = [[0, 3], [1, 0], [4, 2], [3, 0], [2, 4], [5, 0]]
+    found = recall([1, 2, 3], [1, 3, 1], maps, likely)
+    assert found == {
+        "matched": pytest.approx(1 / 3),
+        "united": 1.0,
+        "overlap": pytest.approx(1 / 5),  # (0, 0) of that and (1, 1), (1, 2), (2, 1), (0, 2)
+    }
+    alone = recall([1, 2, 3], [1, 3, 1], None, likely)
+    assert alone == {"matched": 0.0, "united": 1.0, "overlap": 0.0}
+
+
+def test_without_a_true_pair_there_is_no_recall():
+    likely = [[0, 1], [1, 0]]
+    assert recall([1], [2], ([0], [0]), likely) == {}
+    assert recall([-1], [-1], ([0], [0]), likely) == {}  # unknown identities
+
+
+@given(st.integers(0, 10**6))
+def test_association_recall_counts_pairs(seed):
+    """The same in sets of pairs; what is united is never less than what is matched."""
+    rng = np.random.default_rng(seed)
+    visible, infrared = rng.integers(1, 6, 2)
+    people = rng.integers(0, 3, visible), rng.integers(0, 3, infrared)
+    maps = rng.integers(-1, infrared, visible), rng.integers(-1, visible, infrared)
+    likely = rng.integers(0, visible + infrared, (visible + infrared, 2))
+    found = recall(*people, maps, likely)
+    matched = {(v, r) for v, r in enumerate(maps[0]) if r >= 0}
+    matched |= {(v, r) for r, v in enumerate(maps[1]) if v >= 0}
+    taught = {(min(u, w), max(u, w) - visible) for u, row in enumerate(likely) for w in row}
+    taught = {(v, r) for v, r in taught if v < visible and r >= 0}
+    true = {(v, r) for v in range(visible) for r in range(infrared) if people[0][v] == people[1][r]}
+    if not true:
+        assert found == {}
+        return
+    assert found["matched"] == pytest.approx(len(true & matched) / len(true))
+    assert found["united"] == pytest.approx(len(true & (matched | taught)) / len(true))
+    both = len(matched & taught) / max(1, len(matched | taught))
+    assert found["overlap"] == pytest.approx(both)
+    assert found["united"] >= found["matched"]
 
 
 def angles(*degrees):

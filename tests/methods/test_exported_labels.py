@@ -18,7 +18,7 @@ CASES = [
     for stage in stages
     if "export_labels" in all_recipes()[method].stages[stage.name]
 ]
-ONE_SPACE = {"agreed", "selftrain", "unified"}  # of sdcl, of cmam, of gur in its last epochs
+ONE_SPACE = {"agreed", "selftrain", "bottomup"}  # of sdcl, of cmam, of gur in its last epochs
 NO_CAMERAS = ["--unify-from", "1", "--no-intra-camera"]
 """What is exported follows the memories of the cameras, which the next epoch would make anew."""
 NAMES = "visible", "infrared"

@@ -13,7 +13,7 @@ from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import take_step
 from clustercontrast.files import UserError
 from clustercontrast.methods import clustering_stage, gur
-from clustercontrast.methods.gur import Unified
+from clustercontrast.methods.gur import BottomUp
 from clustercontrast.settings.command_line import parse
 
 FLAGS = "--eps-camera", "0.5", "--camera-iters", "2", "--unify-neighbours", "5"
@@ -26,7 +26,7 @@ def make(monkeypatch, tmp_path):
     tiny_runs.use_small_encoder(monkeypatch)
 
     def built(*flags, without=FLAGS):
-        return tiny_runs.make_stage(Unified, "gur", tmp_path, *without, *flags)
+        return tiny_runs.make_stage(BottomUp, "gur", tmp_path, *without, *flags)
 
     return built
 
@@ -50,7 +50,7 @@ def train_on(stage, batches):
 
 def steps(dataset, epochs, stage):
     """Iterations of every stream of some epochs, by the values of a dataset's script."""
-    options = parse(dataset, ["--method", "gur"]).at("unified")
+    options = parse(dataset, ["--method", "gur"]).at("bottomup")
     for name in ("camera_iters", "iters", "joint_iters", "unify_from", "joint_epochs"):
         if name in options:
             setattr(stage.args, name, getattr(options, name))
@@ -351,12 +351,12 @@ def test_clusters_within_cameras_are_graded_by_identity_and_camera(make, monkeyp
     ],
 )
 def test_defaults(dataset, variant, expected):
-    a = parse(dataset, ["--method", "gur", "--variant", variant]).at("unified")
+    a = parse(dataset, ["--method", "gur", "--variant", variant]).at("bottomup")
     names = "intra_camera cam eps_joint epochs unify_from smooth_from unify_neighbours joint_epochs"
     assert tuple(getattr(a, name) for name in names.split()) == expected
     assert a.joint_iters == a.iters == (100 if dataset == "regdb" else 200)
 
 
 def test_the_joint_step_follows_the_number_of_iterations():
-    a = parse("sysu", ["--method", "gur", "--iters", "7"]).at("unified")
+    a = parse("sysu", ["--method", "gur", "--iters", "7"]).at("bottomup")
     assert (a.iters, a.joint_iters, a.camera_iters) == (7, 7, 50)

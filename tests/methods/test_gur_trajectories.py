@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("float64")]
 @pytest.mark.parametrize("file", FILES)
 def test_gur_follows_the_official_trainers(file):
     vectors, facts = recorded(file)
-    stage = make_stage(gur.Unified, "gur", facts)
+    stage = make_stage(gur.BottomUp, "gur", facts)
     (shared,) = (memory for part, memory in SHARED.items() if part in file)
     rows = raw_rows(shared, facts[f"C_{shared}"])
     stage.visible_memory = stage.infrared_memory = stage.build_memory(rows, rows)

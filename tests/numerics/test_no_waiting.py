@@ -17,6 +17,8 @@ from clustercontrast.losses.adversarial import adversarial_loss, modality_loss
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.losses.circle import circle_logits, smoothed_cross_entropy
 from clustercontrast.losses.confidence import confidence_weighted_cross_entropy, self_mimic
+from clustercontrast.losses.prototype_contrast import partner_contrast, unified_contrast
+from clustercontrast.losses.prototype_distillation import SelfDistillation
 from clustercontrast.losses.relation import probability_preservation, similarity_preservation
 from clustercontrast.losses.triplet import batch_hard_triplet, soft_margin_triplet
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
@@ -34,6 +36,7 @@ MEMORIES = {
     "clean": lambda: ClusterMemory(rows(5), 0.05, 0.1, gradient="clean"),
     "hybrid": lambda: HybridMemory(rows(5), rows(5), 0.05, 0.1),
     "hybrid, two hardest": lambda: HybridMemory(rows(5), rows(5), 0.05, 0.1, update_k=2),
+    "hybrid, from the hard row": lambda: HybridMemory(rows(5), rows(5), 0.05, 0.1, against="hard"),
     "hybrid, every query": lambda: HybridMemory(rows(5), rows(5), 0.05, 0.1, hard_update="every"),
     "dynamic": lambda: DynamicMemory(rows(10), 5, 0.05),
 }
@@ -51,6 +54,12 @@ LOSSES = {
     "modality": lambda f: modality_loss(f[:, :3], 2) + adversarial_loss(f[:, :3], 2),
     "probabilities": lambda f: probability_preservation(f, f.detach()),
     "similarities": lambda f: similarity_preservation(f, f.detach()),
+    "unified": lambda f: unified_contrast(f, LABELS, rows(5), rows(5, 5) > 0, 0.05),
+    "partners": lambda f: partner_contrast(f, LABELS, (rows(5), rows(5)), 0.05),
+    "distillation": lambda f: SelfDistillation(0.05, 0.05)(f, LABELS, rows(5), 3),
+    "separate distillation": lambda f: SelfDistillation(0.05, 0.05, is_separate=True)(
+        f, LABELS, rows(5), 3
+    ),
     "refined parts": lambda f: part_refinement.part_guided_loss(
         f, part_refinement.refined_targets(LABELS, f[None], f[:, :1].detach(), 0.5)
     ),
@@ -100,6 +109,12 @@ def test_memories(name):
     memory, f = MEMORIES[name](), features()
     memory(f, LABELS).backward()
     assert f.grad.device == memory.rows.device == torch.device("meta")
+
+
+def test_rows_that_move_without_a_loss():
+    memory = HybridMemory(rows(5), rows(5), 0.05, 0.1)
+    memory.bank.move(features(), LABELS)
+    assert memory.rows.device == torch.device("meta")
 
 
 @pytest.mark.parametrize("raw", [True, False])

@@ -47,8 +47,11 @@ TERMS = {  # loss terms of the last stage
     "gur": {
         f"{step}{name}" for step in ("camera_", "", "joint_") for name in ("infrared", "visible")
     },
+    "posed": {"infrared", "visible", "distil_infrared", "distil_visible", "unified"},
     "supervised": {"infrared", "visible"},
 }
+ORIGINS = {"posed": "BMIL's code"}
+"""Of weight decay, where no official script says it."""
 JOINT_TERMS = {"joint_infrared", "joint_visible"}
 
 SMALL = [pytest.param(name, False, id=name) for name in METHOD_OF]
@@ -125,7 +128,7 @@ def test_config_tells_where_every_value_comes_from(trained, name, resnet):
     config = read_json(trained(name, resnet) / "config.json")
     origins, values = config["origins"], config["values"]
     assert origins["epochs"] == "command line"
-    assert origins["weight_decay"] == "official script"
+    assert origins["weight_decay"] == ORIGINS.get(name, "official script")
     assert origins["logs_dir"] == "command line"
     assert origins.keys() | {"variant"} == values.keys()
     assert config["numbers"].items() <= values.items()
@@ -169,7 +172,7 @@ def test_seconds_are_accounted_for(trained, name, resnet):
     assert extracting == stages - {"supervised", "final"}  # whose labels need no features
 
 
-@pytest.mark.parametrize("name", ["pclhd", "pclhd-paper", "pgm", "pgm-v2024"])
+@pytest.mark.parametrize("name", ["pclhd", "pclhd-paper", "pgm", "pgm-v2024", "posed"])
 def test_matched_stages_grade_the_joint_labels_and_the_matches(trained, name):
     for event in tiny_runs.events(trained(name)):
         if event["stage"] == "intra":

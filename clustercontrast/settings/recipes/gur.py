@@ -38,7 +38,7 @@ RECIPE = Recipe(
     paper="Grand Unified Representation Learning, ICCV 2023",
     year=2023,
     stages={
-        "unified": (
+        "bottomup": (
             *TRAINED,
             *(name for name in CLUSTERING if name != "pseudo_labels"),
             "eps_joint",

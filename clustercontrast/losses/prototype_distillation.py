@@ -1,0 +1,107 @@
+"""Self-distillation by prototypes: a feature learns how alike its prototype is to all others.
+
+PoSeD Eq. 7-10.  M (C, d) are centroids of both modalities, visible ones first, f a unit feature of
+cluster u, M_u its row.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from clustercontrast.losses.placing import beside
+from clustercontrast.losses.prototype_contrast import similarity
+
+
+def teacher(
+    similarity_of_prototypes: torch.Tensor,
+    similarity_of_features: torch.Tensor,
+    groups: Sequence[int],
+    fusion: float,
+    temperature: float,
+) -> torch.Tensor:
+    """Q̄ (B, C), which sums to 1, the same share in every group (Eq. 7-9).
+
+        Q = (1 - fusion) M_u Mᵀ + fusion f Mᵀ;  Q̄ = [softmax(Q_v / γ); softmax(Q_r / γ)] / sum
+
+    Args:
+        similarity_of_prototypes: M_u Mᵀ, (B, C).
+        similarity_of_features: f Mᵀ, (B, C).
+        groups: how many columns are normalised together; an empty group has no share.
+        fusion: weight of the feature's own similarity.
+        temperature: γ.
+    """
+    q = (1 - fusion) * similarity_of_prototypes + fusion * similarity_of_features  # Eq. 7
+    parts = [part.softmax(1) for part in (q / temperature).split(list(groups), 1)]  # Eq. 8
+    q = torch.cat(parts, 1)
+    return q / q.sum(1, keepdim=True)  # Eq. 9
+
+
+def distil(logits: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
+    """-Σ_j Q̄_j log softmax_j(logits), mean over the batch; both (B, C) (Eq. 10)."""
+    return -(q * logits.log_softmax(1)).sum(1).mean()
+
+
+@dataclass(frozen=True)
+class SelfDistillation:
+    """L_sd of features of either modality, with the settings that Eq. 7-10 leave or name.
+
+    Attributes:
+        temperature: τ of the student.
+        teacher_temperature: γ.
+        fusion: weight of the feature's own similarity (Eq. 7); 0: that of prototypes alone.
+        is_separate: a softmax for every modality on both sides, and their losses added, in place
+            of one softmax of the student over both modalities.
+        is_grouped: the teacher's softmax is made for either modality; else over all rows at once.
+        has_gradient: the teacher is differentiated through the feature's own similarity, too.
+    """
+
+    temperature: float
+    teacher_temperature: float
+    fusion: float = 0.5
+    is_separate: bool = False
+    is_grouped: bool = True
+    has_gradient: bool = False
+
+    def __call__(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor,
+        visible: int,
+    ) -> torch.Tensor:
+        """L_sd; the rows stay as they are and carry no gradient.
+
+        Args:
+            features: (B, d), not normalised.
+            labels: (B,) int64 row u of every feature, at best on the CPU.
+            rows: M, (C, d).
+            visible: how many of the rows are visible.
+        """
+        student = similarity(features, rows)  # f Mᵀ
+        seen = student if self.has_gradient else student.detach()
+        with torch.autocast(features.device.type, enabled=False):
+            known = rows[beside(labels, rows)] @ rows.T  # M_u Mᵀ
+        both = (visible, len(rows) - visible)
+        if not self.is_separate:
+            groups = both if self.is_grouped else (len(rows),)
+            return self._part(known, seen, student, groups)
+        parts = zip(*(x.split(both, 1) for x in (known, seen, student)), both, strict=True)
+        return sum(self._part(*part, (size,)) for *part, size in parts if size)
+
+    def _part(
+        self,
+        known: torch.Tensor,
+        seen: torch.Tensor,
+        student: torch.Tensor,
+        groups: Sequence[int],
+    ) -> torch.Tensor:
+        q = teacher(known, seen, groups, self.fusion, self.teacher_temperature)
+        return distil(student / self.temperature, q)
+
+    def likely(self, rows: torch.Tensor, visible: int, count: int = 2) -> torch.Tensor:
+        """Rows (C, count) int64 with the greatest Q̄ of every row, as if it were a feature."""
+        known = similarity(rows, rows)
+        groups = (visible, len(rows) - visible) if self.is_grouped else (len(rows),)
+        q = teacher(known, known, groups, self.fusion, self.teacher_temperature)
+        return q.topk(min(count, len(rows)), dim=1).indices
