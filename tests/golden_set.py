@@ -53,8 +53,14 @@ def files_b(topic: str) -> list[str]:
 
 
 def entry_c(file: str) -> dict:
-    """Entry of a file of the topic bmil (``manifest_c.json``)."""
+    """Entry of a file of the topic bmil (``manifest_c.json``, of the same salt)."""
     return next(e for e in manifest("manifest_c.json")["entries"] if e["file"] == file)
+
+
+def files_c(start: str) -> list[str]:
+    """Files of that topic whose name begins so."""
+    names = (e["file"] for e in manifest("manifest_c.json")["entries"])
+    return [name for name in names if name.startswith(f"bmil/{start}")]
 
 
 def load(file: str) -> dict[str, np.ndarray]:

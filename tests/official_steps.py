@@ -1,4 +1,5 @@
-"""Iterations of an official trainer on memories, recomputed by a real stage (``manifest_b.json``).
+"""Iterations of an official trainer on memories, recomputed by a real stage (``manifest_b.json``,
+``manifest_c.json``).
 
 Float64 on the CPU, as recorded; the momentum of the memories is a float64 number, since upstream
 ran with that default (tests/golden/README_b.md).
@@ -21,7 +22,8 @@ LOSS, CHECKSUM = 1e-7, 1e-6  # manifest, float64
 
 def recorded(file):
     """Arrays of a recorded trajectory, and the facts of its manifest entry."""
-    entry = golden_set.entry_b(file)
+    of_bmil = file.startswith("bmil/")
+    entry = golden_set.entry_c(file) if of_bmil else golden_set.entry_b(file)
     dead = {"zero_gradient_parameters": entry["zero_gradient_parameters"]}
     return golden_set.load(file), entry["params"] | dead
 

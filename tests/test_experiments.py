@@ -3,6 +3,7 @@
 import pytest
 
 from benchmarks.experiments import cmam
+from benchmarks.experiments.pages import put_into
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.files import UserError
 from clustercontrast.settings.command_line import parse
@@ -46,9 +47,9 @@ def test_rows_differ_and_share_source_labels_and_fakes():
 def test_tables_replace_what_is_between_their_marks(tmp_path):
     page = tmp_path / "page.md"
     page.write_text("above\n<!-- cmam: fakes -->\nold\n<!-- end of cmam: fakes -->\nbelow\n")
-    cmam.put_into(page, {"fakes": "| new |"})
+    put_into(page, "cmam", {"fakes": "| new |"})
     assert page.read_text() == (
         "above\n<!-- cmam: fakes -->\n| new |\n<!-- end of cmam: fakes -->\nbelow\n"
     )
     with pytest.raises(UserError, match="has no lines <!-- cmam: rows --> and"):
-        cmam.put_into(page, {"rows": ""})
+        put_into(page, "cmam", {"rows": ""})

@@ -16,19 +16,19 @@ infrared images by a fake.
 
 import argparse
 import itertools
-import statistics
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from benchmarks.experiments.pages import listed, mean, put_into
 from clustercontrast.commands import cli
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, open_prepared
 from clustercontrast.evaluation.metrics import evaluate
-from clustercontrast.files import UserError, atomic, read_events, read_json
+from clustercontrast.files import atomic, read_events, read_json
 from clustercontrast.generation.edges import luminance
 from clustercontrast.generation.fake_infrared import FakeSet
 from clustercontrast.models import weights
@@ -260,7 +260,7 @@ def scores(folder: Path, name: str, seed: int) -> dict[str, float] | None:
 def ablations(folder: Path) -> str:
     """Every row over the seeds, and what sets it apart from the full method with the same seed."""
     lines = [
-        f"| row | after pretraining, seeds {_listed(SEEDS, 'd')} | at the end | mean ± deviation "
+        f"| row | after pretraining, seeds {listed(SEEDS, 'd')} | at the end | mean ± deviation "
         "| minus the full method | mean ± deviation |",
         "|---|---|---|---|---|---|",
     ]
@@ -270,8 +270,8 @@ def ablations(folder: Path) -> str:
         own = {seed: result["last"] for seed, result in found.items() if result}
         before = [result["pretrain"] for result in found.values() if result and not row.goes_on]
         gains = [own[s] - full[s]["last"] for s in own if full[s] and name != "default"]
-        values = [_listed(own.values()) or "not run", _mean(own.values())]
-        cells = [_listed(before), *values, _listed(gains, "+.2f"), _mean(gains, "+.2f")]
+        values = [listed(own.values()) or "not run", mean(own.values())]
+        cells = [listed(before), *values, listed(gains, "+.2f"), mean(gains, "+.2f")]
         lines.append(" | ".join((f"| {row.title}", *cells)) + " |")
     return "\n".join(lines)
 
@@ -297,35 +297,7 @@ def fakes(folder: Path) -> str:
     return "\n".join(["| searched with | Rank-1 | mAP |", "|---|---|---|", *lines])
 
 
-def _listed(values: Iterable[float], form: str = ".2f") -> str:
-    return ", ".join(f"{value:{form}}" for value in values)
-
-
-def _mean(values: Iterable[float], form: str = ".2f") -> str:
-    """Mean and sample deviation (n - 1)."""
-    values = list(values)
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):{form}}{spread}" if values else ""
-
-
 TABLES = {"levels": levels, "fakes": fakes, "ablations": ablations}
-
-
-def put_into(page: Path, tables: Mapping[str, str]) -> None:
-    """Write tables into a page, each between its two marks.
-
-    Raises:
-        UserError: the page lacks a mark.
-    """
-    text = page.read_text()
-    for name, table in tables.items():
-        first, last = f"<!-- cmam: {name} -->", f"<!-- end of cmam: {name} -->"
-        if text.count(first) != 1 or text.count(last) != 1:
-            raise UserError(f"{page} has no lines {first} and {last}: write them where it belongs")
-        before, _, rest = text.partition(first)
-        text = f"{before}{first}\n{table}\n{last}{rest.partition(last)[2]}"
-    with atomic(page) as file:
-        file.write(text)
 
 
 def main() -> None:
@@ -346,7 +318,7 @@ def main() -> None:
     tables = {name: table(folder) for name, table in TABLES.items()}
     print("\n\n".join(tables.values()))
     if o.write:
-        put_into(o.write, tables)
+        put_into(o.write, "cmam", tables)
 
 
 if __name__ == "__main__":

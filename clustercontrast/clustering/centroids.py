@@ -4,6 +4,8 @@ Means are sparse products on the CPU: the order of every sum is fixed, so they a
 the last bit, which atomic additions on a GPU are not.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from scipy.sparse import csr_array
@@ -51,6 +53,51 @@ def balanced_centroids(
     weights = 1 / (np.maximum(counts, 1) * np.count_nonzero(counts, axis=0))
     visible_share = _weighted_sums(visible, parts[0], weights[0])
     return visible_share + _weighted_sums(infrared, parts[1], weights[1]).to(visible.device)
+
+
+@dataclass(frozen=True, eq=False)
+class Proxies:
+    """The means of the visible and of the infrared members of joint clusters (BMIL).
+
+    Attributes:
+        means: (P, d) float32, not normalised: clusters ascending, visible before infrared; a
+            cluster of one modality has one.
+        clusters: (P,) int64 cluster of every proxy.
+        rows: (2, C) int64 proxy of the visible and of the infrared members of every cluster, -1
+            where there are none.
+    """
+
+    means: torch.Tensor
+    clusters: torch.Tensor
+    rows: torch.Tensor
+
+
+def modality_proxies(visible: torch.Tensor, infrared: torch.Tensor, labels: Labels) -> Proxies:
+    """A mean per cluster and modality that it has members of.
+
+    Args:
+        visible: (N_v, d), not normalised.
+        infrared: (N_r, d), same space.
+        labels: (N_v + N_r,) integers, visible rows first, clusters 0 … C−1 without gaps; −1 marks
+            outliers.
+
+    Raises:
+        ValueError: one label per row is missing, or a cluster id below C has no row.
+    """
+    labels = _checked(labels, len(visible) + len(infrared))
+    parts = labels[: len(visible)], labels[len(visible) :]
+    clusters = labels.max(initial=-1) + 1
+    counts = np.stack([np.bincount(part[part >= 0], minlength=clusters) for part in parts], axis=1)
+    places = np.flatnonzero(counts)  # clusters ascending, visible before infrared
+    rows = np.full(2 * clusters, -1)
+    rows[places] = np.arange(len(places))
+    rows = rows.reshape(clusters, 2).T
+    means = visible.new_empty(len(places), visible.shape[1], dtype=torch.float32)
+    for f, part, own, count in zip((visible, infrared), parts, rows, counts.T, strict=True):
+        has_some = count > 0
+        sums = _weighted_sums(f, part, 1 / np.maximum(count, 1))
+        means[torch.from_numpy(own[has_some])] = sums[torch.from_numpy(has_some)].to(means.device)
+    return Proxies(means, torch.from_numpy(places // 2), torch.from_numpy(rows))
 
 
 def farthest_members(

@@ -45,14 +45,50 @@ def search_between(queries: FeatureRows, gallery: FeatureRows, k: int) -> np.nda
     Returns:
         (Q, k) int64, ascending distance, ties by the lower index.
     """
+    return lists_between(queries, gallery, k, gallery.half_squares).columns
+
+
+def best_between(
+    queries: torch.Tensor, gallery: FeatureRows, k: int, half: torch.Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """What :func:`lists_between` finds, shared among all processes.
+
+    Args:
+        queries: (Q, d), the same in every process, like the rest.
+        gallery: G rows on the same device.
+        k: 1 to G.
+        half: (G,) h.
+
+    Returns:
+        Columns (Q, k) int64 and scores (Q, k) float32 of every query, the best first; the same in
+        every process.
+    """
+    own = queries[ranks.share(len(queries))]
+    columns, scores = np.empty((0, k), np.int64), np.empty((0, k), np.float32)
+    if len(own):  # there may be more processes than queries
+        lists = lists_between(FeatureRows(own), gallery, k, half)
+        columns, scores = lists.columns, lists.scores
+    return tuple(ranks.gathered(torch.from_numpy(part)).numpy() for part in (columns, scores))
+
+
+def lists_between(
+    queries: FeatureRows, gallery: FeatureRows, k: int, half: torch.Tensor
+) -> BestLists:
+    """The k gallery rows y of every query x with the largest ⟨x, y⟩ − h_y, and these scores.
+
+    Args:
+        queries: Q rows.
+        gallery: G rows on the same device.
+        k: 1 to G.
+        half: (G,) h: ‖y‖²/2 for the nearest rows, 0 for those with the largest dot product.
+    """
     lists = best_lists(len(queries), k, queries.device)
     with float32_products():
         for rows, own in queries.blocks():
             for columns, others in gallery.blocks():
                 for part, some in _parts(rows, own):
-                    half = gallery.half_squares[columns]
-                    lists.offer(some @ others.T, half, part, _numbers(columns))
-    return lists.columns
+                    lists.offer(some @ others.T, half[columns], part, _numbers(columns))
+    return lists
 
 
 def _parts(rows: slice, own: torch.Tensor) -> Iterator[tuple[np.ndarray, torch.Tensor]]:

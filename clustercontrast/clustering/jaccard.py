@@ -1,4 +1,4 @@
-"""Jaccard distance of k-reciprocal encodings, plain and modality-balanced.
+"""Jaccard distance of k-reciprocal encodings: plain, modality-balanced and modality-aware.
 
 Every image is described by its k-reciprocal neighbours, weighted by their similarity; two images
 are close when their descriptions overlap.  The functions below are the steps of
@@ -15,7 +15,7 @@ import torch
 from scipy.sparse import csr_array, get_index_dtype
 
 from clustercontrast.clustering.compiled import compiled, in_blocks
-from clustercontrast.clustering.neighbours import Search, nearest
+from clustercontrast.clustering.neighbours import Search, nearest, nearest_of_both
 from clustercontrast.clustering.overlaps import compare, upper_rows
 
 CONVERTED_ROWS = 128  # features that are not float32 are converted for so many rows at a time
@@ -77,6 +77,52 @@ def balanced_jaccard(
     k1, k2 = _clamped(k1, k2, len(features))
     is_infrared = np.arange(len(features)) >= len(visible)
     return from_ranking(features, nearest(features, k1, backend), k2, cutoff, is_infrared)
+
+
+def modality_jaccard(
+    visible: torch.Tensor,
+    infrared: torch.Tensor,
+    k1: int,
+    k2: int,
+    cutoff: float = 1.0,
+    rank: str = "dot",
+) -> csr_array:
+    """Jaccard distance whose neighbours are as many visible as infrared rows (BMIL).
+
+    A row is described by its ⌊k1/2⌋ visible and ⌊k1/2⌋ infrared neighbours, whatever is nearer, and
+    its encoding is averaged over k2 rows of either modality, with equal weight.  See
+    docs/methods/bmil.md#modality-aware-distance.
+
+    Args:
+        visible: (N_v, d) flip-averaged features, norm ≤ 1, *not* re-normalised.
+        infrared: (N_r, d), same space and device.
+        k1: neighbours of the reciprocal test, half of either modality; a modality that has fewer
+            images than that limits both.
+        k2: neighbours *of either modality* in the query expansion; 1 switches it off.
+        cutoff: largest distance that is stored; DBSCAN needs its eps only.
+        rank: by what neighbours are found and ordered, see ``nearest_of_both`` (BMIL-9).
+
+    Returns:
+        (N, N) CSR float32, N = N_v + N_r, visible rows first; contents as in ``jaccard``.
+
+    Raises:
+        ValueError: k1 below 2, k2 below 1, a modality without rows, or non-finite features.
+    """
+    count = min(k1 // 2, len(visible), len(infrared))
+    if count < 1 or k2 < 1:
+        raise ValueError(
+            f"k1 is {k1}, k2 is {k2}, with {len(visible)} visible and {len(infrared)} infrared "
+            "rows: expected k1 ≥ 2, k2 ≥ 1 and rows of both"
+        )
+    features = torch.cat([visible, infrared])
+    own, ranking = nearest_of_both(visible, infrared, count, rank)
+    encoding = encodings(features, ranking, k1, 1)
+    if k2 > 1:
+        k2, of_each = min(k2, count), own.reshape(len(own), 2, count)
+        is_infrared = np.arange(len(features)) >= len(visible)
+        nearest_rows = of_each[:, :, :k2].reshape(len(own), 2 * k2).astype(np.int32)
+        encoding = expand_query(encoding, nearest_rows, is_infrared)
+    return compare(encoding, cutoff)
 
 
 def from_ranking(

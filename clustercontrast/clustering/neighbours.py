@@ -78,6 +78,41 @@ def nearest(
     raise ValueError(f"backend is {kind!r}, expected one of {kinds}")
 
 
+def nearest_of_both(
+    visible: torch.Tensor, infrared: torch.Tensor, count: int, rank: str = "dot"
+) -> tuple[np.ndarray, np.ndarray]:
+    """The visible and the infrared rows most like every row (BMIL-9).
+
+    The search is exact.  Several processes share it as in :func:`nearest`.
+
+    Args:
+        visible: (N_v, d) float32.
+        infrared: (N_r, d), same space and device.
+        count: h, rows of either modality, at most N_v and N_r.
+        rank: "dot" – by dot product, so that a row need not be its own first neighbour – or "l2" –
+            by Euclidean distance.
+
+    Returns:
+        (N, 2h) int64: the h visible rows of each of the N = N_v + N_r rows, the likest first, then
+        its h infrared ones; visible rows are 0 … N_v − 1, infrared ones N_v … N − 1.
+        (N, 2h) int64: the same rows, the likest of both modalities first.
+
+    Raises:
+        ValueError: empty or non-finite features, or an unknown rank.
+    """
+    if rank not in ("dot", "l2"):
+        raise ValueError(f"rank is {rank!r}, expected 'dot' or 'l2'")
+    sides, columns, scores = (visible, infrared), [], []
+    for number, gallery in enumerate(map(FeatureRows, sides)):
+        half = gallery.half_squares * (rank == "l2")
+        found = [exact_search.best_between(queries, gallery, count, half) for queries in sides]
+        columns.append(np.concatenate([own for own, _ in found]) + number * len(visible))
+        scores.append(np.concatenate([own for _, own in found]))
+    own = np.concatenate(columns, axis=1)
+    order = np.argsort(-np.concatenate(scores, axis=1), axis=1, kind="stable")
+    return own, np.take_along_axis(own, order, axis=1)
+
+
 def _automatic(rows: FeatureRows, say: Callable[[str], None]) -> str:
     """Kind of search for so many rows."""
     if len(rows) <= EXACT_UP_TO or rows.device.type != "cpu":

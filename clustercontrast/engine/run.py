@@ -272,7 +272,7 @@ class Run:
         models = {rule: self._model(stage, epoch) for rule in improved}
         if stage.labels:
             labels = self._stage_folder / "labels" / f"epoch_{epoch:03d}.npz"
-            checkpoint.save_labels(labels, stage.labels | stage.parts)
+            checkpoint.save_labels(labels, stage.labels | stage.clustered)
         state = checkpoint.capture(stage, epoch, self.generator)
         state |= {"best": self.best, "about": self.about, "numbers": self.numbers}
         checkpoint.commit(self._stage_folder, state, models)

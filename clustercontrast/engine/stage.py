@@ -38,7 +38,7 @@ class Stage:
         stand_ins: word -> what takes its place in a rehearsal, since it would take minutes.
         forward_flag: images per forward without gradients; the memory plan may lower it.
         labels: pseudo labels of the epoch by image list, saved with the checkpoint; -1 is outlier.
-        parts: rows of an image list that alone were clustered, by name, saved with the labels.
+        clustered: rows of an image list that alone were clustered, by name, saved with the labels.
         facts: numbers about the epoch's labels, for the log alone.
         epoch: that is at hand.
     """
@@ -63,7 +63,7 @@ class Stage:
         self.networks: dict[str, nn.Module] = {}
         self.optimisers: dict[str, ScheduledOptimiser] = {}
         self.labels: dict[str, Any] = {}
-        self.parts: dict[str, Any] = {}
+        self.clustered: dict[str, Any] = {}
         self.facts: dict[str, Any] = {}
 
     def setup(self) -> None:

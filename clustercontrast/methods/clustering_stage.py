@@ -217,7 +217,7 @@ class ClusteringStage(Stage):
             parts = disjoint_parts(images, share, self.run.generator)
             self._parts_of = self.epoch, parts
             if share < 1:
-                self.parts = {"visible_rows": parts[0]}
+                self.clustered = {"visible_rows": parts[0]}
         return self._parts_of[1]
 
     @property
@@ -527,7 +527,7 @@ class ClusteringStage(Stage):
         """Grade labels and, where clusters are matched, the maps between them."""
         (y_v, y_r), (true_v, true_r) = labels, self.identities
         seen = y_v >= 0
-        seen[self.parts.get("visible_rows", ...)] = True  # the others were not clustered
+        seen[self.clustered.get("visible_rows", ...)] = True  # the others were not clustered
         y_v, true_v = y_v[seen], true_v[seen]
         self.facts = {
             "visible": clustering_quality(y_v, true_v),

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.report.references import cmam, llcm, official, pclhd, posed
+from clustercontrast.report.references import bmil, cmam, llcm, official, pclhd, posed
 from clustercontrast.report.references.commands import AS_IT_IS
 from clustercontrast.report.references.rows import Configuration, Published
 
@@ -19,6 +19,7 @@ PUBLISHED: tuple[Published, ...] = (
     *pclhd.ROWS,
     *official.ROWS,
     *cmam.ROWS,
+    *bmil.ROWS,
     *llcm.ROWS,
     *posed.ROWS,
 )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from clustercontrast.settings.recipes import all_recipes
 
-CODES = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca", "sdcl")
+CODES = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca", "sdcl", "bmil")
 """Methods that have an official code."""
 
 SAME = "the same"
@@ -67,7 +67,8 @@ MEMORIES = {"CM": "sequential", "CMhard": "hard", "CMhybrid": "hybrid", "CMhcl":
 """Kinds of memory, and their names here."""
 
 _GROWN = ("adca", "pgm", "pclhd", "rpnr", "pca")
-_MEMORIES, _FINAL, _CONVERTING = ("pclhd", "rpnr"), ("mmm",), (*_GROWN, "sdcl")
+_MEMORIES, _FINAL, _CONVERTING = ("pclhd", "rpnr", "bmil"), ("mmm",), (*_GROWN, "sdcl")
+_OLDER = (*_CONVERTING, "mmm")
 _TRAIN = "sh run_train_{dataset}.sh"
 _TEST = "sh test_{dataset}.sh"
 
@@ -93,11 +94,11 @@ SCRIPTS = (
         "named in its README; the repository does not have it",
     ),
     OfficialName(
-        "train_{dataset}.py", ("pgm", "pclhd", "rpnr"),
+        "train_{dataset}.py", ("pgm", "pclhd", "rpnr", "bmil"),
         "python train_{dataset}.py --method METHOD",
     ),
     OfficialName(
-        "test_{dataset}.py", ("pgm", "pclhd", "rpnr", "pca", "sdcl"),
+        "test_{dataset}.py", ("pgm", "pclhd", "rpnr", "pca", "sdcl", "bmil"),
         "python test_{dataset}.py logs/{dataset}/METHOD/seed1/",
     ),
     OfficialName(
@@ -161,7 +162,7 @@ FLAGS = (
         ("--eps",), CODES, SAME, CODES,
         "read here; the codes have 0.6 (SYSU-MM01) and 0.3 (RegDB), whatever their scripts say",
     ),
-    OfficialFlag(("--eps-gap",), CODES, dead=CODES),
+    OfficialFlag(("--eps-gap",), _OLDER, dead=_OLDER),
     OfficialFlag(
         ("--k1",), CODES, SAME, (), "SDCL: of visible images alone, --k1-visible here",
     ),
@@ -186,7 +187,7 @@ FLAGS = (
     OfficialFlag(("--step-size",), CODES, SAME),
     OfficialFlag(("--seed",), CODES, SAME),
     OfficialFlag(("--print-freq",), CODES, SAME),
-    OfficialFlag(("--eval-step",), CODES, SAME, ("pclhd", "rpnr", "mmm")),
+    OfficialFlag(("--eval-step",), CODES, SAME, ("pclhd", "rpnr", "mmm", "bmil")),
     OfficialFlag(("--temp",), CODES, SAME),
     OfficialFlag(("--trial",), CODES, SAME, (), "takes several"),
     OfficialFlag(
@@ -200,7 +201,7 @@ FLAGS = (
     ),
     OfficialFlag(("--logs-dir",), CODES, SAME, (), "most codes replace it"),
     OfficialFlag(("--no-cam",), CODES, SAME),
-    OfficialFlag(("--use-hard",), CODES, "--memory hard", ("pclhd", "rpnr")),
+    OfficialFlag(("--use-hard",), CODES, "--memory hard", ("pclhd", "rpnr", "bmil")),
     OfficialFlag(
         ("--adv-flag",), ("pca", "mmm"), "--tal", ("mmm",),
         "always on in PCA's code; --no-tal turns it off here",
@@ -214,7 +215,16 @@ FLAGS = (
         dead=("pgm", "pclhd", "rpnr", "pca", "sdcl"),
     ),
     OfficialFlag(
-        ("--resume",), ("pclhd",), "the same command, which goes on by itself",
+        ("--sample_ratio",), ("bmil",), "--visible-share",
+        note="of SYSU-MM01's training alone; read by every method that clusters here",
+    ),
+    OfficialFlag(
+        ("--use_global_clustering",), ("bmil",),
+        note="stage invariance always clusters both modalities together",
+    ),
+    OfficialFlag(("--save_log_name",), ("bmil",), "--name"),
+    OfficialFlag(
+        ("--resume",), ("pclhd", "bmil"), "the same command, which goes on by itself",
         note="it fails there",
     ),
     OfficialFlag(
@@ -271,12 +281,13 @@ FILES = (
         "baseline/sysu_s1/model_best.pth.tar", ("rpnr",),
         "--stage1 baseline/sysu_s1/model_best.pth.tar",
     ),
+    OfficialName("train_model_best.pth.tar", ("bmil",), "intra/best_test.pth"),
     OfficialName(
-        "logs/{dataset}_s1/", ("adca", "pgm", "pclhd", "rpnr"),
+        "logs/{dataset}_s1/", ("adca", "pgm", "pclhd", "rpnr", "bmil"),
         "logs/{dataset}/METHOD/seed1/intra/", "RegDB: a folder per trial, there and here",
     ),
     OfficialName(
-        "logs/{dataset}_s2/", ("adca", "pgm", "pclhd", "rpnr"),
+        "logs/{dataset}_s2/", ("adca", "pgm", "pclhd", "rpnr", "bmil"),
         "logs/{dataset}/METHOD/seed1/SECOND_STAGE/",
     ),
     OfficialName(
@@ -286,10 +297,10 @@ FILES = (
     OfficialName(
         "logs/{dataset}_train/", ("sdcl",), "logs/{dataset}/sdcl/seed1/intra/, agreed/"
     ),
-    OfficialName("model_best.pth.tar", _CONVERTING, "STAGE/best_test.pth"),
+    OfficialName("model_best.pth.tar", (*_CONVERTING, "bmil"), "STAGE/best_test.pth"),
     OfficialName("20model_best.pth.tar", ("sdcl",), "intra/best_test.pth"),
-    OfficialName("checkpoint.pth.tar", _CONVERTING, "STAGE/last.pth"),
-    OfficialName("log.txt, <trial>log.txt", _GROWN, "log.txt and metrics.jsonl"),
+    OfficialName("checkpoint.pth.tar", (*_CONVERTING, "bmil"), "STAGE/last.pth"),
+    OfficialName("log.txt, <trial>log.txt", (*_GROWN, "bmil"), "log.txt and metrics.jsonl"),
     OfficialName("test_log.txt", _GROWN, "report.txt, report.md and report.json"),
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ def test_every_stage_trains_on_the_part_alone(make, method, kind):
     stage = make(kind, method, *HALF, *method_runs.FLAGS[method])
     stage.epoch = stage.epochs[0]
     tiny_runs.open_epoch(stage, stage.epoch)
-    part, size = set(stage.parts["visible_rows"].tolist()), len(stage.data.visible)
+    part, size = set(stage.clustered["visible_rows"].tolist()), len(stage.data.visible)
     assert len(part) == size // 2
     assert labelled(stage.labels["visible"]) <= part
     assert labelled(stage.labels["visible"])
@@ -72,7 +72,7 @@ def test_the_log_grades_what_was_clustered(make):
     stage = make(dcl.Intra, "pgm", *HALF)
     tiny_runs.open_epoch(stage)
     y = stage.labels["visible"]
-    outliers = np.mean(y[stage.parts["visible_rows"]] < 0)
+    outliers = np.mean(y[stage.clustered["visible_rows"]] < 0)
     assert stage.facts["visible"]["outliers"] == pytest.approx(outliers)
 
 

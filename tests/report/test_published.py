@@ -204,8 +204,9 @@ def test_rows_of_readmes_are_numbered_and_as_printed(method, dataset):
         }
 
 
-def test_rows_are_given_by_these_readmes_alone():
-    assert {(own.method, own.dataset) for own in PUBLISHED if own.each} == set(ROWS_OF)
+def test_rows_are_given_by_these_readmes_and_bmils_log_alone():
+    given = {(own.method, own.dataset) for own in PUBLISHED if own.each}
+    assert given == {*ROWS_OF, ("BMIL", "sysu")}
 
 
 FURTHER = {  # printed average, mean of the printed rows
@@ -221,6 +222,8 @@ def test_printed_averages_are_means_of_the_printed_rows_but_three():
     for own in (own for own in PUBLISHED if own.each):
         for mode, figures in own.scores.items():
             for metric, printed in figures.items():
+                if metric not in own.each[min(own.each)].get(mode, ()):
+                    continue  # BMIL's log: Rank-1 and mAP of all-search
                 mean = sum(each[mode][metric] for each in own.each.values()) / len(own.each)
                 assert abs(mean - printed) < 0.01
                 if round(abs(mean - printed), 6) > 0.005:

@@ -1,0 +1,202 @@
+"""Methods side by side on rendered identities, and a part of the visible images per epoch.
+
+    python -m benchmarks.experiments.methods                   # what is missing, then the tables
+    python -m benchmarks.experiments.methods --seeds 1 --rows pgm pgm-half
+    python -m benchmarks.experiments.methods --only-tables --write docs/experiments.md
+
+Whatever is finished stays so: the same command goes on where it was stopped, and several processes
+with other rows or seeds can work in one folder.  Rendered identities say that the parts of a method
+work together and what each does here; they say nothing about SYSU-MM01.
+
+Rendered are the demo's identities and, for the warm start, others (``run_demo.sh``).
+"""
+
+import argparse
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.experiments.pages import listed, mean, put_into
+from clustercontrast.commands import cli
+from clustercontrast.files import read_events
+from clustercontrast.rendering import __main__ as rendering
+
+SEEDS = (1, 2, 3)
+PEOPLE = 60  # training identities
+SETS = {  # folder: flags of the renderer
+    "people": "--size demo --seed 1",
+    "others": "--size demo --identities 150 --seed 2",
+}
+SIZE = "--height 64 --width 32"
+NETWORK = f"{SIZE} --depth 10 --no-non-local --test-batch 64 --erasing 0.2"
+WARM = (
+    f"--method supervised {NETWORK} --pretrained random --epochs 1 --iters 350 --lr 1e-3 "
+    "--batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --draws 2"
+)
+CLUSTERING = "--k1 15 --k2 4 --eps 0.6 --eps-visible 0.72"
+TWO_STAGES = (
+    f"{NETWORK} {CLUSTERING} --batch-size 32 --batch-visible 32 --num-instances 4 --lr 5e-4 "
+    "--step-size 2 --epochs 2 3 --iters 40 --eval-from 9 --eval-draws 10 --selection-images 256"
+)
+JOINT = "--joint-k1 24 --joint-k2 10 --eps-joint 0.65"
+THREE_STAGES = (
+    f"{TWO_STAGES} {JOINT} --batch-size 32 32 24 --lr 5e-4 5e-4 0.02 --epochs 2 3 5 "
+    "--iters 40 40 0 --warm-epochs 1"
+)
+METHODS = {
+    "adca": TWO_STAGES,
+    "pgm": TWO_STAGES,
+    "pclhd": f"{TWO_STAGES} {JOINT} --ema-decay 0.9",
+    "rpnr": f"{TWO_STAGES} --npc-members 10",
+    "mmm": THREE_STAGES,
+    "pca": f"{TWO_STAGES} {JOINT} --adversarial-from 1 0",
+}
+HALVED = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca")
+CONTROL_EPS = 0.78
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table.
+
+    Attributes:
+        method: that is trained.
+        flags: besides those of every run of the method.
+    """
+
+    method: str
+    flags: str = ""
+
+
+ROWS = {
+    **{method: Row(method) for method in METHODS},
+    **{f"{method}-half": Row(method, "--visible-share 0.5") for method in HALVED},
+    **{f"{method}-eps": Row(method, f"--eps-visible {CONTROL_EPS}") for method in HALVED},
+}
+
+
+# --- work ---
+
+
+def train(folder: Path, name: str, images: str, flags: str) -> Path:
+    """Train a run, or what is missing of it; its folder."""
+    words = f"--name {name} --logs-dir {folder}/logs --data-dir {folder}/{images} {flags}".split()
+    place = folder / "logs" / "sysu" / words[words.index("--method") + 1] / name
+    if not (place / "report.json").exists():  # the last thing that a run writes
+        cli.train("sysu", words)
+    return place
+
+
+def rendered(folder: Path) -> None:
+    """Both sets, prepared."""
+    for name, flags in SETS.items():
+        rendering.main([*f"--out {folder}/{name}".split(), *flags.split()])
+        cli.prepare("sysu", f"--data-dir {folder}/{name} {SIZE}".split())
+
+
+def train_row(folder: Path, warm: Path, name: str, seed: int) -> Path:
+    """One row with one seed."""
+    row = ROWS[name]
+    flags = f"--method {row.method} {METHODS[row.method]} {row.flags}"
+    return train(folder, f"{name}-{seed}", "people", f"{flags} --pretrained {warm} --seed {seed}")
+
+
+# --- tables ---
+
+
+def epochs(folder: Path, name: str, seed: int) -> list[dict]:
+    """The last epoch of every stage of a run; empty if it is not finished."""
+    place = folder / "logs" / "sysu" / ROWS[name].method / f"{name}-{seed}"
+    if not (place / "report.json").exists():
+        return []
+    lines = [e for e in read_events(place / "metrics.jsonl") if e["event"] == "epoch"]
+    return list({line["stage"]: line for line in lines}.values())
+
+
+def over_seeds(folder: Path, name: str, value: Callable[[list[dict]], float]) -> dict[int, float]:
+    """A number of every seed's run that is finished."""
+    found = {seed: epochs(folder, name, seed) for seed in SEEDS}
+    return {seed: value(last) for seed, last in found.items() if last}
+
+
+def last_map(stages: list[dict]) -> float:
+    """Percent of mAP after the last stage."""
+    return stages[-1]["scores"]["mAP"]
+
+
+def first_map(stages: list[dict]) -> float:
+    """Percent of mAP after the first stage."""
+    return stages[0]["scores"]["mAP"]
+
+
+def visible(stages: list[dict]) -> dict[str, float]:
+    """What the last stage that clusters says of its visible clusters."""
+    clustered = [s["clusters"]["visible"] for s in stages if s["stage"] != "final"]
+    return clustered[-1]
+
+
+def methods(folder: Path) -> str:
+    """What the later stages add to the first."""
+    lines = [
+        f"| method | stage 1, seeds {listed(SEEDS, 'd')} | mean | last stage | mean | gain |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in METHODS:
+        before, after = (over_seeds(folder, name, value) for value in (first_map, last_map))
+        gains = [after[seed] - before[seed] for seed in after]
+        cells = [listed(before.values()), mean(before.values())]
+        cells += [listed(after.values()), mean(after.values()), mean(gains, "+.2f")]
+        lines.append(" | ".join((f"| {name}", *cells)) + " |")
+    return "\n".join(lines)
+
+
+def shares(folder: Path) -> str:
+    """A part of the visible images per epoch, and a larger radius in its place."""
+    lines = [
+        f"| row | mAP, seeds {listed(SEEDS, 'd')} | mean | minus all images | visible clusters per "
+        "identity | ARI of visible clusters |",
+        "|---|---|---|---|---|---|",
+    ]
+    for method, kind in itertools.product(HALVED, ("", "-half", "-eps")):
+        own, whole = (over_seeds(folder, name, last_map) for name in (method + kind, method))
+        gains = [own[seed] - whole[seed] for seed in own if kind and seed in whole]
+        clusters = over_seeds(folder, method + kind, lambda s: visible(s)["clusters"] / PEOPLE)
+        ari = over_seeds(folder, method + kind, lambda s: visible(s)["ari"])
+        cells = [listed(own.values()), mean(own.values()), mean(gains, "+.2f")]
+        cells += [mean(clusters.values()), mean(ari.values())]
+        title = {
+            "": "",
+            "-half": " `--visible-share 0.5`",
+            "-eps": f" `--eps-visible {CONTROL_EPS}`",
+        }
+        lines.append(" | ".join((f"| {method}{title[kind]}", *cells)) + " |")
+    return "\n".join(lines)
+
+
+TABLES = {"stages": methods, "shares": shares}
+
+
+def main() -> None:
+    """Render and train what is missing, print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=Path("data/experiments-methods"))
+    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
+    parser.add_argument("--only-tables", action="store_true", help="train no row")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
+    o = parser.parse_args()
+    folder = o.folder.resolve()
+    if not o.only_tables:
+        rendered(folder)
+        warm = train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
+        for seed, name in itertools.product(o.seeds, o.rows):
+            train_row(folder, warm, name, seed)
+    tables = {name: table(folder) for name, table in TABLES.items()}
+    print("\n\n".join(tables.values()))
+    if o.write:
+        put_into(o.write, "methods", tables)
+
+
+if __name__ == "__main__":
+    main()

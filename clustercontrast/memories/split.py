@@ -1,0 +1,64 @@
+"""BMIL's joint memory: clusters of both modalities, split into a proxy of each."""
+
+import torch
+
+from clustercontrast.losses.multi_positive import multi_positive
+from clustercontrast.losses.placing import beside
+from clustercontrast.memories.rows import Momentum, RowBank, hybrid_update
+
+
+class SplitMemory:
+    """A proxy per joint cluster and modality, each with a mean row C and a hard row H (BMIL).
+
+    A query is drawn to the proxies of its cluster, of both modalities where there are both, and
+    pushed from the rest of the K rows that are likest to it:
+
+        l_W = -1/|P| Σ_{p ∈ P} log( e^{z W_p / τ} / Σ_{k ∈ K} e^{z W_k / τ} ),  L = ½ (l_H + l_C)
+
+    P is always part of K.  Only the query's own proxy moves: C to the mean of its queries, H to the
+    query least similar to C.  See docs/methods/bmil.md#joint-loss.
+
+    Args:
+        means: (P, d) of the proxies; both halves begin with them, as unit rows.
+        clusters: (P,) int64 joint cluster of every proxy.
+        temperature: τ.
+        momentum: μ, weight of the old row.
+        contrasted: |K|, the positives included; 0, or more than there are: all.
+        gradient: "upstream" or "clean", see :mod:`clustercontrast.memories.rows`.
+
+    Calling the memory with features (B, d), not normalised, and the *proxies* of the images (B,)
+    int64, at best on the CPU, gives the loss.
+    """
+
+    def __init__(
+        self,
+        means: torch.Tensor,
+        clusters: torch.Tensor,
+        temperature: float,
+        momentum: float,
+        contrasted: int = 50,
+        gradient: str = "upstream",
+    ) -> None:
+        self.clusters, self.temperature, self.contrasted = clusters, temperature, contrasted
+        blend = Momentum(momentum)
+        self.bank = RowBank(blend.begin(torch.cat([means, means])), hybrid_update, blend, gradient)
+
+    @property
+    def rows(self) -> torch.Tensor:
+        """(2P, d) rows: means, then hard rows."""
+        return self.bank.rows
+
+    def __call__(self, features: torch.Tensor, proxies: torch.Tensor) -> torch.Tensor:
+        """½ (l_H + l_C), mean over the batch."""
+        logits = self.bank.similarity(features, proxies) / self.temperature
+        clusters = self.clusters.to(proxies.device)
+        is_positive = beside(clusters[proxies][:, None] == clusters, logits)
+        mean, hard = (self._contrast(half, is_positive) for half in logits.chunk(2, dim=1))
+        return (hard + mean) / 2
+
+    def _contrast(self, logits: torch.Tensor, is_positive: torch.Tensor) -> torch.Tensor:
+        """l_W over the rows of one half, K chosen in it."""
+        count = min(self.contrasted or logits.shape[1], logits.shape[1])
+        likest = logits.detach().masked_fill(is_positive, torch.inf).topk(count, dim=1).indices
+        is_contrasted = is_positive.scatter(1, likest, value=True)
+        return multi_positive(logits.masked_fill(~is_contrasted, -torch.inf), is_positive)

@@ -1,0 +1,153 @@
+"""BMIL (AAAI 2026, arXiv:2512.07760).
+
+Modality-Aware Bias Mitigation and Invariance Learning for Unsupervised Visible-Infrared Person
+Re-Identification.  No clusters are matched: one clustering of both modalities ties them.
+
+Stage "intra" is dual contrastive learning (:mod:`clustercontrast.methods.dcl`) with the hybrid
+memory.  On SYSU-MM01 both stages cluster half A of the visible images, drawn anew every epoch
+(``--visible-share``): fewer images of a person are left to fall into several clusters.
+
+Stage "invariance" adds, with an optimiser step of its own in every iteration,
+
+* bias mitigation: half B and all infrared images are clustered together by a Jaccard distance that
+  takes as many neighbours of an image from one modality as from the other;
+* invariance learning: every joint cluster is split into a visible and an infrared proxy, and an
+  image is drawn to both (:mod:`clustercontrast.memories.split`).
+
+The paper's text was not among the sources: what is here is what the released code does.
+"""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from clustercontrast.clustering.centroids import balanced_centroids, modality_proxies
+from clustercontrast.clustering.jaccard import jaccard, modality_jaccard
+from clustercontrast.data.batches import Batch
+from clustercontrast.engine.stage import Terms
+from clustercontrast.files import UserError
+from clustercontrast.memories.split import SplitMemory
+from clustercontrast.methods import dcl
+from clustercontrast.methods.clustering_stage import (
+    ClusteringStage,
+    Pair,
+    mixed_clusters,
+    neighbour_search,
+)
+from clustercontrast.processes import ranks
+
+
+class Invariance(ClusteringStage):
+    """Joint clusters of both modalities, split into proxies, and a step of their own.
+
+    Attributes:
+        joint_targets: (2, C) int64 row of the joint memory for the visible and for the infrared
+            members of every joint cluster, on the CPU.
+    """
+
+    name = "invariance"
+    starts_from: ClassVar = {"encoder": "intra.encoder"}
+
+    def check_flags(self) -> None:
+        """Refuse, besides what every stage refuses, an expansion over neighbours there are not."""
+        super().check_flags()
+        a = self.args
+        if a.joint_distance == "modality" and a.joint_k2 > a.joint_k1 // 2:
+            raise UserError(
+                f"--joint-k2 {a.joint_k2} is more than half of --joint-k1 {a.joint_k1}, the "
+                "neighbours of either modality: the expansion is part of them"
+            )
+
+    def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
+        features = self.extract(self.encoder)
+        labels = self.pseudo_labels(features)  # half A
+        means = self.centroids(features, labels)
+        self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
+        self.use_labels(labels)
+        self.grade_labels(labels)
+        self.cluster_jointly(features)  # half B and all infrared images
+        yield self.batches()
+        self.export_labels(epoch)
+
+    def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
+        """L = L_V + L_I; then L = (J_V + J_I) / 2, a step of its own."""
+        features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
+        yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
+        if self.joint_memory is not None:
+            yield "encoder", self.joint_terms(batch)
+
+    # --- bias mitigation ---
+
+    def joint_distances(self, features: Pair) -> csr_array:
+        """Modality-aware Jaccard distance, or what ``--joint-distance`` puts in its place."""
+        a, search = self.args, neighbour_search(self)
+        if a.joint_distance == "balanced":
+            return super().joint_distances(features)
+        if a.joint_distance == "plain":
+            return jaccard(torch.cat(features), a.joint_k1, a.joint_k2, a.eps_joint, search)
+        return modality_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, a.joint_rank)
+
+    def cluster_jointly(self, features: Pair) -> None:
+        """Cluster both modalities together; remember and train on what is no outlier."""
+        self.joint_memory = None
+        y, split = self.joint_labels(features), len(features[0])
+        self.grade_joint_labels(y)
+        y = self.trained_clusters(y, split)
+        visible, infrared = y[:split], y[split:]
+        if not ((visible >= 0).any() and (infrared >= 0).any()):
+            self.run.log.say(
+                "the joint clusters hold no images of one of the modalities: joint step left out "
+                f"of this epoch (raise --eps-joint, now {self.args.eps_joint}, if that goes on)"
+            )
+            return
+        self.remember_jointly(features, y)
+        self.labels |= {"joint_visible": visible, "joint_infrared": infrared}
+
+    def trained_clusters(self, y: np.ndarray, split: int) -> np.ndarray:
+        """Joint labels without gaps; ``--joint-mixed-only`` makes outliers of the other clusters.
+
+        Clusters of one modality are kept in the released code (BMIL-13).
+        """
+        if not self.args.joint_mixed_only:
+            return y
+        mixed = mixed_clusters(y, split)
+        return np.where(np.isin(y, mixed), np.searchsorted(mixed, y), -1)
+
+    # --- invariance learning ---
+
+    def remember_jointly(self, features: Pair, y: np.ndarray) -> None:
+        """Split the joint clusters into proxies; or one row for each of them, and no split."""
+        a = self.args
+        if a.joint_memory == "hybrid":
+            c = balanced_centroids(*features, y)
+            self.joint_memory = self.build_memory(c, c)
+            self.joint_targets = torch.arange(len(c)).repeat(2, 1)
+            return
+        proxies = modality_proxies(*features, y)
+        means = proxies.means.to(self.run.device)
+        ranks.equalise((means,))
+        self.joint_memory = SplitMemory(
+            means, proxies.clusters, a.temp, a.momentum, a.joint_contrasted, a.memory_gradient
+        )
+        self.joint_targets = proxies.rows
+        self.facts["proxies"] = len(means)
+
+    def joint_terms(self, batch: Batch) -> Terms:
+        """J_I and J_V, seen by the weights just stepped.
+
+        Backward treats the visible call first (MEM-1): keep the order.
+        """
+        visible, infrared = batch.joint_visible, batch.joint_infrared
+        f_v, f_r = self.encoder(visible.images, infrared.images)  # (2B, d), (B, d)
+        q_v, q_r = self.joint_targets[0, visible.labels], self.joint_targets[1, infrared.labels]
+        joint_infrared = self.joint_memory(f_r, q_r)
+        return {
+            "joint_infrared": (0.5, joint_infrared),
+            "joint_visible": (0.5, self.joint_memory(f_v, q_v)),
+        }
+
+
+STAGES = [dcl.Intra, Invariance]

@@ -1,0 +1,87 @@
+"""BMIL: two GPUs; eps is a literal of the official code, k1 and k2 of the joint clustering, too."""
+
+from clustercontrast.settings.flags import Flag, group, natural, switch, text
+from clustercontrast.settings.recipes.common import (
+    INTRA,
+    JOINT_CLUSTERING,
+    OFFICIAL,
+    Recipe,
+    Row,
+)
+
+SPLIT = {"joint_memory": ("split",)}
+FLAGS: tuple[Flag, ...] = group(
+    "BMIL",
+    Flag(
+        "joint_distance",
+        text,
+        "neighbours of the joint clustering: half of either modality; plain ones, expanded evenly "
+        "over the modalities; plain",
+        choices=("modality", "balanced", "plain"),
+    ),
+    Flag(
+        "joint_rank",
+        text,
+        "likeness by which they are found (BMIL-9)",
+        choices=("dot", "l2"),
+        when={"joint_distance": ("modality",)},
+    ),
+    Flag(
+        "joint_memory",
+        text,
+        "of the joint clusters: a proxy of either modality, or a centroid and a hard prototype",
+        choices=("split", "hybrid"),
+    ),
+    Flag(
+        "joint_contrasted",
+        natural,
+        "proxies that an image is contrasted with, its positives included; 0: all (BMIL-5)",
+        when=SPLIT,
+    ),
+    Flag("joint_mixed_only", switch, "train on joint clusters of both modalities only (BMIL-13)"),
+)
+RECIPE = Recipe(
+    title="BMIL",
+    paper="Modality-Aware Bias Mitigation and Invariance Learning, AAAI 2026",
+    year=2026,
+    stages={
+        "intra": (*INTRA, "eval_offset"),
+        "invariance": (
+            *INTRA,
+            *JOINT_CLUSTERING,
+            "eval_offset",
+            *(flag.name for flag in FLAGS),
+        ),
+    },
+    flags=FLAGS,
+    rows=(
+        Row(
+            OFFICIAL,
+            {
+                "batch_size": 128,
+                "memory": "hybrid",
+                "jitter_exchanged": True,
+                "joint_k1": 30,
+                "joint_k2": 6,
+                "joint_distance": "modality",
+                "joint_rank": "dot",
+                "joint_memory": "split",
+                "joint_contrasted": 50,
+                "joint_mixed_only": False,
+                "select": "rank1",
+                "eval_step": 2,
+                "eval_offset": 1,
+            },
+        ),
+        Row(
+            OFFICIAL,
+            {
+                "visible_share": 0.5,
+                "jitter_infrared": [True, False],
+                "eval_draws": [1, 10],
+            },
+            dataset="sysu",
+        ),
+        Row(OFFICIAL, {"batch_visible": 64}, dataset="regdb"),
+    ),
+)
