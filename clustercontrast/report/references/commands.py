@@ -12,7 +12,5 @@ BMIL = Configuration("bmil", "invariance", "upstream")
 SDCL = Configuration("sdcl", "agreed", "upstream")
 CMAM = Configuration("cmam", "selftrain", "default")
 POSED = Configuration("posed", "unified", "default")
-AS_IT_IS = {
-    own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM, BMIL, POSED)
-}
+AS_IT_IS = {own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, CMAM, BMIL, POSED)}
 """By the command line's name of the method."""
