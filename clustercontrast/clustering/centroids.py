@@ -71,6 +71,20 @@ class Proxies:
     clusters: torch.Tensor
     rows: torch.Tensor
 
+    @property
+    def visible(self) -> int:
+        """How many of the proxies are visible."""
+        return int((self.rows[0] >= 0).sum())
+
+    def visible_first(self) -> "Proxies":
+        """The same in another order: all visible proxies, then the infrared ones."""
+        present = self.rows.flatten() >= 0
+        order = self.rows.flatten()[present]
+        rows = torch.full_like(self.rows.flatten(), -1)
+        rows[present] = torch.arange(len(order))
+        means = self.means[order.to(self.means.device)]
+        return Proxies(means, self.clusters[order], rows.view_as(self.rows))
+
 
 def modality_proxies(visible: torch.Tensor, infrared: torch.Tensor, labels: Labels) -> Proxies:
     """A mean per cluster and modality that it has members of.

@@ -48,6 +48,12 @@ class SplitMemory:
         """(2P, d) rows: means, then hard rows."""
         return self.bank.rows
 
+    @property
+    def halves(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """C (P, d) and H (P, d) as they stand."""
+        mean, hard = self.rows.chunk(2)
+        return mean, hard
+
     def __call__(self, features: torch.Tensor, proxies: torch.Tensor) -> torch.Tensor:
         """½ (l_H + l_C), mean over the batch."""
         logits = self.bank.similarity(features, proxies) / self.temperature

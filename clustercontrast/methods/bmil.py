@@ -14,10 +14,13 @@ Stage "invariance" adds, with an optimiser step of its own in every iteration,
 * invariance learning: every joint cluster is split into a visible and an infrared proxy, and an
   image is drawn to both (:mod:`clustercontrast.memories.split`).
 
+``--joint-loss posed`` puts the losses of PoSeD, by the same authors, in its place.
+
 The paper's text was not among the sources: what is here is what the released code does.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -29,6 +32,9 @@ from clustercontrast.clustering.jaccard import jaccard, modality_jaccard
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
+from clustercontrast.losses.placing import beside
+from clustercontrast.losses.prototype_contrast import unified_contrast
+from clustercontrast.losses.prototype_distillation import SelfDistillation
 from clustercontrast.memories.split import SplitMemory
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import (
@@ -50,6 +56,11 @@ class Invariance(ClusteringStage):
 
     name = "invariance"
     starts_from: ClassVar = {"encoder": "intra.encoder"}
+
+    def setup(self) -> None:
+        super().setup()
+        a = self.args
+        self.distillation = SelfDistillation(a.temp, a.teacher_temp, a.fusion)
 
     def check_flags(self) -> None:
         """Refuse, besides what every stage refuses, an expansion over neighbours there are not."""
@@ -76,8 +87,14 @@ class Invariance(ClusteringStage):
         """L = L_V + L_I; then L = (J_V + J_I) / 2, a step of its own."""
         features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
         yield "encoder", self.own_terms(features, (batch.visible.labels, batch.infrared.labels))
-        if self.joint_memory is not None:
-            yield "encoder", self.joint_terms(batch)
+        if self.joint_memory is None:
+            return
+        features, rows = self.joint_queries(batch)
+        if self.args.joint_loss == "split":
+            yield "encoder", self.invariance_terms(features, rows)
+        else:
+            yield "encoder", self.prototype_terms(features, rows, epoch)
+            self.move_proxies(features, rows)
 
     # --- bias mitigation ---
 
@@ -127,27 +144,53 @@ class Invariance(ClusteringStage):
             self.joint_targets = torch.arange(len(c)).repeat(2, 1)
             return
         proxies = modality_proxies(*features, y)
+        if a.joint_loss == "posed":
+            proxies = proxies.visible_first()
         means = proxies.means.to(self.run.device)
         ranks.equalise((means,))
         self.joint_memory = SplitMemory(
             means, proxies.clusters, a.temp, a.momentum, a.joint_contrasted, a.memory_gradient
         )
-        self.joint_targets = proxies.rows
+        self.joint_targets, self.visible_proxies = proxies.rows, proxies.visible
         self.facts["proxies"] = len(means)
 
-    def joint_terms(self, batch: Batch) -> Terms:
-        """J_I and J_V, seen by the weights just stepped.
-
-        Backward treats the visible call first (MEM-1): keep the order.
-        """
+    def joint_queries(self, batch: Batch) -> tuple[Pair, Pair]:
+        """Features of the joint batch, by the weights just stepped, and their rows."""
         visible, infrared = batch.joint_visible, batch.joint_infrared
-        f_v, f_r = self.encoder(visible.images, infrared.images)  # (2B, d), (B, d)
-        q_v, q_r = self.joint_targets[0, visible.labels], self.joint_targets[1, infrared.labels]
-        joint_infrared = self.joint_memory(f_r, q_r)
+        features = self.encoder(visible.images, infrared.images)  # (2B, d), (B, d)
+        q_v, q_r = self.joint_targets
+        return features, (q_v[visible.labels], q_r[infrared.labels])
+
+    def invariance_terms(self, features: Pair, rows: Pair) -> Terms:
+        """J_I and J_V.  Backward treats the visible call first (MEM-1): keep the order."""
+        (f_v, f_r), (q_v, q_r) = features, rows
+        infrared = self.joint_memory(f_r, q_r)
         return {
-            "joint_infrared": (0.5, joint_infrared),
+            "joint_infrared": (0.5, infrared),
             "joint_visible": (0.5, self.joint_memory(f_v, q_v)),
         }
+
+    # --- PoSeD in its place (PoSeD-23) ---
+
+    def prototype_terms(self, features: Pair, rows: Pair, epoch: int) -> Terms:
+        """L_sd^v + L_sd^r + L_unified of PoSeD Eq. 11, over the proxies."""
+        (f_v, f_r), (q_v, q_r) = features, rows
+        mean, hard = self.joint_memory.halves
+        distil = partial(self.distillation, rows=mean, visible=self.visible_proxies)
+        clusters = self.joint_memory.clusters
+        is_positive = beside(clusters[:, None] == clusters, mean)
+        side = (epoch - self.epochs[0]) % 2  # visible features first, then in turns
+        unified = unified_contrast(features[side], rows[side], hard, is_positive, self.args.temp)
+        return {
+            "distil_infrared": (1.0, distil(f_r, q_r)),
+            "distil_visible": (1.0, distil(f_v, q_v)),
+            "unified": (1.0, unified),
+        }
+
+    def move_proxies(self, features: Pair, rows: Pair) -> None:
+        """What the joint loss would have moved in its backward pass."""
+        self.joint_memory.bank.move(features[1], rows[1])
+        self.joint_memory.bank.move(features[0], rows[0])
 
 
 STAGES = [dcl.Intra, Invariance]

@@ -308,7 +308,7 @@ class ClusteringStage(Stage):
             unit=a.unit_prototypes,
             hard_update=a.hard_update,
             update_k=a.hard_update_k,
-            against=a.hardest_against,
+            against=getattr(a, "hardest_against", "centroid"),
         )
 
     def hard_prototypes(

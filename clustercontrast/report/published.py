@@ -20,8 +20,8 @@ PUBLISHED: tuple[Published, ...] = (
     *official.ROWS,
     *cmam.ROWS,
     *bmil.ROWS,
-    *llcm.ROWS,
     *posed.ROWS,
+    *llcm.ROWS,
 )
 
 ORDER = ("paper", "upstream README", "upstream log")

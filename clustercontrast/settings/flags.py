@@ -305,8 +305,6 @@ SHARED: tuple[Flag, ...] = (
              choices=("hardest", "every"), when=HYBRID),
         staged("hard_update_k", count, "hardest queries averaged",
                when=HYBRID | {"hard_update": ("hardest",)}),
-        Flag("hardest_against", text, "row of a cluster that they are least similar to",
-             choices=("centroid", "hard"), when=HYBRID | {"hard_update": ("hardest",)}),
     ),
     *group(
         "evaluation",

@@ -92,7 +92,7 @@ class TrainingParser(OneLineParser):
 
     def format_help(self) -> str:
         """Usage, and the text that is made elsewhere."""
-        return f"usage: {self.prog} [--FLAG VALUE ...]\n\n{self._described()}"
+        return f"usage: {self.prog} [--FLAG VALUE ...]\n{self._described()}"
 
 
 # --- help ---

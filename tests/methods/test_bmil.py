@@ -221,3 +221,38 @@ def test_defaults_are_those_of_the_official_scripts():
         b = regdb.at(stage)
         assert (b.visible_share, b.jitter_infrared, b.jitter_exchanged) == (1, False, True)
         assert (b.batch_size, b.batch_visible, b.epochs, b.iters, b.eps) == (128, 64, 50, 100, 0.3)
+
+
+# --- PoSeD's losses on the proxies ---
+
+
+def test_posed_on_proxies_is_eq_11_over_joint_clusters(make):
+    """M, P: visible proxies first; positives: proxies of the same joint cluster; rows move once."""
+    stage = make("--joint-loss", "posed")
+    y_v, y_r = [0, 0, 1, -1, 3], [2, 1, 1, 3, 2]
+    f_v, f_r = given_labels(stage, y_v, y_r)
+    stage.cluster_jointly((f_v, f_r))
+    means = [f_v[:2].mean(0), f_v[2], f_v[4], f_r[1:3].mean(0), f_r[[0, 4]].mean(0), f_r[3]]
+    m = F.normalize(torch.stack(means))
+    torch.testing.assert_close(stage.joint_memory.rows, torch.cat([m, m]))
+    assert stage.joint_memory.clusters.tolist() == [0, 1, 3, 1, 2, 3]
+    x_v, x_r = f_v[[0, 2]].clone().requires_grad_(), f_r[[1, 3]].clone().requires_grad_()
+    q_v, q_r = torch.tensor([0, 1]), torch.tensor([3, 5])
+    for epoch, side, own in ((0, x_v, [[0], [1, 3]]), (1, x_r, [[1, 3], [2, 5]])):
+        terms = stage.prototype_terms((x_v, x_r), (q_v, q_r), epoch)
+        log = (F.normalize(side) @ m.T / 0.05).log_softmax(1)
+        expected = -sum(row[rows].mean() for row, rows in zip(log, own, strict=True)) / 2
+        torch.testing.assert_close(terms["unified"][1], expected)
+    for name, x, q in (("distil_visible", x_v, q_v), ("distil_infrared", x_r, q_r)):
+        seen = F.normalize(x) @ m.T
+        mixed = (0.5 * m[q] @ m.T + 0.5 * seen) / 0.05
+        taught = torch.cat([mixed[:, :3].softmax(1), mixed[:, 3:].softmax(1)], dim=1) / 2
+        expected = -(taught.detach() * (seen / 0.05).log_softmax(1)).sum(1).mean()
+        torch.testing.assert_close(terms[name][1], expected)
+    sum(weight * term for weight, term in terms.values()).backward()
+    torch.testing.assert_close(stage.joint_memory.rows, torch.cat([m, m]))  # not in backward
+    stage.move_proxies((x_v, x_r), (q_v, q_r))
+    moved = m.clone()
+    for x, q in ((x_r, q_r), (x_v, q_v)):
+        moved[q] = F.normalize(0.1 * m[q] + 0.9 * F.normalize(x.detach()))
+    torch.testing.assert_close(stage.joint_memory.rows, torch.cat([moved, moved]))

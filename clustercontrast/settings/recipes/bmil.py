@@ -10,6 +10,7 @@ from clustercontrast.settings.recipes.common import (
 )
 
 SPLIT = {"joint_memory": ("split",)}
+TEACHER = ("teacher_temp", "fusion")  # flags of PoSeD
 FLAGS: tuple[Flag, ...] = group(
     "BMIL",
     Flag(
@@ -36,6 +37,13 @@ FLAGS: tuple[Flag, ...] = group(
         "joint_contrasted",
         natural,
         "proxies that an image is contrasted with, its positives included; 0: all (BMIL-5)",
+        when=SPLIT | {"joint_loss": ("split",)},
+    ),
+    Flag(
+        "joint_loss",
+        text,
+        "on the proxies: BMIL's own, or PoSeD's distillation and unified contrast (PoSeD-23)",
+        choices=("split", "posed"),
         when=SPLIT,
     ),
     Flag("joint_mixed_only", switch, "train on joint clusters of both modalities only (BMIL-13)"),
@@ -51,9 +59,11 @@ RECIPE = Recipe(
             *JOINT_CLUSTERING,
             "eval_offset",
             *(flag.name for flag in FLAGS),
+            *TEACHER,
         ),
     },
     flags=FLAGS,
+    when=dict.fromkeys(TEACHER, SPLIT | {"joint_loss": ("posed",)}),
     rows=(
         Row(
             OFFICIAL,
@@ -66,6 +76,7 @@ RECIPE = Recipe(
                 "joint_distance": "modality",
                 "joint_rank": "dot",
                 "joint_memory": "split",
+                "joint_loss": "split",
                 "joint_contrasted": 50,
                 "joint_mixed_only": False,
                 "select": "rank1",
@@ -83,5 +94,6 @@ RECIPE = Recipe(
             dataset="sysu",
         ),
         Row(OFFICIAL, {"batch_visible": 64}, dataset="regdb"),
+        Row("PoSeD's paper", {"teacher_temp": 0.05, "fusion": 0.5}),
     ),
 )

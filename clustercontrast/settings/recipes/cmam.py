@@ -161,8 +161,8 @@ GENERATOR = (
     "solver", "sigma_min", "sigma_max", "rho", "noise_seed",
 )  # fmt: skip
 NETWORKS = (
-    *TRAINING, "eval_from", "eval_step", "eval_offset", "batch_size", "num_instances", "padding",
-    "flip", "erasing", "smooth", "depth", "bn_groups", "models", "pair", "eval_branch", "sp", "pp",
+    *TRAINING, "eval_from", "eval_step", "batch_size", "num_instances", "padding", "flip",
+    "erasing", "smooth", "depth", "bn_groups", "models", "pair", "eval_branch", "sp", "pp",
     "similarity_weight", "probability_weight", "sp_reduction", "pp_reduction",
     "identity_reduction", "relation_logits", "relation_temperature", "circle_margin",
     "circle_scale", "smooth_over", "unit_triplet", "neck", "gem_exponent", "train_gem",

@@ -92,7 +92,7 @@ RUN = (
     "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height", "width",
     "pretrained", "select", "selection_images", "test_batch",
 )  # fmt: skip
-SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step", "eval_offset")
+SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
 ADAM = ("lr", "weight_decay", "step_size")
 NETWORK = (
     "arch", "depth", "vit_width", "drop_path", "non_local", "pooling", "bn_groups",
@@ -108,7 +108,7 @@ JOINT_CLUSTERING = ("eps_joint", "joint_k1", "joint_k2", "joint_half")
 MEMORY = ("temp", "momentum", "memory", "memory_gradient", "smooth", "unit_prototypes")
 HYBRID_MEMORY = (
     "hard_weight", "centroid_weight", "hinge", "hard_init", "hard_k", "hard_update",
-    "hard_update_k", "hardest_against",
+    "hard_update_k",
 )  # fmt: skip
 ASSOCIATION = (
     "association", "vote_threshold", "ot_regularisation", "forget_last", "matching_rounds",
@@ -170,7 +170,6 @@ SHARED_ROWS = (
             "hard_k": 1,
             "hard_update": "hardest",
             "hard_update_k": 1,
-            "hardest_against": "centroid",
             "unit_prototypes": True,
             "vote_threshold": 0.5,
             "ot_regularisation": 5.0,

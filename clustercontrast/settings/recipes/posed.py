@@ -23,6 +23,8 @@ FLAGS: tuple[Flag, ...] = group(
            " printed (PoSeD-4)"),
     Flag("unified_updates", text, "what moves the rows without it: own images, or nothing"
          " (PoSeD-7)", choices=("own", "none"), when={"intra_weight": (0.0,)}),
+    Flag("hardest_against", text, "row of a cluster that its hardest images are least similar to"
+         " (PoSeD-9)", choices=("centroid", "hard"), when={"hard_update": ("hardest",)}),
     Flag("cross", text, "contrast across modalities: with all hard rows (Eq. 6), with the partner's"
          " rows (Eq. 5), or none (PoSeD-17)", choices=("unified", "contrast", "none")),
     Flag("unified_labels", text, "positives: all clusters that matches connect, or the own partner"
@@ -45,8 +47,14 @@ RECIPE = Recipe(
     variants=("default",),
     arch=None,
     stages={
-        "intra": INTRA,
-        "unified": (*INTRA, *MATCHING, "cross_weight", *(flag.name for flag in FLAGS)),
+        "intra": (*INTRA, "eval_offset", "hardest_against"),
+        "unified": (
+            *INTRA,
+            *MATCHING,
+            "cross_weight",
+            "eval_offset",
+            *(flag.name for flag in FLAGS),
+        ),
     },
     flags=FLAGS,
     when={
