@@ -25,6 +25,7 @@ MOST_OPERATIONS = {
     "mmm": {"intra": 850, "joint": 2000, "final": 500},
     "pca": {"intra": 930, "invariant": 1300},
     "sdcl": {"intra": 2600, "agreed": 2600},
+    "posed": {"intra": 1550, "unified": 1400},
     "supervised": {"supervised": 770},
     "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1450, "selftrain": 1600},
 }
