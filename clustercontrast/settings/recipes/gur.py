@@ -40,6 +40,7 @@ RECIPE = Recipe(
     stages={
         "bottomup": (
             *TRAINED,
+            "eval_offset",
             *(name for name in CLUSTERING if name != "pseudo_labels"),
             "eps_joint",
             *MEMORY,
