@@ -354,6 +354,7 @@ def test_defaults(dataset, variant, expected):
     a = parse(dataset, ["--method", "gur", "--variant", variant]).at("bottomup")
     names = "intra_camera cam eps_joint epochs unify_from smooth_from unify_neighbours joint_epochs"
     assert tuple(getattr(a, name) for name in names.split()) == expected
+    assert a.precision == "fp32"
     assert a.joint_iters == a.iters == (100 if dataset == "regdb" else 200)
 
 

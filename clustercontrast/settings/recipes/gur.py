@@ -70,6 +70,7 @@ RECIPE = Recipe(
                 "joint_iters": None,
             },
         ),
+        Row("V100, which the authors name: a card without TF32", {"precision": "fp32"}),
         Row("ours, the flow of the RegDB script", {"intra_camera": False, "cam": False}),
         Row(
             OFFICIAL,
