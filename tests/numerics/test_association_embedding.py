@@ -54,7 +54,7 @@ def test_embedding_by_both_modalities_is_the_official_one(vectors, modality):
     [
         ([7], [7]),
         ([3, 9], [3, 9]),
-        ([4, 5, 6], [4, 8, 3]),  # the second group takes 4 + 5 rows, as far as there are
+        ([4, 5, 6], [4, 9, 2]),  # the second group takes 4 + 5 rows
         ([4, 5, 60], [4, 9, 56]),
         ([10, 10, 10, 10], [10, 20, 10, 0]),
         ([1, 1, 1, 9], [1, 2, 3, 6]),
