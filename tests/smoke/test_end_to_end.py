@@ -44,6 +44,7 @@ TERMS = {  # loss terms of the last stage
         )
         for depth in ("", "_shallow")
     },
+    "bmil": {"infrared", "visible", "joint_infrared", "joint_visible"},
     "posed": {"infrared", "visible", "distil_infrared", "distil_visible", "unified"},
     "supervised": {"infrared", "visible"},
 }
