@@ -308,7 +308,7 @@ class ClusteringStage(Stage):
             unit=a.unit_prototypes,
             hard_update=a.hard_update,
             update_k=a.hard_update_k,
-            against=getattr(a, "hardest_against", "centroid"),
+            against=a.hardest_against if "hardest_against" in a else "centroid",
         )
 
     def hard_prototypes(
