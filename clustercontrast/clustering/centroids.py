@@ -106,11 +106,12 @@ def modality_proxies(visible: torch.Tensor, infrared: torch.Tensor, labels: Labe
     rows = np.full(2 * clusters, -1)
     rows[places] = np.arange(len(places))
     rows = rows.reshape(clusters, 2).T
-    means = visible.new_empty(len(places), visible.shape[1], dtype=torch.float32)
-    for f, part, own, count in zip((visible, infrared), parts, rows, counts.T, strict=True):
-        has_some = count > 0
-        sums = _weighted_sums(f, part, 1 / np.maximum(count, 1))
-        means[torch.from_numpy(own[has_some])] = sums[torch.from_numpy(has_some)].to(means.device)
+    means = [
+        _weighted_sums(f, part, 1 / np.maximum(count, 1))[torch.from_numpy(count > 0)]
+        for f, part, count in zip((visible, infrared), parts, counts.T, strict=True)
+    ]
+    order = torch.from_numpy(np.argsort(rows[rows >= 0])).to(visible.device)
+    means = torch.cat([own.to(visible.device) for own in means])[order]
     return Proxies(means, torch.from_numpy(places // 2), torch.from_numpy(rows))
 
 
