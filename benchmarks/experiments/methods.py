@@ -37,12 +37,12 @@ WARM = (
 CLUSTERING = "--k1 15 --k2 4 --eps 0.6 --eps-visible 0.72"
 TWO_STAGES = (
     f"{NETWORK} {CLUSTERING} --batch-size 32 --batch-visible 32 --num-instances 4 --lr 5e-4 "
-    "--step-size 2 --epochs 2 3 --iters 40 --eval-from 9 --eval-draws 10 --selection-images 256"
+    "--step-size 2 --epochs 2 2 --iters 30 --eval-from 9 --eval-draws 10 --selection-images 256"
 )
 JOINT = "--joint-k1 24 --joint-k2 10 --eps-joint 0.65"
 THREE_STAGES = (
-    f"{TWO_STAGES} {JOINT} --batch-size 32 32 24 --lr 5e-4 5e-4 0.02 --epochs 2 3 5 "
-    "--iters 40 40 0 --warm-epochs 1"
+    f"{TWO_STAGES} {JOINT} --batch-size 32 32 24 --lr 5e-4 5e-4 0.02 --epochs 2 2 4 "
+    "--iters 30 30 0 --warm-epochs 1"
 )
 METHODS = {
     "adca": TWO_STAGES,
@@ -51,6 +51,8 @@ METHODS = {
     "rpnr": f"{TWO_STAGES} --npc-members 10",
     "mmm": THREE_STAGES,
     "pca": f"{TWO_STAGES} {JOINT} --adversarial-from 1 0",
+    "bmil": f"{TWO_STAGES} --joint-k1 24 --joint-k2 4 --eps-joint 0.65",
+    "posed": TWO_STAGES,
 }
 HALVED = ("adca", "pgm", "pclhd", "rpnr", "mmm", "pca")
 CONTROL_EPS = 0.78

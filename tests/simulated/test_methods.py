@@ -27,6 +27,7 @@ MOST_OPERATIONS = {
     "sdcl": {"intra": 2600, "agreed": 2600},
     "posed": {"intra": 1550, "unified": 1400},
     "gur": {"bottomup": 1150},
+    "bmil": {"intra": 1600, "invariance": 2500},
     "supervised": {"supervised": 770},
     "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1450, "selftrain": 1600},
 }

@@ -47,6 +47,7 @@ TERMS = {  # loss terms of the last stage
     "gur": {
         f"{step}{name}" for step in ("camera_", "", "joint_") for name in ("infrared", "visible")
     },
+    "bmil": {"infrared", "visible", "joint_infrared", "joint_visible"},
     "posed": {"infrared", "visible", "distil_infrared", "distil_visible", "unified"},
     "supervised": {"infrared", "visible"},
 }
