@@ -1,6 +1,6 @@
 """GUR (ICCV 2023).
 
-Towards Grand BottomUp Representation Learning for Unsupervised Visible-Infrared Person
+Towards Grand Unified Representation Learning for Unsupervised Visible-Infrared Person
 Re-Identification.
 
 One stage, "bottomup".  Every epoch learns bottom-up, in up to three steps; each extracts features,
