@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import narrow_resnet
 import numpy as np
 import pytest
 import torch
@@ -176,6 +177,7 @@ def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(clustering_stage, "build_encoder", small)
     patch.setattr(weights, "network_for", rebuilt)
     patch.setattr(weights, "untrained", never_trained)
+    narrow_resnet.use_classifier(patch)
 
 
 def make_stage(

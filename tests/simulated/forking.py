@@ -9,7 +9,7 @@ import json
 import os
 import sys
 
-PRELOADED = ("clustercontrast.commands.training", "torchvision", "pytest")
+PRELOADED = ("warmed", "clustercontrast.commands.training", "torchvision", "pytest")
 """None of them asks torch.cuda for anything: a fork could not."""
 
 
