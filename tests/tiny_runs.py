@@ -109,7 +109,7 @@ def cmam_arguments(logs: Path, *more: str, on: str = "sysu") -> list[str]:
 
 def epochs_of(method: str) -> list[tuple[str, int]]:
     """Stage and number of every epoch of a short training."""
-    options = parse("sysu", arguments(method, Path("logs")))
+    options = parse("sysu", ["--method", method, *tiny_flags(method, "sysu")])
     stages = (make(options.at(make.name), None, None) for make in METHODS[method])
     return [(stage.name, epoch) for stage in stages for epoch in stage.epochs]
 
