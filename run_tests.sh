@@ -5,7 +5,8 @@
 set -eu
 cd "$(dirname "$(readlink -f "$0")")"
 . .ci/environment.sh
-export OMP_NUM_THREADS=1 # one process per core instead: --numprocesses
+# One process per core instead: --numprocesses.
+export OMP_NUM_THREADS=1 TORCHINDUCTOR_COMPILE_THREADS=1
 if [ "${1:-}" = --fast ]; then
     shift
     set -- -m "not slow" "$@"

@@ -1,13 +1,14 @@
 """The real ResNets with an eighth of the channels inside their blocks, for whole runs.
 
-All layers, features and names are there; a checkpoint takes an eighth of the disk.
+All layers, features and names are there; a checkpoint takes an eighth of the disk.  So it is with
+PCA's modality classifier.
 """
 
 import pytest
 from torch import nn
 from torchvision.models import resnet
 
-from clustercontrast.models import two_stream_resnet
+from clustercontrast.models import modality_classifier, two_stream_resnet
 
 
 class NarrowBlock(resnet.BasicBlock):
@@ -22,7 +23,13 @@ class NarrowBlock(resnet.BasicBlock):
 
 
 def use(patch: pytest.MonkeyPatch) -> None:
-    """Build ResNets with narrow blocks, rebuilt ones included."""
+    """Build ResNets with narrow blocks, rebuilt ones included, and narrow classifiers."""
+    use_classifier(patch)
     for depth, (block, counts) in two_stream_resnet.BODIES.items():
         if block is resnet.BasicBlock:
             patch.setitem(two_stream_resnet.BODIES, depth, (NarrowBlock, counts))
+
+
+def use_classifier(patch: pytest.MonkeyPatch) -> None:
+    """Build modality classifiers of as many blocks with few channels."""
+    patch.setattr(modality_classifier, "WIDTHS", (16,) * len(modality_classifier.WIDTHS))

@@ -15,10 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clustercontrast.__main__ import main
+from clustercontrast.commands import report
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"<!-- runnable: ([\w-]+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
-STARTS = (["clustercontrast"], ["python", "-m", "clustercontrast"])
+STARTS = (
+    (["clustercontrast"], main),
+    (["python", "-m", "clustercontrast"], main),
+    (["python", "-m", "clustercontrast.report"], report.main),
+)
+"""Beginnings of this project's commands, and what they run."""
 
 
 def blocks(page: Path, name: str) -> list[tuple[str, str]]:
@@ -55,9 +61,9 @@ def _inside(folder: Path) -> Iterator[None]:
 
 def _run_line(line: str) -> None:
     words = shlex.split(line, comments=True)
-    for start in STARTS:
+    for start, command in STARTS:
         if words[: len(start)] == start:
-            main(words[len(start) :])
+            command(words[len(start) :])
             return
     if words:
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
+import narrow_resnet
 import numpy as np
 import pytest
 import torch
@@ -108,7 +109,7 @@ def cmam_arguments(logs: Path, *more: str, on: str = "sysu") -> list[str]:
 
 def epochs_of(method: str) -> list[tuple[str, int]]:
     """Stage and number of every epoch of a short training."""
-    options = parse("sysu", arguments(method, Path("logs")))
+    options = parse("sysu", ["--method", method, *tiny_flags(method, "sysu")])
     stages = (make(options.at(make.name), None, None) for make in METHODS[method])
     return [(stage.name, epoch) for stage in stages for epoch in stage.epochs]
 
@@ -176,6 +177,7 @@ def use_small_encoder(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(clustering_stage, "build_encoder", small)
     patch.setattr(weights, "network_for", rebuilt)
     patch.setattr(weights, "untrained", never_trained)
+    narrow_resnet.use_classifier(patch)
 
 
 def make_stage(

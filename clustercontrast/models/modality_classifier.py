@@ -6,6 +6,8 @@ import torch
 from torch import nn
 
 MODALITIES = 3
+WIDTHS = 1024, 512, 256, 128, 64, 32, 16, 8
+"""Of what the blocks put out."""
 OFFICIAL_PARTS = {
     "blocks.0.": "first_layer.",
     **{f"blocks.{number + 1}.": f"layers.{number}." for number in range(7)},
@@ -27,14 +29,13 @@ class ModalityClassifier(nn.Module):
 
     def __init__(self, width: int = 2048) -> None:
         super().__init__()
-        widths = [width, 1024, 512, 256, 128, 64, 32, 16, 8]
         self.blocks = nn.Sequential(
             *(
                 nn.Sequential(nn.Conv1d(n, m, 3, stride=2, padding=1), nn.BatchNorm1d(m), nn.ReLU())
-                for n, m in itertools.pairwise(widths)
+                for n, m in itertools.pairwise((width, *WIDTHS))
             )
         )
-        self.head = nn.Linear(widths[-1], MODALITIES)
+        self.head = nn.Linear(WIDTHS[-1], MODALITIES)
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """(B, d) neck outputs, not normalised, to (B, 3) logits; BatchNorm sees the B at once."""

@@ -134,7 +134,7 @@ def _copies(state: Any) -> Any:
 def digest(content: Any) -> str:
     """Of nested contents, bit for bit."""
     if isinstance(content, dict):
-        content = {key: digest(own) for key, own in sorted(content.items(), key=str)}
+        content = {key: digest(content[key]) for key in sorted(content, key=str)}
     elif isinstance(content, list):
         content = [digest(own) for own in content]
     elif isinstance(content, torch.Tensor | np.ndarray):

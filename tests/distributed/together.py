@@ -14,7 +14,7 @@ import torch
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["torch.distributed", "tiny_runs", "tiny_cmam", "clustercontrast.commands.training"]
+    ["torch.distributed", "tiny_runs", "tiny_cmam", "warmed", "clustercontrast.commands.training"]
 )
 SECONDS = 280
 

@@ -9,6 +9,7 @@ from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 
+import narrow_resnet
 import pytest
 import tiny_cmam
 import torch
@@ -113,6 +114,11 @@ def cases():
         yield pytest.param(
             method, dataset, flags, marks=marks, id=" ".join((method, dataset, *flags))
         )
+
+
+@pytest.fixture(autouse=True)
+def _narrow(monkeypatch):
+    narrow_resnet.use(monkeypatch)
 
 
 @pytest.fixture(scope="module")

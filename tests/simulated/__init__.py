@@ -18,5 +18,6 @@ plain one runs), races, fragmentation, memory inside a kernel. Say "simulated" w
     records.py    what happened, by phase and place
     phases.py     the engine's places: refresh, steps, tick, evaluation, saving
     __main__.py   any Python program on the device, then a report
-    launch.py     the same for tests
+    launch.py     the same for tests, which do not wait for imports
+    forking.py    the process that their programs are forked from
 """

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
 
 from simulated import rules
 from simulated.memory import MEMORY
@@ -104,7 +103,7 @@ def dispatch(function: Any, args: tuple, kwargs: dict) -> Any:
 
 def _computed(call: rules.Call) -> Any:
     """The result on the CPU."""
-    args, kwargs = tree_map(_to_host, (call.args, call.kwargs))
+    args, kwargs = rules.mapped(_to_host, (call.args, call.kwargs))
     if call.target is not None:
         kwargs["device"] = HOST
     found = call.function(*args, **kwargs)
@@ -132,7 +131,7 @@ def _placed(found: Any, call: rules.Call) -> Any:
             return value
         return given[id(value)] if id(value) in given else DeviceTensor(value)
 
-    return tree_map(on_device, found)
+    return rules.mapped(on_device, found)
 
 
 def install() -> None:

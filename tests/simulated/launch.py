@@ -1,5 +1,7 @@
 """Programs on the simulated device, for tests: run in a process of their own, report read."""
 
+import atexit
+import functools
 import json
 import os
 import subprocess
@@ -60,21 +62,35 @@ def run(
         goes_on: mistakes are recorded and the program goes on.
         code: the exit code that is expected; None for any.
     """
-    file = folder / "simulated.json"
+    file, said = folder / "simulated.json", folder / "simulated.txt"
+    environment = {"SIMULATED_BYTES": str(int(gib * 2**30))}
+    environment |= {"SIMULATED_GOES_ON": "1"} if goes_on else {}
+    asked = {"output": str(said), "environment": environment, "arguments": [str(file), *program]}
+    found, output = _answer(json.dumps(asked)), said.read_text()
+    assert code is None or found == code, output
+    return Report(found, output, json.loads(file.read_text()))
+
+
+def _answer(request: str) -> int:
+    """The exit code of a program that is asked for."""
+    process = _process()
+    process.stdin.write(f"{request}\n")
+    process.stdin.flush()
+    return int(process.stdout.readline())
+
+
+@functools.cache
+def _process() -> subprocess.Popen:
+    """The process that programs are forked from; it ends with this one."""
     environment = os.environ | {
-        "SIMULATED_BYTES": str(int(gib * 2**30)),
         "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)]),
         "OMP_NUM_THREADS": "1",
+        "LD_PRELOAD": str(toolchain.runtime()),
     }
-    environment |= {"SIMULATED_GOES_ON": "1"} if goes_on else {}
-    done = subprocess.run(
-        [sys.executable, "-m", "simulated", str(file), *program],
-        cwd=TESTS.parent,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert code is None or done.returncode == code, done.stdout
-    return Report(done.returncode, done.stdout, json.loads(file.read_text()))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "simulated.forking"],
+        cwd=TESTS.parent, env=environment, text=True,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+    )  # fmt: skip
+    atexit.register(process.communicate)
+    return process

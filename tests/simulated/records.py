@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import importlib.util
 import inspect
 import threading
@@ -78,11 +79,17 @@ def place() -> str:
     """The line of the package that is being run, and the line that called it."""
     found, frame = [], inspect.currentframe()
     while frame is not None and len(found) < 2:
-        file = Path(frame.f_code.co_filename)
-        if file.is_relative_to(PACKAGE):
-            found.append(f"{file.relative_to(PACKAGE)}:{frame.f_lineno}")
+        if name := _in_the_package(frame.f_code.co_filename):
+            found.append(f"{name}:{frame.f_lineno}")
         frame = frame.f_back
     return " < ".join(found) or "elsewhere"  # a backward pass, or an optimiser on its own thread
+
+
+@functools.cache  # asked for every frame of every operation
+def _in_the_package(file: str) -> str | None:
+    """The path of a source file within the package; None for other files."""
+    path = Path(file)
+    return str(path.relative_to(PACKAGE)) if path.is_relative_to(PACKAGE) else None
 
 
 RECORDS = Records()

@@ -1,5 +1,9 @@
 """The simulated device is what its documentation says."""
 
+import json
+import subprocess
+import sys
+
 import pytest
 
 from simulated import launch, toolchain
@@ -31,11 +35,26 @@ def test_the_first_mistake_ends_a_program_unless_it_shall_go_on(tmp_path):
     )
 
 
+PROGRAM = """\
+import sys, torch
+assert sys.argv[1:] == ["a", "b"]
+print((torch.ones(3, device="cuda") + 1).tolist())
+sys.exit(7)
+"""
+
+
 @launch.needed
-def test_a_program_keeps_its_exit_code(tmp_path):
-    program = tmp_path / "program.py"
-    program.write_text("import sys\nassert sys.argv[1:] == ['a', 'b']\nsys.exit(7)\n")
-    assert launch.run(tmp_path, str(program), "a", "b", code=7).mistakes == []
+def test_the_command_and_a_fork_end_alike(tmp_path):
+    """The exit code is the program's, what it prints is printed, and the reports are equal."""
+    program, report = tmp_path / "program.py", tmp_path / "report.json"
+    program.write_text(PROGRAM)
+    forked = launch.run(tmp_path, str(program), "a", "b", code=7)
+    command = [sys.executable, "-m", "simulated", str(report), str(program), "a", "b"]
+    done = subprocess.run(command, cwd=launch.TESTS, stdout=subprocess.PIPE, check=False, text=True)
+    assert done.returncode == 7
+    assert forked.output == done.stdout == "[2.0, 2.0, 2.0]\n"
+    assert forked.content == json.loads(report.read_text())
+    assert forked.mistakes == []
 
 
 def test_a_machine_without_a_compiler_is_told_in_one_word(monkeypatch):

@@ -12,6 +12,7 @@ from simulated import launch
 BATCHES = {"mmm": ["128", "128", "24"]}  # the last stage has few classes here, none drawn twice
 NETWORKS = {"sdcl": ["--depth", "3", "--vit-width", "64"], "cmam": []}
 DEVIATION = 0.15
+DRY = ["--depth", "10", "--device", "cuda", "--test-batch", "64"]
 
 
 def arguments(method, logs):
@@ -51,7 +52,7 @@ def test_the_estimate_of_every_stage_is_close_to_its_peak(method, tmp_path):
 @pytest.mark.slow
 def test_a_dry_run_prints_the_plan_or_what_would_fit(tmp_path):
     logs = tmp_path / "logs"
-    words = arguments("supervised", logs)
+    words = tiny_runs.arguments("supervised", logs, *DRY)
     done = launch.run(tmp_path, "train_sysu.py", *words, "--dry-run")
     assert "supervised: memory plan: 0." in done.output
     assert "of 24.0 GiB that are free, nothing recomputed, 64 images per forward" in done.output

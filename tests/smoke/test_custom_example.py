@@ -1,5 +1,6 @@
 """The worked example of docs/datasets.md, from two folders of crops, with flags for a short run."""
 
+import narrow_resnet
 import pytest
 import runnable
 import tiny_runs
@@ -21,7 +22,8 @@ def shortened(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_two_folders_of_crops_become_a_tested_model_with_a_page(tmp_path):
+def test_two_folders_of_crops_become_a_tested_model_with_a_page(tmp_path, monkeypatch):
+    narrow_resnet.use(monkeypatch)
     write_crops(tmp_path / "crops")
     ((language, table), (shell, commands)) = runnable.blocks(PAGE, "custom")
     runnable.run(language, table, tmp_path)

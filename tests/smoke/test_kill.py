@@ -80,6 +80,7 @@ def arguments(name: str, logs: Path) -> list[str]:
 def undisturbed(tmp_path_factory):
     """What an undisturbed run has saved, and its seconds, made when first asked for."""
     made = {}
+    killed_runs.be_ready()
 
     def of(name):
         if name not in made:

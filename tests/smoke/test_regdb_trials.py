@@ -247,10 +247,11 @@ def test_two_trials_through_the_shell_scripts(tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    method, *words = [*arguments("pgm", tmp_path / "logs")[1:], "--depth", "10"]
+    flags = "--depth", "10", "--epochs", "1"
+    method, *words = arguments("supervised", tmp_path / "logs", *flags)[1:]
     printed = run("run_train_regdb.sh", method, *words)
     assert "rendered identities: not a RegDB result" in printed
-    folder = tiny_runs.run_folder(tmp_path / "logs", "pgm", on="regdb")
+    folder = tiny_runs.run_folder(tmp_path / "logs", "supervised", on="regdb")
     report = (folder / "report.json").read_text()
     assert json.loads(report)["results"][0]["trials"] == [2, 4]
     assert "trained and tested before" in run("run_train_regdb.sh", method, *words)
