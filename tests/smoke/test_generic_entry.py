@@ -2,6 +2,7 @@
 
 import json
 
+import method_runs
 import numpy as np
 import pytest
 import tiny_runs
@@ -51,6 +52,34 @@ def test_runs_are_reported_in_both_directions(trained):
     assert ("±" in "".join(line for line in text.splitlines() if "last epoch" in line)) == (
         name == "llcm"
     )
+
+
+@pytest.mark.parametrize(
+    ("method", "stage", "more"),
+    [
+        ("bmil", "invariance", {"joint_infrared", "joint_visible"}),
+        ("posed", "unified", {"unified", "distil_infrared", "distil_visible"}),
+    ],
+)
+def test_further_methods_train_on_all_visible_images(
+    method, stage, more, trained, tmp_path, monkeypatch
+):
+    """Half of them is SYSU-MM01's share alone."""
+    name, people, _ = trained
+    tiny_runs.use_small_encoder(monkeypatch)
+    flags = ["--epochs", "1", *method_runs.FLAGS[method]]
+    numbers = tiny_runs.tiny_flags(method, name, *flags)
+    places = ["--data-dir", str(people), "--logs-dir", str(tmp_path)]
+    main(["train", "--dataset", name, "--method", method, *places, *numbers, *flags])
+    folder = tmp_path / name / method / "seed1"
+    last = tiny_runs.events(folder)[-1]
+    assert (last["stage"], last["loss"].keys()) == (
+        stage,
+        {"infrared", "visible", "total"} | more,
+    )
+    with np.load(folder / stage / "labels" / "epoch_000.npz") as labels:
+        assert "visible_rows" not in labels
+    assert (folder / "report.json").exists()
 
 
 def test_gur_trains_without_camera_labels_by_default(trained, tmp_path, monkeypatch):
