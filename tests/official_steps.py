@@ -71,6 +71,19 @@ def stream(views, iteration, ids, facts):
     )
 
 
+def batch_of(vectors, i, facts):
+    """The batch of an iteration; that of stage 2 has joint streams, too."""
+    batch = SimpleNamespace(
+        visible=stream(("rgb", "rgb_ca"), i, vectors["ids_rgb"][i], facts),
+        infrared=stream(("ir",), i, vectors["ids_ir"][i], facts),
+    )
+    if facts["stage"] == 2:
+        views = "all_rgb", "all_rgb_ca"
+        batch.joint_visible = stream(views, i, vectors["ids_joint_rgb"][i], facts)
+        batch.joint_infrared = stream(("all_ir",), i, vectors["ids_joint_ir"][i], facts)
+    return batch
+
+
 def check_step(stage, vectors, facts, step, memories, our_name=our_name):
     """Gradients, weights, statistics and memory rows after one optimiser step."""
     parameters = dict(stage.encoder.named_parameters())

@@ -14,8 +14,6 @@ The judge has seen neither visible images nor the target; it is asked whether it
 infrared images by a fake.
 """
 
-import argparse
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +21,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from benchmarks.experiments.pages import listed, mean, put_into
+from benchmarks.experiments.pages import Experiment, listed, mean
 from clustercontrast.commands import cli
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, open_prepared
@@ -297,29 +295,23 @@ def fakes(folder: Path) -> str:
     return "\n".join(["| searched with | Rank-1 | mAP |", "|---|---|---|", *lines])
 
 
-TABLES = {"levels": levels, "fakes": fakes, "ablations": ablations}
+def begin(folder: Path) -> Path:
+    """All sets, and the networks that every row starts from."""
+    rendered(folder)
+    return warm_start(folder)
 
 
-def main() -> None:
-    """Render, train and judge what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("data/experiments"))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
-    parser.add_argument("--only-tables", action="store_true", help="train no row")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
-    o = parser.parse_args()
-    folder = o.folder.resolve()
-    if not o.only_tables:
-        rendered(folder)
-        warm = warm_start(folder)
-        for seed, name in itertools.product(o.seeds, o.rows):
-            train_row(folder, warm, name, seed)
-    tables = {name: table(folder) for name, table in TABLES.items()}
-    print("\n\n".join(tables.values()))
-    if o.write:
-        put_into(o.write, "cmam", tables)
+EXPERIMENT = Experiment(
+    "cmam",
+    "CMAM-UDA's ablations on rendered identities, and how good its fakes are.",
+    "data/experiments",
+    list(ROWS),
+    SEEDS,
+    begin,
+    train_row,
+    {"levels": levels, "fakes": fakes, "ablations": ablations},
+)
 
 
 if __name__ == "__main__":
-    main()
+    EXPERIMENT.run()

@@ -11,13 +11,12 @@ work together and what each does here; they say nothing about SYSU-MM01.
 Rendered are identities in SYSU-MM01's layout and, for the warm start, others (as in the demo).
 """
 
-import argparse
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.experiments.pages import listed, mean, put_into
+from benchmarks.experiments.pages import Experiment, listed, mean
 from clustercontrast.commands import cli
 from clustercontrast.files import read_events
 from clustercontrast.rendering import __main__ as rendering
@@ -182,29 +181,23 @@ def shares(folder: Path) -> str:
     return "\n".join(lines)
 
 
-TABLES = {"stages": methods, "shares": shares}
+def begin(folder: Path) -> Path:
+    """Both sets, and the network that every row starts from."""
+    rendered(folder)
+    return train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
 
 
-def main() -> None:
-    """Render and train what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("data/experiments-methods"))
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=list(SEEDS))
-    parser.add_argument("--only-tables", action="store_true", help="train no row")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
-    o = parser.parse_args()
-    folder = o.folder.resolve()
-    if not o.only_tables:
-        rendered(folder)
-        warm = train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
-        for seed, name in itertools.product(o.seeds, o.rows):
-            train_row(folder, warm, name, seed)
-    tables = {name: table(folder) for name, table in TABLES.items()}
-    print("\n\n".join(tables.values()))
-    if o.write:
-        put_into(o.write, "methods", tables)
+EXPERIMENT = Experiment(
+    "methods",
+    "Methods side by side on rendered identities, and a part of the visible images per epoch.",
+    "data/experiments-methods",
+    list(ROWS),
+    SEEDS,
+    begin,
+    train_row,
+    {"stages": methods, "shares": shares},
+)
 
 
 if __name__ == "__main__":
-    main()
+    EXPERIMENT.run()

@@ -1,7 +1,10 @@
-"""Tables of experiments, and the pages they stand in."""
+"""Experiments as commands: rows over seeds, their tables, and the pages they stand in."""
 
+import argparse
+import itertools
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from clustercontrast.files import UserError, atomic
@@ -34,3 +37,47 @@ def put_into(page: Path, of: str, tables: Mapping[str, str]) -> None:
         text = f"{before}{first}\n{table}\n{last}{rest.partition(last)[2]}"
     with atomic(page) as file:
         file.write(text)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Rows that are trained with several seeds, and the tables that are made of them.
+
+    Attributes:
+        name: of the tables in a page, see :func:`put_into`.
+        title: what the command does, in a line.
+        folder: where it works by default.
+        rows: names.
+        seeds: of every row.
+        begin: makes what all rows need in a folder, and says what they start from.
+        train: one row: folder, what it starts from, name, seed.
+        tables: name -> what makes it of a folder.
+    """
+
+    name: str
+    title: str
+    folder: str
+    rows: Sequence[str]
+    seeds: Sequence[int]
+    begin: Callable[[Path], Path]
+    train: Callable[[Path, Path, str, int], Path]
+    tables: Mapping[str, Callable[[Path], str]]
+
+    def run(self) -> None:
+        """Train what is missing, print the tables."""
+        parser = argparse.ArgumentParser(description=self.title)
+        parser.add_argument("--folder", type=Path, default=Path(self.folder))
+        parser.add_argument("--rows", nargs="+", choices=self.rows, default=self.rows)
+        parser.add_argument("--seeds", nargs="+", type=int, choices=self.seeds, default=self.seeds)
+        parser.add_argument("--only-tables", action="store_true", help="train no row")
+        parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
+        o = parser.parse_args()
+        folder = o.folder.resolve()
+        if not o.only_tables:
+            start = self.begin(folder)
+            for seed, name in itertools.product(o.seeds, o.rows):
+                self.train(folder, start, name, seed)
+        tables = {name: table(folder) for name, table in self.tables.items()}
+        print("\n\n".join(tables.values()))
+        if o.write:
+            put_into(o.write, self.name, tables)

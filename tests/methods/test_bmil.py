@@ -9,7 +9,7 @@ import pytest
 import tiny_runs
 import torch
 import torch.nn.functional as F
-from official_steps import LOSS, check_step, make_stage, raw_rows, recorded, stream
+from official_steps import LOSS, batch_of, check_step, make_stage, raw_rows, recorded
 
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.files import UserError
@@ -136,18 +136,6 @@ def test_bmil_follows_the_official_trainers(file):
             np.testing.assert_allclose(losses, recorded_losses, rtol=LOSS)
             check_step(stage, vectors, facts, f"it{i}{letter}", memories)
         assert next(steps, None) is None
-
-
-def batch_of(vectors, i, facts):
-    batch = SimpleNamespace(
-        visible=stream(("rgb", "rgb_ca"), i, vectors["ids_rgb"][i], facts),
-        infrared=stream(("ir",), i, vectors["ids_ir"][i], facts),
-    )
-    if facts["stage"] == 2:
-        views = "all_rgb", "all_rgb_ca"
-        batch.joint_visible = stream(views, i, vectors["ids_joint_rgb"][i], facts)
-        batch.joint_infrared = stream(("all_ir",), i, vectors["ids_joint_ir"][i], facts)
-    return batch
 
 
 # --- flags ---

@@ -1,7 +1,6 @@
 """Iterations of PCA's official trainers: encoder steps, classifier steps and their order."""
 
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import golden_set
 import numpy as np
@@ -14,7 +13,7 @@ from official import (
     little_memory,
     official_classifier_name,
 )
-from official_steps import CHECKSUM, LOSS, check_step, make_stage, raw_rows, recorded, stream
+from official_steps import CHECKSUM, LOSS, batch_of, check_step, make_stage, raw_rows, recorded
 
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.engine.schedules import step_decay
@@ -41,18 +40,6 @@ def stage_of(facts):
     stage.visible_memory, stage.infrared_memory, stage.joint_memory = memories.values()
     stage.labels = {"joint_visible": None} if facts["stage"] == 2 else {}
     return stage, memories
-
-
-def batch_of(vectors, i, facts):
-    batch = SimpleNamespace(
-        visible=stream(("rgb", "rgb_ca"), i, vectors["ids_rgb"][i], facts),
-        infrared=stream(("ir",), i, vectors["ids_ir"][i], facts),
-    )
-    if facts["stage"] == 2:
-        views = "all_rgb", "all_rgb_ca"
-        batch.joint_visible = stream(views, i, vectors["ids_joint_rgb"][i], facts)
-        batch.joint_infrared = stream(("all_ir",), i, vectors["ids_joint_ir"][i], facts)
-    return batch
 
 
 def expected_steps(facts):
