@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.experiments import cmam
+from benchmarks.experiments import cmam, methods
 from benchmarks.experiments.pages import put_into
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.files import UserError
@@ -42,6 +42,17 @@ def test_rows_differ_and_share_source_labels_and_fakes():
         same = [other for other in found if found[other]["selftrain"] == own["selftrain"]]
         trained = [other for other in same if found[other].get("pretrain") == own.get("pretrain")]
         assert trained == [name]
+
+
+def test_half_of_the_images_or_a_larger_radius_is_all_that_sets_rows_apart():
+    for name, row in methods.ROWS.items():
+        base = f"--method {row.method} {methods.METHODS[row.method]}"
+        one, other = (
+            configuration(parse("sysu", x.split())) for x in (base, f"{base} {row.flags}")
+        )
+        for stage, changes in other["changes"].items():
+            set_apart = {words.split(" ")[0] for words in {*changes} ^ {*one["changes"][stage]}}
+            assert set_apart <= {"--visible-share", "--eps-visible", "--joint-loss"}, name
 
 
 def test_tables_replace_what_is_between_their_marks(tmp_path):
