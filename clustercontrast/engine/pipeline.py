@@ -25,7 +25,12 @@ def run_pipeline(
         run: where it happens.
         plan: gives a stage's flags with what had to be decided before it is built, and a line that
             says so.
+
+    Raises:
+        UserError: a stage cannot do what its flags say; nothing has been trained yet.
     """
+    for make in stages:  # before the first one takes hours
+        make(options.at(make.name), data, run).check_flags()
     for make in stages:
         args = options.at(make.name)
         stage = make(args, data, run)

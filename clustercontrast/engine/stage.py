@@ -70,6 +70,9 @@ class Stage:
         """Build networks and optimisers; called once, before weights are handed over or resumed."""
         raise NotImplementedError
 
+    def check_flags(self) -> None:
+        """Refuse what the stage cannot do; asked before any stage of a run is trained."""
+
     def refresh(self, epoch: int) -> Iterator[Iterable]:
         """Make labels and memories, then yield a stream of batches.
 

@@ -25,6 +25,7 @@ class SplitMemory:
         momentum: μ, weight of the old row.
         contrasted: |K|, the positives included; 0, or more than there are: all.
         gradient: "upstream" or "clean", see :mod:`clustercontrast.memories.rows`.
+        unit: rows are stored, and stay, at unit length.
 
     Calling the memory with features (B, d), not normalised, and the *proxies* of the images (B,)
     int64, at best on the CPU, gives the loss.
@@ -38,9 +39,10 @@ class SplitMemory:
         momentum: float,
         contrasted: int = 50,
         gradient: str = "upstream",
+        unit: bool = True,
     ) -> None:
         self.clusters, self.temperature, self.contrasted = clusters, temperature, contrasted
-        blend = Momentum(momentum)
+        blend = Momentum(momentum, unit=unit)
         self.bank = RowBank(blend.begin(torch.cat([means, means])), hybrid_update, blend, gradient)
 
     @property

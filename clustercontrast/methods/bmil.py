@@ -63,9 +63,14 @@ class Invariance(ClusteringStage):
         self.distillation = SelfDistillation(a.temp, a.teacher_temp, a.fusion)
 
     def check_flags(self) -> None:
-        """Refuse, besides what every stage refuses, an expansion over neighbours there are not."""
+        """Refuse, besides what every stage refuses, neighbours and memories that are not there."""
         super().check_flags()
         a = self.args
+        if a.joint_memory == "hybrid" and a.memory != "hybrid":
+            raise UserError(
+                f"--joint-memory hybrid goes with --memory hybrid, which is {a.memory} here: leave "
+                "one of them out"
+            )
         if a.joint_distance == "modality" and a.joint_k2 > a.joint_k1 // 2:
             raise UserError(
                 f"--joint-k2 {a.joint_k2} is more than half of --joint-k1 {a.joint_k1}, the "
@@ -114,10 +119,11 @@ class Invariance(ClusteringStage):
         self.grade_joint_labels(y)
         y = self.trained_clusters(y, split)
         visible, infrared = y[:split], y[split:]
-        if not ((visible >= 0).any() and (infrared >= 0).any()):
+        if y.max(initial=-1) < 1 or min(visible.max(), infrared.max()) < 0:
             self.run.log.say(
-                "the joint clusters hold no images of one of the modalities: joint step left out "
-                f"of this epoch (raise --eps-joint, now {self.args.eps_joint}, if that goes on)"
+                "fewer than two joint clusters, or one modality has outliers alone: joint step "
+                f"left out of this epoch (change --eps-joint, now {self.args.eps_joint}, if that "
+                "goes on)"
             )
             return
         self.remember_jointly(features, y)
@@ -149,7 +155,13 @@ class Invariance(ClusteringStage):
         means = proxies.means.to(self.run.device)
         ranks.equalise((means,))
         self.joint_memory = SplitMemory(
-            means, proxies.clusters, a.temp, a.momentum, a.joint_contrasted, a.memory_gradient
+            means,
+            proxies.clusters,
+            a.temp,
+            a.momentum,
+            a.joint_contrasted,
+            a.memory_gradient,
+            a.unit_prototypes,
         )
         self.joint_targets, self.visible_proxies = proxies.rows, proxies.visible
         self.facts["proxies"] = len(means)

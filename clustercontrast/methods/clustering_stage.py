@@ -222,10 +222,7 @@ class ClusteringStage(Stage):
         """Disjoint parts of the visible images, drawn once per epoch (``--visible-share``)."""
         if self._parts_of is None or self._parts_of[0] != self.epoch:
             share, images = self.args.visible_share, len(self.data.visible)
-            parts = disjoint_parts(images, share, self.run.generator)
-            self._parts_of = self.epoch, parts
-            if share < 1:
-                self.clustered = {"visible_rows": parts[0]}
+            self._parts_of = self.epoch, disjoint_parts(images, share, self.run.generator)
         return self._parts_of[1]
 
     @property
@@ -263,11 +260,18 @@ class ClusteringStage(Stage):
     def use_labels(self, labels: Labels) -> None:
         """Train on these labels in this epoch; they are saved with the checkpoint."""
         self.labels = dict(zip(("visible", "infrared"), labels, strict=True))
+        a = vars(self.args)
+        is_part = a.get("visible_share", 1) < 1 and not a.get("pseudo_labels")
+        self.clustered = {"visible_rows": self.visible_rows} if is_part else {}
 
     def export_labels(self, epoch: int) -> None:
-        """After a stage's last epoch: features and labels of its final weights, as a file."""
+        """After a stage's last epoch: features and labels of its final weights, as a file.
+
+        Labels are those of all images, whatever ``--visible-share`` leaves out of an epoch.
+        """
         if not self.args.export_labels or epoch != self.epochs[-1]:
             return
+        self._parts_of = self.epoch, (np.arange(len(self.data.visible)),)
         features = self.extract(self.encoder)
         labels = self.pseudo_labels(features)
         path = self.run.folder / self.name / pseudo_labels.FILE
@@ -531,7 +535,7 @@ class ClusteringStage(Stage):
             raise UserError(
                 f"--visible-share {a.visible_share} of {images} visible images are "
                 f"{int(images * a.visible_share)}, and a cluster has {a.min_samples} "
-                "(--min-samples): raise it"
+                "(--min-samples): raise --visible-share"
             )
 
     # --- for the log alone; here and nowhere else, true identities are read in training ---

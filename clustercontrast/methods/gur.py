@@ -185,6 +185,13 @@ class BottomUp(ClusteringStage):
         f_v, f_r = (f.to(self.run.device) for f in (taken(features[0], rows), features[1]))
         with self.run.timed("association"):
             y = ranks.first(lambda: unified_labels(f_v, f_r, y_r, k, self.is_smoothed))
+        if y.max(initial=-1) < 0:
+            raise UserError(
+                f"label unification left every visible image without a label {self.run.position}: "
+                f"lower --unify-neighbours (now {k}), raise --eps-infrared (now "
+                f"{self.args.eps_infrared}) so that fewer infrared images are outliers, or begin "
+                "later (--unify-from, --smooth-from); the epochs before are saved"
+            )
         return spread(y, rows, len(features[0]))
 
     # --- C: inter-modality ---

@@ -52,13 +52,20 @@ class Unified(ClusteringStage):
         )
 
     def check_flags(self) -> None:
-        """Refuse, besides what every stage refuses, a stage without any loss."""
+        """Refuse, besides what every stage refuses, a stage that may be without any loss."""
         super().check_flags()
         a = self.args
-        if not a.intra_weight and a.cross == a.distil == "none":
+        if a.intra_weight or a.distil != "none":
+            return
+        if a.cross == "none":
             raise UserError(
                 "--intra-weight 0 with --cross none and --distil none leaves no loss to train on: "
                 "keep one of the three"
+            )
+        if a.cross == "contrast" and not a.match_always:
+            raise UserError(
+                "--cross contrast alone is no loss in an epoch in which nothing is matched: leave "
+                "out --no-match-always, or keep --intra-weight or --distil"
             )
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:

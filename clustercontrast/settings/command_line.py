@@ -327,7 +327,8 @@ class CommandLine:
     def _check_parts(self, options: Options) -> None:
         """Refuse a joint clustering of a second part where there is but one."""
         flag = all_flags()["joint_half"]
-        for stage in readers(self.recipe, flag.name):
+        asked = options.stages or self.recipe.stages
+        for stage in (name for name in readers(self.recipe, flag.name) if name in asked):
             share, half = options.at(stage).visible_share, options.joint_half
             if 0.5 < share < 1 and half == "other" and unread(options, flag, stage) is None:
                 raise UserError(

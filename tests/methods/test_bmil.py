@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from official_steps import LOSS, batch_of, check_step, make_stage, raw_rows, recorded
 
+from clustercontrast.commands import cli
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.files import UserError
 from clustercontrast.methods import bmil, dcl
@@ -197,6 +198,20 @@ def test_an_expansion_beyond_the_neighbours_of_a_modality_is_refused(make):
     with pytest.raises(UserError, match="--joint-k2 6 is more than half of --joint-k1 10"):
         make("--joint-k1", "10", "--joint-k2", "6")
     make("--joint-k1", "10", "--joint-k2", "6", "--joint-distance", "plain")
+
+
+def test_memories_that_do_not_go_together_are_refused(make):
+    with pytest.raises(UserError, match="goes with --memory hybrid, which is sequential here"):
+        make("--memory", "sequential", "--joint-memory", "hybrid")
+
+
+def test_what_a_later_stage_cannot_do_is_refused_before_the_first_is_trained(tmp_path, capsys):
+    words = tiny_runs.arguments("bmil", tmp_path, "--joint-k1", "10", "--joint-k2", "6")
+    with pytest.raises(SystemExit) as leaving:
+        cli.train("sysu", words)
+    assert leaving.value.code == 2
+    assert "more than half of --joint-k1" in capsys.readouterr().err
+    assert not (tiny_runs.run_folder(tmp_path, "bmil") / "intra").exists()
 
 
 def test_defaults_are_those_of_the_official_scripts():

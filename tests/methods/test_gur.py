@@ -308,6 +308,14 @@ def test_too_few_clusters_within_a_camera_name_their_flag(make):
         next(stage.refresh(0))
 
 
+def test_a_unification_without_any_label_is_refused(make):
+    """With all infrared images as voters, their outliers may win everywhere."""
+    stage = make("--unify-from", "0")
+    features = stage.extract(stage.encoder)
+    with pytest.raises(UserError, match=r"every visible image without a label .*--unify-neighbours"):
+        stage.unify(features, np.full(len(features[1]), -1))
+
+
 def test_images_without_a_camera_number_are_refused(make, monkeypatch):
     stage = make()
     index = stage.data.infrared.index

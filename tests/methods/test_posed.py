@@ -220,6 +220,8 @@ def test_the_teacher_learns_only_where_it_is_asked_to(make):
 def test_a_stage_without_any_loss_is_refused(make):
     with pytest.raises(UserError, match="leaves no loss to train on: keep one of the three"):
         make(*PRINTED, "--cross", "none", "--distil", "none")
+    with pytest.raises(UserError, match="no loss in an epoch in which nothing is matched"):
+        make(*PRINTED, "--cross", "contrast", "--distil", "none", "--no-match-always")
 
 
 def test_the_association_in_the_log_is_that_of_the_rows(make):

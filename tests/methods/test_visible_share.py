@@ -95,6 +95,30 @@ def test_two_shares_train_two_runs_and_the_part_is_saved(tmp_path):
     assert parts[0] != parts[1]
 
 
+def test_exported_labels_are_those_of_all_images(make):
+    """What is frozen for a later training leaves nothing out."""
+    stage = make(dcl.Intra, "pgm", *HALF, "--export-labels", "on", "--epochs", "1")
+    tiny_runs.open_epoch(stage)
+    part = set(stage.clustered["visible_rows"].tolist())
+    stage.export_labels(0)
+    with np.load(stage.run.folder / "intra" / "pseudo_labels.npz") as saved:
+        exported = labelled(saved["visible_labels"])
+    assert len(exported) > len(part)
+    assert set(stage.clustered["visible_rows"].tolist()) == part
+
+
+def test_labels_of_a_file_stand_for_all_images(make, tmp_path):
+    first = make(dcl.Intra, "pgm", "--export-labels", "on", "--epochs", "1")
+    first.export_labels(0)
+    file = str(first.run.folder / "intra" / "pseudo_labels.npz")
+    stage = make(pclhd.Progressive, "pclhd", "--visible-share", "0.5", "--pseudo-labels", file)
+    tiny_runs.open_epoch(stage)
+    assert stage.clustered == {}
+    outliers = np.mean(stage.labels["visible"] < 0)
+    assert stage.facts["visible"]["outliers"] == pytest.approx(outliers)
+    assert labelled(stage.labels["joint_visible"]) <= set(stage.joint_rows.tolist())
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -113,6 +137,7 @@ def test_a_large_part_is_enough_without_a_joint_clustering():
     flags = ["--method", "pclhd", "--visible-share", "0.7"]
     assert parse("sysu", [*flags, "--joint-half", "same"]).at("progressive").visible_share == 0.7
     assert parse("sysu", [*flags, "--no-joint-branch"]).at("intra").visible_share == 0.7
+    assert parse("sysu", [*flags, "--stages", "intra"]).at("intra").visible_share == 0.7
 
 
 def test_a_part_smaller_than_a_cluster_is_refused(make):

@@ -94,6 +94,7 @@ RECIPE = Recipe(
             dataset="sysu",
         ),
         Row(OFFICIAL, {"batch_visible": 64}, dataset="regdb"),
+        Row("ours, as the other clusterings there", {"joint_k1": 25}, dataset="llcm"),
         Row("PoSeD's paper", {"teacher_temp": 0.05, "fusion": 0.5}),
     ),
 )
