@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
+from clustercontrast.clustering import approximate_search
 from clustercontrast.clustering.centroids import balanced_centroids, modality_proxies
 from clustercontrast.clustering.jaccard import jaccard, modality_jaccard
 from clustercontrast.data.batches import Batch
@@ -61,6 +62,11 @@ class Invariance(ClusteringStage):
         super().setup()
         a = self.args
         self.distillation = SelfDistillation(a.temp, a.teacher_temp, a.fusion)
+        if a.joint_distance == "modality" and a.neighbours in approximate_search.KINDS:
+            self.run.log.say(
+                f"--neighbours {a.neighbours} is of the clusterings of one modality; neighbours of "
+                "the joint one are searched exactly, among the images of either modality"
+            )
 
     def check_flags(self) -> None:
         """Refuse, besides what every stage refuses, neighbours and memories that are not there."""
