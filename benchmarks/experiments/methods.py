@@ -37,7 +37,7 @@ WARM = (
 CLUSTERING = "--k1 15 --k2 4 --eps 0.6"
 SHARED = (
     f"{NETWORK} {CLUSTERING} --batch-size 32 --batch-visible 32 --num-instances 4 --lr 5e-4 "
-    "--step-size 2 --iters 20 --eval-from 9 --eval-draws 10 --selection-images 256"
+    "--step-size 2 --iters 20 --eval-from 9 --eval-draws 10 --draws 1 --selection-images 256"
 )
 TWO_STAGES = f"{SHARED} --epochs 2 2"
 JOINT = "--joint-k1 24 --joint-k2 10 --eps-joint 0.65"
