@@ -180,7 +180,7 @@ def shares(folder: Path) -> str:
         gains = [own[seed] - whole[seed] for seed in own if kind and seed in whole]
         clusters = over_seeds(folder, method + kind, lambda s: visible(s)["clusters"] / PEOPLE)
         ari = over_seeds(folder, method + kind, lambda s: visible(s)["ari"])
-        cells = [listed(own.values()), mean(own.values()), mean(gains, "+.2f")]
+        cells = [listed(own.values()) or "not run", mean(own.values()), mean(gains, "+.2f")]
         cells += [mean(clusters.values()), mean(ari.values())]
         lines.append(" | ".join((f"| {titled(method + kind)}", *cells)) + " |")
     return "\n".join(lines)
