@@ -128,8 +128,7 @@ class HybridMemory:
     @property
     def halves(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Centroids (C, d) and hard prototypes (C, d) as they stand."""
-        centroids, hard = self.rows.chunk(2)
-        return centroids, hard
+        return self.bank.halves
 
     def __call__(
         self, features: torch.Tensor, labels: torch.Tensor, hard_weight: float | None = None

@@ -90,6 +90,12 @@ class RowBank:
         self._waiting.clear()
         self._rows = rows
 
+    @property
+    def halves(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """First and second half of the rows as they stand: centroids, and hard rows."""
+        first, second = self.rows.chunk(2)
+        return first, second
+
     def similarity(self, features: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Similarities z Mᵀ of queries (B, d) whose rows, ``labels``, backward will rewrite.
 

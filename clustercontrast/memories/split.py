@@ -53,8 +53,7 @@ class SplitMemory:
     @property
     def halves(self) -> tuple[torch.Tensor, torch.Tensor]:
         """C (P, d) and H (P, d) as they stand."""
-        mean, hard = self.rows.chunk(2)
-        return mean, hard
+        return self.bank.halves
 
     def __call__(self, features: torch.Tensor, proxies: torch.Tensor) -> torch.Tensor:
         """½ (l_H + l_C), mean over the batch."""

@@ -41,6 +41,7 @@ from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import (
     ClusteringStage,
     Pair,
+    can_contrast,
     mixed_clusters,
     neighbour_search,
 )
@@ -125,7 +126,7 @@ class Invariance(ClusteringStage):
         self.grade_joint_labels(y)
         y = self.trained_clusters(y, split)
         visible, infrared = y[:split], y[split:]
-        if y.max(initial=-1) < 1 or min(visible.max(), infrared.max()) < 0:
+        if not can_contrast(y, split):
             self.run.log.say(
                 "fewer than two joint clusters, or one modality has outliers alone: joint step "
                 f"left out of this epoch (change --eps-joint, now {self.args.eps_joint}, if that "

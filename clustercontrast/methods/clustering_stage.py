@@ -109,6 +109,12 @@ def spread(labels: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
     return everyones
 
 
+def can_contrast(y: np.ndarray, split: int) -> bool:
+    """Whether joint labels (N_v + N_r,) have two clusters, and images of either modality in any."""
+    visible, infrared = y[:split], y[split:]
+    return y.max(initial=-1) >= 1 and min(visible.max(), infrared.max()) >= 0
+
+
 def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:
     """Clusters of joint labels (N_v + N_r,) that hold both modalities; ``split`` is N_v."""
     visible, infrared = y[:split], y[split:]

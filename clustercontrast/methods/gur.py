@@ -39,6 +39,7 @@ from clustercontrast.methods.clustering_stage import (
     ClusteringStage,
     Labels,
     Pair,
+    can_contrast,
     cluster,
     neighbour_search,
     spread,
@@ -203,7 +204,7 @@ class BottomUp(ClusteringStage):
         y = self.joint_labels(features)
         self.grade_joint_labels(y)
         y_v, y_r = np.split(y, [len(features[0])])
-        if y.max(initial=-1) < 1 or min(y_v.max(), y_r.max()) < 0:
+        if not can_contrast(y, len(features[0])):
             self.run.log.say(
                 f"{self.run.position}: fewer than two joint clusters, or one modality has outliers "
                 f"alone: no inter-modality step (--eps-joint, now {self.args.eps_joint})"

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy.sparse import csr_array
+from sparse_distances import dense
 
 from clustercontrast.clustering import compiled, overlaps
 from clustercontrast.clustering import jaccard as module
@@ -35,14 +36,6 @@ from clustercontrast.clustering.jaccard import (
 from clustercontrast.clustering.neighbours import nearest
 
 TOLERANCE = 2e-6  # float32 against float64
-
-
-def dense(distances):
-    """All N x N distances; what is not stored is 1."""
-    full = np.ones(distances.shape, dtype=np.float32)
-    entries = distances.tocoo()
-    full[entries.row, entries.col] = entries.data
-    return full
 
 
 def on_circle(*degrees):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sparse_distances import dense
 
 from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import modality_jaccard
@@ -13,13 +14,6 @@ from clustercontrast.clustering.neighbours import nearest_of_both
 
 FILES = golden_set.files_c("jaccard_")
 TOLERANCE = 2e-6  # float32 against float64
-
-
-def dense(distances):
-    full = np.ones(distances.shape, dtype=np.float32)
-    entries = distances.tocoo()
-    full[entries.row, entries.col] = entries.data
-    return full
 
 
 def settings_of(vectors):
