@@ -2,17 +2,11 @@
 
 import contextlib
 import itertools
-import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
-
-import clustercontrast
-from clustercontrast.commands import evaluating, reporting, results, runs
+from clustercontrast.commands import circumstances, evaluating, reporting, results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
 from clustercontrast.data.images import INDEX, ImageArray
@@ -294,7 +288,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         numbers=options.numbers(),
     )
     if ranks.is_first():
-        _write_config(options, folder, about, words)
+        _write_config(options, run, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
     run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
     for line in first_stages(options, stages):
@@ -519,32 +513,20 @@ def _other_images(place: Path, dataset: str, flag: str) -> UserError:
     )
 
 
-def _write_config(options: Options, folder: Path, about: dict, words: str) -> None:
+def _write_config(options: Options, run: Run, words: str) -> None:
+    """Say what a run is made with; what earlier commands have trained of it keeps its record."""
+    before = _records(run.folder).get(run.folder / "config.json", {})
+    now = circumstances.hardware(run.device, ranks.count())
     write_json(
-        folder / "config.json",
+        run.folder / "config.json",
         {
-            "about": about,
+            "about": run.about,
             "command": words,
             "numbers": options.numbers(),
             "values": options.values,
             "origins": options.origins,
-            "versions": {
-                "clustercontrast": clustercontrast.__version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "git": _commit(),
-            },
+            "versions": circumstances.versions(),
+            "commits": circumstances.added(before.get("commits", []), circumstances.commit()),
+            "hardware": circumstances.added(before.get("hardware", []), now),
         },
     )
-
-
-def _commit() -> str | None:
-    """The git commit of the code, if it is a checkout; None where it was installed."""
-    root = Path(clustercontrast.__file__).parents[1]
-    if not (root / ".git").exists():  # an installation may lie in the checkout of another project
-        return None
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or None

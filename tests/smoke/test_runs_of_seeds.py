@@ -3,7 +3,7 @@
 import pytest
 import tiny_runs
 
-from clustercontrast.commands import cli, reporting, runs, sweep
+from clustercontrast.commands import circumstances, cli, reporting, runs, sweep
 from clustercontrast.commands.newest import is_finished
 from clustercontrast.commands.report import main as report
 from clustercontrast.engine.run import Run
@@ -119,6 +119,7 @@ def test_a_seed_that_fails_loses_no_other_and_cells_of_a_sweep_are_groups(
 
     with monkeypatch.context() as patch:
         patch.setattr(reporting, "report", report_or_fail)
+        patch.setattr(circumstances, "commit", lambda: "the first-dirty")
         assert refused(capsys, sweep.main, words) == [
             "error: seed 2: the loss is no longer finite",
             "error: 1 of 2 seeds failed: 2",
@@ -129,6 +130,8 @@ def test_a_seed_that_fails_loses_no_other_and_cells_of_a_sweep_are_groups(
     assert read_json(place / "report.json")["about"]["seed"] == 1
     assert "over the seeds" not in (folder / "try.txt").read_text()
     sweep.main(words)
+    again = read_json(place / "seed2" / "config.json")["commits"]
+    assert again == ["the first-dirty", circumstances.commit()]
     (cell,) = read_json(folder / "try.json")["cells"]
     assert cell["results"] == read_json(place / "report.json")["results"]
     assert {tuple(row["seeds"]) for row in cell["results"]} == {(1, 2)}
