@@ -19,6 +19,7 @@ from clustercontrast.files import atomic
 from clustercontrast.report import pictures
 from clustercontrast.report.activations import Heat, pairs
 from clustercontrast.report.figures import draw, panels_for
+from clustercontrast.report.forms import Table
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
     card,
@@ -38,7 +39,6 @@ from clustercontrast.report.spaces import (
     distances,
     embed,
 )
-from clustercontrast.report.tables import Table
 
 QUERIES = 6
 """Rows of a grid of retrievals."""
