@@ -191,7 +191,8 @@ def report_seeds(folder: Path, rerank: bool = False) -> None:
     """
     found, reranked = gather(folder), gather_reranked(folder)
     run, images = found.about, found.images
-    title = f"{run['method']} {found.name}"
+    seeds = ", ".join(map(str, found.seeds or [run["seed"]]))
+    title = f"{run['method']} {folder.name}, seeds {seeds}, stage {run['stage']}"
     if not found.results:
         _write([untested_table(images, title)], folder / REPORT, run)
         return

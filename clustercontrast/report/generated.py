@@ -160,8 +160,13 @@ def _our_lines(
     if not found:
         yield ("this repository", NOT_RUN, NOT_RUN, OURS["last"])
     for own in found:
+        images = f", images {own.digest[:6]}" if len({one.digest for one in found}) > 1 else ""
         for model in (model for model in OURS if (model, MODES[dataset][0], "mAP") in own.values):
-            yield (own.source, *(own.cell(model, m) for m in MODES[dataset][:2]), OURS[model])
+            yield (
+                own.source + images,
+                *(own.cell(model, m) for m in MODES[dataset][:2]),
+                OURS[model],
+            )
 
 
 def _model(entry: Published) -> str:

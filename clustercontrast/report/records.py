@@ -165,12 +165,14 @@ class Trained:
 
     Attributes:
         run: the configuration.
+        digest: of the images.
         seeds: of the runs, ascending.
         trials: that each of them is a mean over; none where a dataset has no trials.
         values: model, mode and metric -> percent of every run.
     """
 
     run: Configuration
+    digest: str
     seeds: tuple[int, ...]
     trials: tuple[int, ...]
     values: Mapping[tuple[str, str, str], Sequence[float]]
@@ -207,22 +209,33 @@ def trained(rows: Iterable[Row]) -> list[Trained]:
     for (own, digest, _), found in runs.items():
         numbers = tuple(sorted({int(row["trial"]) for row in found if row["trial"]}))
         alike.setdefault((own, digest, numbers), []).append(found)
-    return [_trained(own, numbers, found) for (own, _, numbers), found in alike.items()]
+    return [
+        Trained(run, digest, _seeds(found), numbers, _values(found, max(1, len(numbers))))
+        for (run, digest, numbers), found in alike.items()
+    ]
 
 
-def _trained(run: Configuration, trials: tuple[int, ...], runs: Sequence[list[Row]]) -> Trained:
-    runs = sorted(runs, key=lambda rows: int(rows[0]["seed"]))
-    keys = dict.fromkeys((row["model"], row["mode"]) for rows in runs for row in rows)
-    values = {
-        (model, mode, metric): [
-            float(np.mean([float(row[metric]) for row in rows if _is(row, model, mode)]))
-            for rows in runs
-        ]
-        for model, mode in keys
+def _seeds(runs: Iterable[list[Row]]) -> tuple[int, ...]:
+    return tuple(sorted(int(rows[0]["seed"]) for rows in runs))
+
+
+def _values(runs: Sequence[list[Row]], trials: int) -> dict[tuple[str, str, str], list[float]]:
+    """Model, mode and metric -> mean over the trials of every run.
+
+    A model that some run, or some trial of it, lacks is left out.
+
+    Args:
+        runs: rows of each.
+        trials: of each, 1 where there are none.
+    """
+    named: list[dict[tuple[str, str], list[Row]]] = []
+    for rows in runs:
+        named.append({})
+        for row in rows:
+            named[-1].setdefault((row["model"], row["mode"]), []).append(row)
+    keys = [key for key in named[0] if all(len(own.get(key, ())) == trials for own in named)]
+    return {
+        (*key, metric): [float(np.mean([float(row[metric]) for row in own[key]])) for own in named]
+        for key in keys
         for metric in METRICS
     }
-    return Trained(run, tuple(int(rows[0]["seed"]) for rows in runs), trials, values)
-
-
-def _is(row: Row, model: str, mode: str) -> bool:
-    return (row["model"], row["mode"]) == (model, mode)

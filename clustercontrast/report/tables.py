@@ -19,6 +19,9 @@ from clustercontrast.report.references.rows import METRICS, Published
 TRIALS = 10
 """Trials of RegDB that papers average over."""
 
+UNTRAINED = ("chance", "untrained")
+"""Rows of a report that do not depend on the seed."""
+
 UNTESTED = "nothing is tested: no test image has a known identity"
 """Of a run on images without a test."""
 
@@ -170,6 +173,8 @@ def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
             f"{', '.join(map(str, seeds))}, each trained by itself, of {mean}",
             *_few_trials(trials),
         ]
+    if any(result.get("selection") in UNTRAINED for result in grouped):
+        notes.append("chance and random weights are drawn alike for every seed")
     return list(dict.fromkeys(notes))
 
 

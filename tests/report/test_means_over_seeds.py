@@ -173,7 +173,8 @@ def test_the_report_of_a_group_stands_beside_its_seeds(tmp_path, capsys):
     assert (about["name"], about["seed"], about["seeds"]) == ("ours", None, [1, 2])
     assert report["results"] == gather(folder).results
     text = (folder / "report.txt").read_text()
-    assert text.startswith("pclhd ours (seeds 1, 2)/progressive (SYSU-MM01)")
+    assert text.startswith("pclhd ours, seeds 1, 2, stage progressive (SYSU-MM01)")
+    assert "\nchance and random weights are drawn alike for every seed\n" in text
     assert SEEDS.format("1, 2", "10 gallery draws") in text
     assert "25.00 ± 7.07" in text
     assert "64.4" in text  # PCLHD's own figure: the seed is no other configuration

@@ -102,6 +102,9 @@ def test_runs_are_added_in_a_fixed_order_and_replaced(tmp_path, out):
     assert sum(before != after for before, after in changed) == 4
 
 
+LACKED = ("ours/seed2", "1", "test")
+
+
 def test_groups_and_trials_are_recorded_run_by_run(tmp_path, out):
     group = tmp_path / "ours"
     for seed, trials in {1: {1: 20.0, 2: 40.0}, 2: {1: 50.0, 2: 50.0}}.items():
@@ -120,6 +123,8 @@ def test_groups_and_trials_are_recorded_run_by_run(tmp_path, out):
     assert (found.seeds, found.trials) == ((1, 2), (1, 2))
     assert found.source == "this repository, seeds 1, 2, 2 of 10 trials"
     assert found.cell("last", "visible_to_infrared") == "40.00 ± 14.14 / 50.00 ± 0.00"
+    lacking = [row for row in rows if (row["name"], row["trial"], row["model"]) != LACKED]
+    assert {model for model, *_ in trained(lacking)[0].values} == {"last"}
 
 
 @pytest.mark.parametrize(
@@ -235,6 +240,11 @@ def test_runs_on_other_images_or_trials_have_rows_of_their_own(tmp_path, out):
         write_run(tmp_path / "b", "sysu", 20.0, images={"digest": "3c4d"}),
     )
     assert [own.seeds for own in trained(recorded(out, "sysu"))] == [(1,), (1,)]
+    rows = row_of(blocks(out, names())["sysu"], "`pclhd`")
+    assert [row[2] for row in rows[1::2]] == [
+        "this repository, images 1a2b",
+        "this repository, images 3c4d",
+    ]
 
 
 def test_pages_beside_the_records_are_made_anew_and_others_are_left(tmp_path, out, capsys):
