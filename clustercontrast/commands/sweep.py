@@ -101,10 +101,10 @@ def _sweep(argv: Sequence[str] | None) -> None:
         say(f"--- cell {number} of {len(runs)}: {folder.name}")
         try:
             training.train_runs(options, words)
-            done[folder] = cell
+            done[folder] = _whole(cell, runs, options)
         except UserError as error:
             if isinstance(error, training.SomeSeedsError):
-                done[folder] = cell
+                done[folder] = _whole(cell, runs, options)
             failed.append(folder.name)
             sys.stderr.write(f"error: {error}\n")
     if done:
@@ -123,3 +123,21 @@ def _runs(
         words = ["--method", method, *shared, *flags(cell), "--name", cell_name(name, cell)]
         runs.append((cell, *read_options(dataset, words)))
     return runs
+
+
+def _whole(cell: Cell, runs: Sequence[tuple[Cell, Options, str]], options: Options) -> Cell:
+    """A cell with the values of all flags of the grid: what it does not set is as it is anyway."""
+    flags = dict.fromkeys(flag for own, _, _ in runs for flag in own)
+    return {flag: cell.get(flag) or _typed(options, flag) for flag in flags}
+
+
+def _typed(options: Options, flag: str) -> str:
+    """The value of a flag as a grid would set it."""
+    value = options.values.get(flag.replace("-", "_"))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "as it is"
+    several = [*value.values()] if isinstance(value, dict) else value
+    parts = several if isinstance(several, list) else [several]
+    return " ".join(map(str, parts if len({*map(str, parts)}) > 1 else parts[:1]))
