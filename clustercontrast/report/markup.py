@@ -113,13 +113,21 @@ def table_html(table: Table) -> str:
     return rows_html(table.header, table.shown)
 
 
-def rows_html(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def rows_html(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> str:
     """A table with numbers to the right and a rule above every new first cell.
 
-    In a narrow window every row is a block, whose numbers stand below their names.
+    In a narrow window every row is a block, whose numbers and values stand below their names.
+
+    Args:
+        header: names of the columns.
+        rows: cells.
+        words: columns from the left that say what a row is of; values stand in the others.
     """
     columns = list(zip(*rows, strict=True)) or [()] * len(header)
-    kinds = [' class="number"' if _is_numeric(column) else "" for column in columns]
+    kinds = [
+        ' class="number"' if _is_numeric(column) else _class("value", place >= words)
+        for place, column in enumerate(columns)
+    ]
     named = list(zip(kinds, map(escape, header), strict=True))
     head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in named)
     body, above = "", None

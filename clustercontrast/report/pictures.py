@@ -41,6 +41,10 @@ LEGEND = 0.2
 NEWLINE = {False: " ", True: "\n"}
 """Within a title, for wide and for narrow windows."""
 
+CHANGES = np.linspace(-100, 100, 41)
+"""Edges of the bins of changes, percent; no bin has queries of both signs."""
+
+BETTER, WORSE = "#0072b2", "#d55e00"
 SAME, DIFFERENT = "#0072b2", "#d55e00"
 TEN = (
     "#1f77b4",
@@ -163,6 +167,47 @@ def histograms(models: Mapping[str, Distances], is_narrow: bool = False) -> Figu
         )
     else:
         plots[-1].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def changes(
+    change: np.ndarray, names: tuple[str, str], title: str, is_narrow: bool = False
+) -> Figure:
+    """How many queries changed their average precision by how much.
+
+    Args:
+        change: (n,) percent; queries without a change are left out.
+        names: of the model, and of the one that it is compared with.
+        title: of the plot.
+        is_narrow: for narrow windows.
+    """
+    figure = Figure(figsize=(COLUMN, 2.8) if is_narrow else (5.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontweight="bold", fontsize="medium")
+    parts = ((change > 0, BETTER, f"{names[0]} better"), (change < 0, WORSE, f"{names[1]} better"))
+    for chosen, colour, label in parts:
+        axes.hist(change[chosen], CHANGES, color=colour, alpha=0.75, label=label)
+    axes.axvline(0, color="0.3", linewidth=1)
+    mean = change.mean()
+    axes.axvline(
+        mean,
+        color="0.1",
+        linestyle="--",
+        linewidth=1.2,
+        label=f"mean {mean:+.1f}".replace("-", "−"),
+    )
+    axes.set_xlim(CHANGES[0], CHANGES[-1])
+    axes.set_xlabel(f"AP of {names[0]} − AP of {names[1]}, %")
+    axes.set_ylabel("queries")
+    figure.legend(
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+        handlelength=1.2,
+        columnspacing=1.0,
+    )
+    calm(axes)
     return figure
 
 
