@@ -28,6 +28,7 @@ from clustercontrast.report.figures import (
     draw_narrow,
     panels_for,
 )
+from clustercontrast.report.forms import Table
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
     card,
@@ -43,7 +44,6 @@ from clustercontrast.report.markup import (
 from clustercontrast.report.references.rows import METRICS
 from clustercontrast.report.retrievals import Ranking
 from clustercontrast.report.spaces import IMAGES, choose_people, distances, embed
-from clustercontrast.report.tables import Table
 
 QUERIES = 6
 """Rows of a grid of retrievals."""

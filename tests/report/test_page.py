@@ -18,11 +18,11 @@ from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.protocols import PROTOCOLS, score
 from clustercontrast.report import pictures
 from clustercontrast.report.figures import PANELS
+from clustercontrast.report.forms import Table
 from clustercontrast.report.grids import grid
 from clustercontrast.report.page import Content, Model, page, scores_of, write_page
 from clustercontrast.report.pictures import overlaid
 from clustercontrast.report.retrievals import Ranking
-from clustercontrast.report.tables import Table
 
 HOSTILE = """<script>alert("'&")</script>"""
 NOTE = "rendered identities: not a SYSU-MM01 result"
