@@ -49,7 +49,7 @@ def compare(args: Namespace) -> None:
     protocol = protocol_of(first.dataset, first.rules)
     notes = [note for own in opened for note in own.provenance.notes()]
     content = Content(
-        dataset=first.provenance.title,
+        dataset=first.provenance.title + (f", trial {first.trial}" if first.trial else ""),
         warnings=list(dict.fromkeys(notes)),
         runs=[
             _run(label, folder, args.model, evaluation, searches)

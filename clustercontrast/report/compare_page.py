@@ -353,23 +353,25 @@ def _changed(content: Content, found: Mapping[str, Sequence[Paired]]) -> str:
         "another identity. A file's name appears under the pointer."
     )
     return explanation(said) + "".join(
-        _changed_one_way(content, mode, pair, sign, word)
+        _changed_in(content, mode, before, pair)
         for mode, pairs in found.items()
+        for before in [_ranking(content.runs[0], content.searches[mode])]
         for pair in pairs
-        for sign, word in ((1, "rose"), (-1, "fell"))
     )
 
 
-def _changed_one_way(content: Content, mode: str, pair: Paired, sign: int, word: str) -> str:
-    """The grid of one search and one direction of change."""
-    baseline, run = content.runs[0], pair.run
-    heading = f"{content.headings[mode]}: AP {word} from {baseline.label} to {run.label}"
-    queries = pair.most_changed(sign)
-    if not len(queries):
-        return f"<h3>{escape(heading)}</h3>\n{explanation('No query.')}"
-    rankings = {own.label: _ranking(own, content.searches[mode]) for own in (baseline, run)}
+def _changed_in(content: Content, mode: str, before: Ranking, pair: Paired) -> str:
+    """The grids of one search and one run, both directions of change."""
+    baseline, run, body = content.runs[0], pair.run, ""
+    after = _ranking(run, content.searches[mode])
+    rankings = {baseline.label: before, run.label: after}
     images = {own.label: own.images for own in (baseline, run)}
-    return f"<h3>{escape(heading)}</h3>\n{paired_grid(rankings, images, queries)}\n"
+    for sign, word in ((1, "rose"), (-1, "fell")):
+        heading = f"{content.headings[mode]}: AP {word} from {baseline.label} to {run.label}"
+        queries = pair.most_changed(sign)
+        grid = paired_grid(rankings, images, queries) if len(queries) else explanation("No query.")
+        body += f"<h3>{escape(heading)}</h3>\n{grid}\n"
+    return body
 
 
 def _ranking(run: Run, search: Search) -> Ranking:
