@@ -1,7 +1,7 @@
 """Intervals of paired differences: a slow twin, cases by hand, coverage, a block at a time.
 
 Mutations seen to fail: groups drawn without replacement, groups weighted alike whatever their size,
-measures drawn independently, the ends exchanged.
+the ends exchanged.
 """
 
 import numpy as np

@@ -2,7 +2,7 @@
 
 Mutations seen to fail: frames exchanged, the model before training ranked, text left unescaped, a
 plot with the time in it, configuration in recipe order, an image that is no image, a script; cards
-of one draw, the wide form of a plot in a narrow window, a table that is cut there.
+of other numbers, the wide form of a plot in a narrow window, a table that is cut there.
 """
 
 import dataclasses
@@ -586,6 +586,10 @@ PLOTS = """(document) => ({
     table.parentNode.scrollWidth - table.parentNode.clientWidth),
   named: [...document.querySelectorAll(".results td.number")].filter((cell) =>
     getComputedStyle(cell, "::before").content === `"${cell.dataset.name}"`).length,
+  below: [...document.querySelectorAll(".results tbody tr")].map((row) => {
+    const [name, number] = ["td:not(.number)", "td.number"].map((kind) => row.querySelector(kind));
+    return number.getBoundingClientRect().top >= name.getBoundingClientRect().bottom;
+  }),
   overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
 })"""
 
@@ -600,6 +604,7 @@ def test_plots_and_numbers_are_legible_in_narrow_and_wide_windows(
     assert forms == (is_narrow,) * (len(PANELS) + 3)
     assert min(scales) > (0.9 if is_narrow else 0.8)
     assert found["named"] == is_narrow * sysu_page.count('<td class="number"')
+    assert set(found["below"]) == {is_narrow}
     assert max(found["cut"]) <= 0
     assert found["overflow"] <= 0
 
