@@ -20,8 +20,9 @@ fetch() {
             echo "no $1 to be had: its tests are skipped"
     fi
 }
-command -v chromium || command -v chromium-browser || command -v google-chrome || fetch chromium
-command -v pdflatex || fetch texlive-latex-base texlive-latex-recommended lmodern
+have() { for name; do command -v "$name" >/dev/null && return; done; return 1; }
+have chromium chromium-browser google-chrome || fetch chromium
+have pdflatex || fetch texlive-latex-base texlive-latex-recommended lmodern
 ruff check .
 # A file goes to one process, which makes what its tests share once; tests/conftest.py sorts them.
 exec python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 "$@"
