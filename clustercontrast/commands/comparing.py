@@ -37,7 +37,9 @@ def compare(args: Namespace) -> None:
             a run is not tested or lacks the model.
     """
     if not 2 <= len(args.runs) <= len(LABELS):
-        raise UserError(f"{len(args.runs)} runs: give the baseline and 1 to {len(LABELS) - 1} more")
+        raise UserError(
+            f"runs given: {len(args.runs)}; give the baseline and 1 to {len(LABELS) - 1} more"
+        )
     folders = [runs.single(folder) for folder in args.runs]
     for folder in folders:
         reporting.check_shown(folder)
