@@ -9,6 +9,7 @@ python -m clustercontrast.report ari logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report map logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report against clusters logs/*/cmam/fig5-*/
 python -m clustercontrast.report steps logs/sysu/cmam/seed1
+python -m clustercontrast.report results logs/sysu/pgm/seed1
 """
 
 from argparse import Namespace, RawDescriptionHelpFormatter
@@ -46,7 +47,7 @@ def _report(argv: Sequence[str] | None) -> None:
     for name, (says, flags, _) in ACTIONS.items():
         flags(sub.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}."))
     args = parser.parse_args(argv)
-    for place in getattr(args, "runs", None) or [args.run]:
+    for place in args.runs if "runs" in args else [args.run]:
         existing(place, "folders of runs, such as logs/sysu/*/*/")
     ACTIONS[args.action][2](args)
 
@@ -151,6 +152,17 @@ def _steps(parser: OneLineParser) -> None:
     _add_out(parser, "steps.png")
 
 
+def _results(parser: OneLineParser) -> None:
+    parser.add_argument(
+        "runs", nargs="*", type=Path,
+        help="folders of tested runs [none: the tables are made of what is recorded]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"),
+        help="folder of the records; the pages are those beside it [results]",
+    )  # fmt: skip
+
+
 def _add_out(parser: OneLineParser, name: str) -> None:
     parser.add_argument("--out", type=Path, default=Path(name), help=f"PNG to write [{name}]")
 
@@ -199,6 +211,12 @@ ACTIONS: dict[str, tuple[str, Callable[[OneLineParser], None], Action]] = {
         "the same fake images at several numbers of sampling steps (CMAM-UDA's Fig. 6)",
         _steps,
         lambda args: with_torch("figures").steps(args),
+    ),
+    "results": (
+        "record runs in results/<dataset>.csv, and make the tables of README.md and "
+        "docs/results.md anew",
+        _results,
+        lambda args: with_torch("recording").write_results(args),
     ),
 }
 """What it says, its flags, what it does."""

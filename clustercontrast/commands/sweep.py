@@ -3,11 +3,13 @@
     python -m clustercontrast.sweep --dataset sysu --method pclhd --grid hpcl=on,off dpcl=on,off
     python -m clustercontrast.sweep --dataset sysu --method pgm --grid eps=0.5,0.55,0.6 --seed 2
     python -m clustercontrast.sweep --dataset regdb --method pgm --trial 1 2 3 --grid k1=20,30,40
+    python -m clustercontrast.sweep --dataset sysu --method pgm --seeds 1 2 3 --grid k1=20,30,40
 
 ``--grid FLAG=VALUE,VALUE ...`` makes the product of its values; give it again for more cells, each
 such option a product of its own.  ``on`` and ``off`` are a switch's two sides, blanks part several
 values of one flag ("epochs=20 30,50 50" in quotes), and every other flag is that of training, the
-same in all cells.  Runs lie in logs/<dataset>/<method>/<NAME>-<cell>; finished ones are skipped, an
+same in all cells: with ``--seeds`` each cell is a run per seed, and the table shows their means.
+Runs lie in logs/<dataset>/<method>/<NAME>-<cell>; finished ones are skipped, an
 interrupted one is resumed by the same command, and a cell that fails does not stop the others.
 """
 
@@ -101,6 +103,8 @@ def _sweep(argv: Sequence[str] | None) -> None:
             training.train_runs(options, words)
             done[folder] = cell
         except UserError as error:
+            if isinstance(error, training.SomeSeedsError):
+                done[folder] = cell
             failed.append(folder.name)
             sys.stderr.write(f"error: {error}\n")
     if done:

@@ -397,6 +397,7 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
             *_image_notes(tested, marks),
             *_rules_notes(tested),
             *spread_notes(shown),
+            *_seeds_notes(tested),
             *dict.fromkeys(UNTESTED for run in tested if not run.results),
             *source_notes(quoted),
         ),
@@ -415,6 +416,14 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         words=len(flags) + 1,
         groups=tuple(PROTOCOLS[dataset].modes.values()),
     )
+
+
+def _seeds_notes(runs: Sequence[Tested]) -> list[str]:
+    """Which cells have which seeds, where these differ: some may have failed."""
+    if len({tuple(run.seeds) for run in runs}) == 1:
+        return []
+    named = ((run.about["name"], ", ".join(map(str, run.seeds))) for run in runs)
+    return [f"{name}: " + (f"seeds {seeds}" if seeds else "one seed") for name, seeds in named]
 
 
 def _grid_row(
