@@ -28,7 +28,7 @@ def compare(args: Namespace) -> None:
     """Write the page that compares runs with the first of them.
 
     Args:
-        args: ``runs`` (folders, of single trials where there are trials, the baseline first),
+        args: ``runs`` (folders of one model each, of single trials or seeds, the baseline first),
             ``model`` (of each), ``draw`` (number of the gallery draw), ``seed`` (of the bootstrap),
             ``out``, and the flags of the evaluation.
 

@@ -101,7 +101,7 @@ def _tables(parser: OneLineParser) -> None:
 def _compare(parser: OneLineParser) -> None:
     parser.add_argument(
         "runs", nargs="+", type=Path,
-        help="folders of tested runs, or of single trials, the baseline first",
+        help="folders of tested runs, or of single trials or seeds, the baseline first",
     )  # fmt: skip
     parser.add_argument("--model", choices=MODELS, default="last", help=f"{MODEL_HELP} [last]")
     parser.add_argument(

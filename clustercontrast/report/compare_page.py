@@ -285,7 +285,7 @@ def _differences(content: Content) -> str:
     others = [row for row in rows if differences.ABSENT in row]
     parts = {
         "Flags": _table_of("flag", labels, shared),
-        "Versions": _table_of("version", labels, differences.versions(configs)),
+        "Versions and hardware": _table_of("version", labels, differences.versions(configs)),
         "Data and facts": _table_of("fact", labels, differences.data(configs)),
     }
     body = "".join(f"<h3>{title}</h3>\n{table}\n" for title, table in parts.items())

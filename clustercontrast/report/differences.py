@@ -1,4 +1,4 @@
-"""What differs between runs: flags, stage by stage, versions, data."""
+"""What differs between runs: flags, stage by stage, versions and hardware, data."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ PLACES = ("data_dir", "cache_dir", "cache_root", "manifest")
 
 WORDS = {
     "git": "git commit",
+    "commits": "commits that trained (-dirty: with changes)",
     "digest": "digest of all images, of training and test",
     "complete": "all images of the dataset are there",
     "rendered": "rendered identities",
@@ -59,8 +60,13 @@ def _at(value: Any, stage: str) -> Any:
 
 
 def versions(configs: Sequence[Mapping[str, Any]]) -> Rows:
-    """Versions that differ, the git commit of the code among them."""
-    return _facts([own.get("versions", {}) for own in configs])
+    """Versions that differ, and commits of the code and hardware that trained."""
+    return _facts(
+        [
+            own.get("versions", {}) | {name: own.get(name) for name in ("commits", "hardware")}
+            for own in configs
+        ]
+    )
 
 
 def data(configs: Sequence[Mapping[str, Any]]) -> Rows:

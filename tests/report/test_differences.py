@@ -23,6 +23,8 @@ A = {
     },
     "origins": {"lr": "official script", "epochs": "official script"},
     "versions": {"torch": "2.1", "git": "0123abc"},
+    "commits": ["0123abc", "0123abc-dirty"],
+    "hardware": ["one GPU"],
 }
 B = {
     "about": {
@@ -40,6 +42,7 @@ B = {
     },
     "origins": {"k1": "command line"},
     "versions": {"torch": "2.1", "git": None},
+    "hardware": ["one GPU"],
 }
 
 
@@ -53,7 +56,10 @@ def test_flags_that_differ_stage_by_stage_those_given_first():
 
 
 def test_versions_and_data():
-    assert versions([A, B]) == [("git commit", "0123abc", "–")]
+    assert versions([A, B]) == [
+        ("git commit", "0123abc", "–"),
+        ("commits that trained (-dirty: with changes)", "0123abc 0123abc-dirty", "–"),
+    ]
     assert data([A, B]) == [
         ("digest of all images, of training and test", "aa", "bb"),
         ("method", "pgm", "pca"),
