@@ -1,9 +1,10 @@
-"""Tables and pictures of any number of runs, and the page of one.
+"""Tables and pictures of any number of runs, the page of one, and of several beside a baseline.
 
 All read what training or the test command left in the folders of the runs:
 
 python -m clustercontrast.report tables logs/sysu/*/*/ logs/regdb/*/*/ --out tables
 python -m clustercontrast.report html logs/sysu/pclhd/seed1
+python -m clustercontrast.report compare logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report ari logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report map logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report against clusters logs/*/cmam/fig5-*/
@@ -24,7 +25,7 @@ from clustercontrast.commands.cli import (
 )
 from clustercontrast.data.places import program
 from clustercontrast.report.references.rows import METRICS
-from clustercontrast.settings.flags import any_seed, count
+from clustercontrast.settings.flags import any_seed, count, natural
 from clustercontrast.settings.parser import OneLineParser
 
 FORMS = ("text", "markdown", "latex", "csv", "json")
@@ -97,6 +98,24 @@ def _tables(parser: OneLineParser) -> None:
     parser.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
 
 
+def _compare(parser: OneLineParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path,
+        help="folders of tested runs, or of single trials or seeds, the baseline first",
+    )  # fmt: skip
+    parser.add_argument("--model", choices=MODELS, default="last", help=f"{MODEL_HELP} [last]")
+    parser.add_argument(
+        "--draw", type=natural, default=0, help="gallery draw whose queries are compared [0]"
+    )
+    parser.add_argument(
+        "--seed", type=any_seed, default=1, help="of the bootstrap over the queries [1]"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("compare.html"), help="page to write [compare.html]"
+    )
+    add_evaluation_flags(parser)
+
+
 def _ari(parser: OneLineParser) -> None:
     parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, or of single trials")
     _add_out(parser, "ari.png")
@@ -166,6 +185,11 @@ ACTIONS: dict[str, tuple[str, Callable[[OneLineParser], None], Action]] = {
         "one self-contained page per run, report.html in its folder or in that of each trial",
         _html,
         _write_page,
+    ),
+    "compare": (
+        "runs against the first of them, query by query, with intervals of the differences",
+        _compare,
+        lambda args: with_torch("comparing").compare(args),
     ),
     "ari": (
         "ARI of the clusters over the epochs, visible, infrared and both (PCLHD's Fig. 2c)",

@@ -83,7 +83,7 @@ def _report(folder: Path, stage: str, evaluation: Evaluation, measured: Measured
         _report_elsewhere(measured, place, said, title, evaluation)
         return
     _write(tables_of(measured, said, evaluation.provenance, title), place / REPORT, said)
-    curves(folder / "metrics.jsonl", place / "curves.png")
+    _draw_curves(folder, place)
     _say_last_line(measured.results, run)
 
 
@@ -102,7 +102,13 @@ def report_untested(folder: Path, stage: str) -> None:
     place = report_folder(folder, stage)
     title = f"{run['method']} {run['name']}, stage {stage}"
     _write([untested_table(Provenance.of(run), title)], place / REPORT, said)
-    curves(folder / "metrics.jsonl", place / "curves.png")
+    _draw_curves(folder, place)
+
+
+def _draw_curves(folder: Path, place: Path) -> None:
+    """The curves of a run, its best epochs marked."""
+    select = runs.config(folder)["values"].get("select")
+    curves(folder / "metrics.jsonl", place / "curves.png", select)
 
 
 def _report_elsewhere(
