@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array, get_index_dtype
+from scipy.sparse import csr_array
 
 from clustercontrast.clustering.compiled import compiled, in_blocks
 from clustercontrast.clustering.neighbours import Search, nearest, nearest_of_both
-from clustercontrast.clustering.overlaps import compare, upper_rows
+from clustercontrast.clustering.overlaps import compare, index_dtype, upper_rows
 
 CONVERTED_ROWS = 128  # features that are not float32 are converted for so many rows at a time
 
@@ -294,7 +294,7 @@ def is_compiled() -> bool:
 
 def _even_starts(rows: int, entries: int) -> np.ndarray:
     """CSR pointers (rows + 1,) of rows that all have as many entries."""
-    return np.arange(rows + 1, dtype=get_index_dtype(maxval=rows * entries)) * entries
+    return np.arange(rows + 1, dtype=index_dtype(rows * entries)) * entries
 
 
 def _clamped(k1: int, k2: int, rows: int) -> tuple[int, int]:

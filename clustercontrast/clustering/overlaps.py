@@ -10,7 +10,7 @@ similarity joins in data cleaning", ICDE 2006); the few pairs that it finds are 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import csc_array, csr_array, get_index_dtype
+from scipy.sparse import csc_array, csr_array
 
 from clustercontrast.clustering.compiled import BLOCK_ROWS, compiled, in_blocks
 
@@ -62,9 +62,14 @@ def compare(encoding: csr_array, cutoff: float = 1.0, first: int | None = None) 
     counts, indices, distances = _upper_triangle(encoding, first, cutoff)
     met = np.bincount(indices, minlength=size)[:first]
     starts = np.cumsum(np.append(0, counts + met - 1))  # the diagonal counts once
-    starts = starts.astype(get_index_dtype(maxval=starts[-1]))  # int32 halves the memory
+    starts = starts.astype(index_dtype(starts[-1]))
     indices, distances = _mirrored(counts, indices, distances, starts)
     return csr_array((distances, indices, starts), shape=(first, size))
+
+
+def index_dtype(most: int) -> type[np.signedinteger]:
+    """Of the pointers of a sparse matrix with ``most`` entries: int32 halves the memory."""
+    return np.int32 if most <= np.iinfo(np.int32).max else np.int64
 
 
 def _upper_triangle(
