@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.models.activation import activation_maps
 from clustercontrast.processes import ranks
 from clustercontrast.report.activations import Heat
+from clustercontrast.report.beside import figures_beside
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.page import Content, Model, write_page
 from clustercontrast.report.tables import Table, results_table, untested_table
@@ -78,7 +80,7 @@ def _report(folder: Path, stage: str, evaluation: Evaluation, measured: Measured
         _report_elsewhere(measured, place, said, title, evaluation)
         return
     _write(tables_of(measured, said, evaluation.provenance, title), place / REPORT, said)
-    curves(folder / "metrics.jsonl", place / "curves.png")
+    curves(folder / "metrics.jsonl", place / "curves.png", partial(figures_beside, run))
     _say_last_line(measured.results, run)
 
 
@@ -97,7 +99,7 @@ def report_untested(folder: Path, stage: str) -> None:
     place = report_folder(folder, stage)
     title = f"{run['method']} {run['name']}, stage {stage}"
     _write([untested_table(Provenance.of(run), title)], place / REPORT, said)
-    curves(folder / "metrics.jsonl", place / "curves.png")
+    curves(folder / "metrics.jsonl", place / "curves.png", partial(figures_beside, run))
 
 
 def _report_elsewhere(

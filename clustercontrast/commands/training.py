@@ -5,6 +5,7 @@ import itertools
 import platform
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.processes import ranks
+from clustercontrast.report.beside import line_beside
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options, all_flags
@@ -215,7 +217,7 @@ def _make_shared(
             if ranks.is_first():
                 write_json(folder / "config.json", {"command": words, "basis": basis})
             run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
-            _run_stages([stage], data, run)
+            _run_stages([stage], data, run, asked[asked.index(stage) + 1 :])
 
 
 def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, words: str) -> None:
@@ -233,11 +235,14 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         print_freq=options.print_freq,
         about=about,
         numbers=options.numbers(),
+        beside=partial(line_beside, about),
+        trials=[] if options.trial_number is None else _other_trials(folder),
     )
     if ranks.is_first():
         _write_config(options, folder, about, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
-    run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
+    what = f"{options.method} ({options.variant}) on {run.device}"
+    run.log.say(f"{folder}: {what}; epochs are counted from 0 in every stage")
     for line in first_stages(options, stages):
         run.log.say(line)
     is_tested = evaluating.has_people(evaluating.searched_images(tested))
@@ -250,6 +255,12 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         ranks.first(lambda: last.finish(options, data, folder))
     else:
         ranks.first(lambda: reporting.report_untested(folder, last.name))
+
+
+def _other_trials(folder: Path) -> list[Path]:
+    """Folders of the run's trials but that of one."""
+    found = (runs.trial_folder(folder.parent, trial) for trial in runs.trials_of(folder.parent))
+    return [own for own in found if own != folder]
 
 
 def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
@@ -280,9 +291,14 @@ def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
     return lines
 
 
-def _run_stages(stages: Sequence[type[Stage]], data: TargetImages, run: Run) -> None:
+def _run_stages(
+    stages: Sequence[type[Stage]],
+    data: TargetImages,
+    run: Run,
+    later: Sequence[type[Stage]] = (),
+) -> None:
     try:
-        run_pipeline(stages, data.options, data, run, Planner(data.options, data))
+        run_pipeline(stages, data.options, data, run, Planner(data.options, data), later)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f" {run.position}: every epoch before is saved in {run.folder}; the same command goes "

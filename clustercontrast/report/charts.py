@@ -47,7 +47,7 @@ def ari(runs: Mapping[str, Sequence[Mapping[str, Any]]], notes: Sequence[str] = 
             heights = [next((own[k] for k in keys if k in own), np.nan) for own in known]
             axes.plot(*curve(heights, starts), label=label, marker="o", markersize=2.5, **style)
         axes.set_title(name, loc="left", fontweight="bold")
-        axes.set_xlabel("epoch, counted over all stages")
+        axes.set_xlabel("epoch, counted from 0 over all stages")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         calm(axes)
     if not any(np.isfinite(line.get_ydata()).any() for axes in plots for line in axes.lines):

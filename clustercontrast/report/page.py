@@ -18,6 +18,7 @@ from clustercontrast.evaluation.protocols import Search, score
 from clustercontrast.files import atomic
 from clustercontrast.report import pictures
 from clustercontrast.report.activations import Heat, pairs
+from clustercontrast.report.beside import figures_beside
 from clustercontrast.report.figures import draw, panels_for
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
@@ -192,11 +193,13 @@ def _with_notes(table: Table) -> str:
 
 def _curves(content: Content) -> str:
     said = (
-        "Epochs are counted over all stages; dashed lines separate the stages. Clusters are "
-        "compared with true identities for the reader; training never sees these."
+        "Epochs are counted from 0 in every stage, as in the log; dotted lines separate the "
+        "stages. Clusters are compared with true identities for the reader; training never sees "
+        "these."
     )
+    beside = figures_beside(content.config["about"], content.epochs)
     plots = "".join(
-        plot(draw(content.epochs, [panel], 1, PLOT), f"{panel.title} over the epochs")
+        plot(draw(content.epochs, [panel], 1, PLOT, beside), f"{panel.title} over the epochs")
         for panel in panels_for(content.epochs)
     )
     return f'{explanation(said)}<div class="plots">{plots}</div>\n'
