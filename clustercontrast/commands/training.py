@@ -390,7 +390,10 @@ def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
     return training_cycle(features, labels, rows)
 
 
-RESULTS = ("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz")
+RESULTS = (
+    *("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz"),
+    "events.out.tfevents.*",
+)
 """Files that a run leaves beside its checkpoints, or a stage of it."""
 
 
