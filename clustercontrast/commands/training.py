@@ -212,7 +212,13 @@ def _make_shared(
     for stage in shared:
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
         with _alone(folder):  # another command may want the same files just now
-            run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
+            run = Run(
+                folder,
+                data.device,
+                options.precision,
+                print_freq=options.print_freq,
+                deterministic=options.deterministic,
+            )
             basis = basis_of(stage, data)
             if ranks.is_first():
                 write_json(folder / "config.json", {"command": words, "basis": basis})
@@ -235,6 +241,7 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         print_freq=options.print_freq,
         about=about,
         numbers=options.numbers(),
+        deterministic=options.deterministic,
         beside=partial(line_beside, about),
         trials=[] if options.trial_number is None else _other_trials(folder),
     )
@@ -243,6 +250,8 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
     what = f"{options.method} ({options.variant}) on {run.device}"
     run.log.say(f"{folder}: {what}; epochs are counted from 0 in every stage")
+    if options.deterministic and run.device.type != "cuda":
+        run.log.say("--deterministic: on a CPU a training repeats exactly without it")
     for line in first_stages(options, stages):
         run.log.say(line)
     is_tested = evaluating.has_people(evaluating.searched_images(tested))

@@ -14,6 +14,7 @@ from torch import nn
 from tqdm import tqdm
 
 from clustercontrast.engine import checkpoint, compiling
+from clustercontrast.engine.determinism import use_deterministic_kernels
 from clustercontrast.engine.epoch_line import epoch_line, time_left, time_split
 from clustercontrast.engine.log import Log, Meter, numbers
 from clustercontrast.engine.precision import autocast, tensor_cores
@@ -38,6 +39,7 @@ class Run:
         beside: an epoch's record, as it goes to metrics.jsonl -> what is to be said of it beside
             what others have published; "" for nothing.
         trials: folders of the run's other trials, whose epochs tell how long those to come take.
+        deterministic: see :mod:`clustercontrast.engine.determinism`.
 
     Attributes:
         ahead: stage -> epochs, of the stages that follow the one at hand.
@@ -55,6 +57,7 @@ class Run:
         numbers: dict[str, Any] | None = None,
         beside: Callable[[Mapping[str, Any]], str] | None = None,
         trials: Iterable[Path] = (),
+        deterministic: bool = False,
     ) -> None:
         self.folder, self.device, self.precision = folder, device, precision
         self.evaluate, self.rules = evaluate, rules or {}
@@ -69,7 +72,7 @@ class Run:
         self.position = "before the first epoch"
         # What is not a step or an extraction computes in full float32 (engine/precision.py).
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
+        use_deterministic_kernels(deterministic and device.type == "cuda")
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The run's precision, in which networks and losses are evaluated."""

@@ -88,7 +88,8 @@ class Recipe:
 # --- flags that are read together ---
 
 RUN = (
-    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile", "seed",
+    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile",
+    "deterministic", "seed",
     "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height", "width",
     "pretrained", "select", "selection_images", "test_batch",
 )  # fmt: skip
@@ -187,6 +188,7 @@ SHARED_ROWS = (
             "stages": None,
             "device": "auto",
             "compile": False,
+            "deterministic": False,
             "overwrite": False,
             "cache_dir": None,
             "cache_root": None,
