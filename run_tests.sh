@@ -11,14 +11,18 @@ if [ "${1:-}" = --fast ]; then
     shift
     set -- -m "not slow" "$@"
 fi
-# Tests of pages look at them in headless Chromium and are skipped where there is none; a fresh
-# container gets it here.
-browser=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
-if [ -z "$browser" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "installing Chromium for the tests of pages"
-    { apt-get update && apt-get install -y --no-install-recommends chromium; } >/dev/null 2>&1 ||
-        echo "no Chromium to be had: these tests are skipped"
-fi
+# Tests of pages look at them in headless Chromium, those of LaTeX tables compile a paper; they are
+# skipped where there is neither, and a fresh container gets both here.
+fetch() {
+    if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing $* for the tests"
+        { apt-get update && apt-get install -y --no-install-recommends "$@"; } >/dev/null 2>&1 ||
+            echo "no $1 to be had: its tests are skipped"
+    fi
+}
+have() { for name; do command -v "$name" >/dev/null && return; done; return 1; }
+have chromium chromium-browser google-chrome || fetch chromium
+have pdflatex || fetch texlive-latex-base texlive-latex-recommended lmodern
 ruff check .
 # A file goes to one process, which makes what its tests share once; tests/conftest.py sorts them.
 exec python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder --durations=10 "$@"

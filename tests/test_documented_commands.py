@@ -1,4 +1,5 @@
-"""Commands of the documentation are taken by the command line: every training and every grid."""
+"""Commands of the documentation: every training and every grid is taken by the command line, every
+other line starts a program that exists, with flags that it has."""
 
 import re
 import shlex
@@ -6,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from clustercontrast.commands import sweep
+from clustercontrast.__main__ import main
+from clustercontrast.commands import cli, report, sweep
+from clustercontrast.rendering.__main__ import main as rendering
 from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.parser import DRY_RUN, LIKE
 from clustercontrast.settings.recipes import all_recipes
@@ -94,3 +97,71 @@ def test_most_pages_with_commands_are_read():
     assert pages >= {"README.md", "ablations.md", "running.md", "coming-from.md", "results.md"}
     assert sum(param.values[0] == "sweep" for param in DOCUMENTED) > 12
     assert len(DOCUMENTED) > 100
+
+
+# --- what is no training: programs that exist, flags that they take ---
+
+BASH = re.compile(r"```bash\n(.*?)```", re.DOTALL)
+FOREIGN = {"pip", "pre-commit", "mkdocs", "docker", "srun", "export", "for", "do", "done"}
+"""Programs of others, and words of the shell."""
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+
+
+def lines(page):
+    """Lines of a page's shell blocks: comments and assignments away, commands after one another."""
+    for block in BASH.findall(page.read_text()):
+        text = ASSIGNMENT.sub("", block.replace("\\\n", " "))
+        for line in re.sub(r"(?:^|\s)#.*", "", text, flags=re.MULTILINE).splitlines():
+            for part in re.split(r"&&|;", line):
+                words = re.sub(r"^(?:[A-Z_]+=(?:\"[^\"]*\"|\S+) )+", "", part.strip()).split()
+                if words and not words[0].startswith("$") and "=" not in words[0]:
+                    yield words
+
+
+LINES = {" ".join(words): words for page in PAGES for words in lines(page)}
+
+
+def flags_of(words, capsys):
+    """Flags of the program that a line starts; None if it is a training, or a program of others."""
+    text = " ".join(words)
+    if words[0] in {*FOREIGN, "torchrun"} or training(text) or "$" in text:
+        return None
+    if own := re.match(r"python -m (benchmarks[.\w]*|simulated)", text):
+        return flags_in_source(own[1])
+    if own := re.match(r"(?:python |sh |bash )?(?:\./)?(\w+)_(sysu|regdb)\.(?:py|sh)", text):
+        call = {"prepare": cli.prepare, "test": cli.test, "train": None, "run_train": None}[own[1]]
+        return call and flags_in_help(lambda: call(own[2], ["--help"]), capsys)
+    if own := re.match(r"python -m clustercontrast\.(report|rendering|sweep) ?(\w*)", text):
+        call = {"report": report.main, "rendering": rendering, "sweep": sweep.main}[own[1]]
+        action = own[2]
+        return flags_in_help(lambda: call([*filter(None, [action]), "--help"]), capsys)
+    if own := re.match(r"(?:python -m )?clustercontrast (\w+)(?: --dataset (\w+))?", text):
+        dataset = ["--dataset", own[2]] if own[2] else []
+        return {"--dataset"} | flags_in_help(lambda: main([own[1], *dataset, "--help"]), capsys)
+    assert (ROOT / words[words[0] in ("bash", "sh", "python")]).is_file(), text
+    return None
+
+
+def flags_in_help(call, capsys):
+    with pytest.raises(SystemExit):
+        call()
+    return set(FLAG.findall(capsys.readouterr().out.replace("[no-]", ""))) | {"--help"}
+
+
+def flags_in_source(module):
+    """Flags that a script of benchmarks or tests names, or a module that it shares with others."""
+    place = ROOT / ("tests" if module == "simulated" else "") / module.replace(".", "/")
+    files = [path for path in (place.with_suffix(".py"), *place.glob("*.py")) if path.is_file()]
+    text = "".join(path.read_text() for path in files)
+    own = set(FLAG.findall(text.partition('"""')[2].partition('"""')[2]))  # not as an example
+    shared = re.findall(r"^from (benchmarks[.\w]*) import", text, re.MULTILINE)
+    return own.union(*map(flags_in_source, shared))
+
+
+@pytest.mark.parametrize("words", LINES.values(), ids=LINES)
+def test_a_documented_line_starts_what_exists(words, capsys):
+    """With flags that it takes; what a training takes is asked above."""
+    known = flags_of(words, capsys)
+    if known is not None:
+        own = " ".join(words).partition(" --flags ")[0]  # what follows is handed to a training
+        assert set(FLAG.findall(own)) <= known

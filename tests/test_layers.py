@@ -55,7 +55,7 @@ ALLOWED = {
     "evaluation.scoring": {"data", "processes"},
     "engine": {"files", "processes"},
     "engine.checkpoint": {"files", "models.saved"},
-    "report": {"files", "data", "evaluation"},
+    "report": {"files", "data", "evaluation", REGISTRY},
     "retrieval": {"files", "data", "models", "clustering", "engine", "evaluation"},
     "rendering": {"files"},
     "methods": {"files", "processes", "data", "engine", "evaluation", "generation", *NUMERICS}

@@ -38,8 +38,9 @@ from clustercontrast.models.tensor_files import (
     is_exported,
     write_tensors,
 )
+from clustercontrast.report.forms import Table
 from clustercontrast.report.model_card import Origin, model_card
-from clustercontrast.report.tables import Table, results_table, untested_table
+from clustercontrast.report.tables import results_table, untested_table
 from clustercontrast.report.tested import REPORT, read_report
 from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import shared_defaults

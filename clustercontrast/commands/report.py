@@ -29,7 +29,7 @@ from clustercontrast.report.references.rows import METRICS
 from clustercontrast.settings.flags import any_seed, count
 from clustercontrast.settings.parser import OneLineParser
 
-FORMS = ("text", "markdown", "latex", "json")
+FORMS = ("text", "markdown", "latex", "csv", "json")
 MODEL_HELP = "last epoch, best on the test set, best by cycle consistency"
 
 
@@ -80,8 +80,13 @@ def _tables(parser: OneLineParser) -> None:
     )  # fmt: skip
     more.add_argument(
         "--with-competitors", action="store_true",
-        help="methods of others above the runs, by supervision as PCLHD's Table 1 has them "
-        "[the methods of the runs]",
+        help="methods of others above the runs, by supervision: those of PCLHD's Table 1 and of "
+        "CMAM-UDA's Table II among them [the methods of the runs]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--metrics", nargs="+", choices=list(METRICS), metavar="METRIC",
+        help=f"columns, in this order: {', '.join(METRICS)}; at most two fit into one column of "
+        "a two-column paper [all]",
     )  # fmt: skip
     parser.add_argument(
         "--rerank", action="store_true",
@@ -89,7 +94,7 @@ def _tables(parser: OneLineParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--out", type=Path,
-        help="folder for tables.md, tables.tex, tables.json (with --each: each.md, ...) [none]",
+        help="folder for tables.md, .tex, .csv and .json (with --each: each.md, ...) [none]",
     )  # fmt: skip
     parser.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
 

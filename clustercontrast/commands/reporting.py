@@ -30,8 +30,9 @@ from clustercontrast.processes import ranks
 from clustercontrast.report.activations import Heat
 from clustercontrast.report.beside import figures_beside
 from clustercontrast.report.figures import curves, read_epochs
+from clustercontrast.report.forms import Table
 from clustercontrast.report.page import Content, Model, write_page
-from clustercontrast.report.tables import Table, results_table, untested_table
+from clustercontrast.report.tables import results_table, untested_table
 from clustercontrast.report.tested import (
     RERANKED,
     average,

@@ -9,14 +9,17 @@ from pathlib import Path
 from clustercontrast.files import atomic, say, write_json
 from clustercontrast.report.comparison import comparison_tables, grid_table
 from clustercontrast.report.each import each_tables
+from clustercontrast.report.forms import csv_of
+from clustercontrast.report.references.rows import METRICS
 
 FORMS = {
     "text": lambda tables: "\n".join(table.text() for table in tables),
     "markdown": lambda tables: "\n".join(table.markdown() for table in tables),
     "latex": lambda tables: "\n".join(table.latex() for table in tables),
+    "csv": csv_of,
     "json": lambda tables: json.dumps([t.json() for t in tables], indent=2, ensure_ascii=False),
 }
-ENDINGS = {"markdown": "md", "latex": "tex", "json": "json"}
+ENDINGS = {"markdown": "md", "latex": "tex", "csv": "csv", "json": "json"}
 
 
 def write_tables(args: Namespace) -> None:
@@ -24,8 +27,8 @@ def write_tables(args: Namespace) -> None:
 
     Args:
         args: ``runs`` (folders), ``models`` (of each), ``each`` (draw by draw, or trial by trial),
-            ``with_competitors``, ``rerank`` (re-ranked results, too), ``format`` (a key of
-            ``FORMS``), ``out`` (folder of the files; None for none).
+            ``with_competitors``, ``rerank`` (re-ranked results, too), ``metrics`` (columns; None
+            for all), ``format`` (a key of ``FORMS``), ``out`` (folder of the files; None for none).
 
     Raises:
         UserError: a run has not been tested, not by this version where draws are asked for, or not
@@ -35,6 +38,8 @@ def write_tables(args: Namespace) -> None:
         made = each_tables(args.runs, args.models, args.rerank)
     else:
         made = comparison_tables(args.runs, args.models, args.with_competitors, args.rerank)
+    if args.metrics:
+        made = [table.only([METRICS[name] for name in args.metrics]) for table in made]
     say(FORMS[args.format](made))
     if args.out:
         names = [f"{'each' if args.each else 'tables'}.{ending}" for ending in ENDINGS.values()]

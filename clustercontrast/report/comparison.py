@@ -1,17 +1,20 @@
 """Any number of runs in the layout of papers' tables, with published figures and the difference."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clustercontrast.data.provenance import TITLES
 from clustercontrast.evaluation.protocols import PROTOCOLS
-from clustercontrast.report.published import LABELS, competitors, reference
+from clustercontrast.report.forms import Place, Table
+from clustercontrast.report.published import LABELS, competitors, labels_of, reference
+from clustercontrast.report.references.commands import AS_IT_IS
 from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
     TRIALS,
     UNTESTED,
-    Table,
     published_json,
     quoted_cells,
     reranking_notes,
@@ -20,11 +23,23 @@ from clustercontrast.report.tables import (
 )
 from clustercontrast.report.tested import Tested, gather, reranked_runs
 from clustercontrast.report.verdicts import Verdict, spread_notes_of, verdict, widths
+from clustercontrast.settings.recipes import all_recipes
 
 PAPER_SELECTION = "test"
 """Papers report the model that is best on the test set."""
 
 DIFFERENCE = "difference to"
+OFFICIAL = "official images"
+SECTIONS = {
+    "all": "SVI: with all identity labels",
+    "some": "SSVI: with some identity labels",
+    "none": "USVI: without identity labels",
+}
+"""Headings above rows in a paper, by what was trained with."""
+
+Line = tuple[tuple[str, ...], Place]
+"""Cells of a row, and its place."""
+
 MARKS = "†‡§"
 """Before the runs on images that are not official: one for every kind of such images."""
 
@@ -87,11 +102,12 @@ def _table(
     others = competitors(dataset, modes, quoted) if with_competitors else []
     sources = list(dict.fromkeys(entry.source for entry in others))
     numbers = [len(quoted) + 1 + sources.index(entry.source) for entry in others]
-    rows = list(map(_other_row, others, numbers))
+    lines = list(map(_other_line, others, numbers))
     for own in sections:
-        rows += [_quoted_row(entry, quoted.index(entry) + 1) for entry in _quoted(own)]
+        lines += [_quoted_line(entry, quoted.index(entry) + 1) for entry in _quoted(own)]
         for run in own:
-            rows += _run_rows(run, selections, quoted, marks)
+            lines += _run_lines(run, selections, quoted, marks)
+    rows, places = zip(*lines, strict=True) if lines else ((), ())
     shown = [r for run in runs for r in run.results if r["selection"] in selections]
     compared = [
         entry
@@ -103,12 +119,13 @@ def _table(
         title="Comparison, re-ranked" if runs[0].is_reranked else "Comparison",
         dataset=_title(runs),
         header=("method", "run", "model", *METRICS.values(), *METRICS.values()),
-        rows=tuple(rows),
+        rows=rows,
         notes=(
             *_image_notes(runs, marks),
             *reranking_notes(shown),
             *_rules_notes(runs),
             *spread_notes(shown),
+            *_model_notes(shown),
             *(note for run in runs for note in _gaps(run, selections)),
             *spread_notes_of(compared, modes),
             *source_notes(quoted),
@@ -121,6 +138,8 @@ def _table(
         },
         words=3,
         groups=tuple(modes.values()),
+        places=places if with_competitors else tuple(replace(own, section="") for own in places),
+        short=("method", "result"),
     )
 
 
@@ -166,12 +185,43 @@ def _quoted_row(entry: Published, number: int) -> tuple[str, ...]:
     return (entry.method, f"{entry.label} [{number}]", entry.model, *cells)
 
 
-def _other_row(entry: Published, number: int) -> tuple[str, ...]:
+def _quoted_line(entry: Published, number: int) -> Line:
+    row = _quoted_row(entry, number)
+    says = [entry.row, f"{_short_kind(entry)} [{number}]", entry.model]
+    place = _place(entry.labels, row[0], says, entry.selection, OFFICIAL)
+    return row, replace(place, remark=entry.where, dataset=TITLES[entry.dataset])
+
+
+def _other_line(entry: Published, number: int) -> Line:
     """A competitor, with its supervision and the number of the note that names its source."""
     _, _, _, *cells = _quoted_row(entry, number)
-    method = f"{LABELS[entry.labels]}: {entry.method}"
-    says = ", ".join(filter(None, (entry.row, entry.venue or entry.kind)))
-    return (method, f"{says} [{number}]", "", *cells)
+    says = ", ".join(filter(None, (entry.row, entry.venue or entry.kind))) + f" [{number}]"
+    row = (f"{LABELS[entry.labels]}: {entry.method}", says, "", *cells)
+    words = [entry.row, f"{_short_venue(entry.venue) or _short_kind(entry)} [{number}]"]
+    place = _place(entry.labels, entry.method, words, entry.selection, OFFICIAL)
+    return row, replace(place, remark=entry.where, dataset=TITLES[entry.dataset])
+
+
+def _model_notes(shown: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which model the rows are of, where it is one for all: papers have no column for it."""
+    models = {row["model"] for row in shown}
+    return [f"of every run the model: {models.pop()}"] if len(models) == 1 else []
+
+
+def _short_kind(entry: Published) -> str:
+    """What was published, as short as the column of a paper needs it; the note says all."""
+    return entry.kind.removeprefix("upstream ").removesuffix(" by others")
+
+
+def _short_venue(venue: str) -> str:
+    """As papers write it in a column: MM'22 for ACM MM 2022."""
+    return re.sub(r"(?:ACM )?(\S+) 20(\d\d)$", r"\1'\2", venue)
+
+
+def _place(labels: str, method: str, says: Iterable[str], selection: str, images: str) -> Place:
+    """Among rows that are trained with as many labels, and ranked with those selected alike."""
+    words = (method, ", ".join(filter(None, says)))
+    return Place(SECTIONS[labels], words, f"{labels}, {selection}, {images}" if selection else "")
 
 
 def _notes_of_others(sources: Sequence[str], first: int) -> Iterator[str]:
@@ -184,23 +234,45 @@ def _notes_of_others(sources: Sequence[str], first: int) -> Iterator[str]:
     yield from (f"[{number}] {source}" for number, source in enumerate(sources, start=first))
 
 
-def _run_rows(
+def _run_lines(
     run: Tested,
     selections: Sequence[str],
     quoted: Sequence[Published],
     marks: Mapping[str, str],
-) -> Iterator[tuple[str, ...]]:
+) -> Iterator[Line]:
     """Rows of a run's models, below each its differences to figures of models chosen alike."""
-    names = _marked(run, (run.about["method"], run.name), marks)
+    title = all_recipes()[run.about["method"]].title
+    names = _marked(run, (title, run.name), marks)
+    labels, images = labels_of(run.about), OFFICIAL if run.images.is_official else run.images.digest
     for selection in selections:
-        cells = run.model_row(selection)
-        if cells:
-            yield (*names, *cells)
+        model, *cells = run.model_row(selection) or [""]
+        if not cells:
+            continue
+        says = [_short_name(run), model if len(selections) > 1 else ""]
+        place = _place(labels, names[0], says, selection, images)
+        facts = {"remark": _remark(run, selection), "dataset": run.images.title}
+        yield (*names, model, *cells), replace(place, **facts)
         for number, entry in _compared(run, quoted).items():
-            if cells and entry.selection == selection:
+            if entry.selection == selection:
                 short = "" if entry.trials else short_of(run)
                 label = f"{DIFFERENCE} {entry.kind} [{number}]{short}"
-                yield (*names, label, *_difference_cells(run, entry))
+                row = (*names, label, *_difference_cells(run, entry))
+                minus = f"minus [{number}]{short.rpartition(' ')[0]}"
+                place = _place(labels, "", [minus], "", images)
+                yield row, replace(place, dataset=run.images.title)
+
+
+def _short_name(run: Tested) -> str:
+    """The name of a run as a paper needs it: without the stage, if it is the method's last."""
+    usual = AS_IT_IS.get(run.about["method"])
+    is_last = usual is not None and usual.stage == run.about.get("stage")
+    return run.name.removesuffix(f"/{run.about['stage']}") if is_last else run.name
+
+
+def _remark(run: Tested, selection: str) -> str:
+    """What must be read with the row of a model, wherever it is copied to."""
+    shown = [row for row in run.results if row["selection"] == selection]
+    return "; ".join([*run.images.notes(), *spread_notes(shown)])
 
 
 def _compared(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:

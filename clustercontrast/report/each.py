@@ -9,10 +9,10 @@ from pathlib import Path
 
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
+from clustercontrast.report.forms import Table
 from clustercontrast.report.published import reference
 from clustercontrast.report.references.rows import DRAWS, MEANS_OVER, METRICS, TRIALS
 from clustercontrast.report.tables import (
-    Table,
     published_json,
     reranking_notes,
     source_notes,

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from clustercontrast.report.forms import Table
 from clustercontrast.report.pictures import svg
-from clustercontrast.report.tables import Table
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """A page asks the network for nothing and runs no script."""

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import Any
 
 from clustercontrast.data.provenance import Provenance
-from clustercontrast.report.tables import Table
+from clustercontrast.report.forms import Table
 
 NOT_KNOWN = "not known: the file that the model was exported from does not say it"
 FAKES = (

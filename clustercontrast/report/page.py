@@ -20,6 +20,7 @@ from clustercontrast.report import pictures
 from clustercontrast.report.activations import Heat, pairs
 from clustercontrast.report.beside import figures_beside
 from clustercontrast.report.figures import draw, panels_for
+from clustercontrast.report.forms import Table
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
     card,
@@ -39,7 +40,6 @@ from clustercontrast.report.spaces import (
     distances,
     embed,
 )
-from clustercontrast.report.tables import Table
 
 QUERIES = 6
 """Rows of a grid of retrievals."""

@@ -30,6 +30,9 @@ ORDER = ("paper", "upstream README", "upstream log")
 LABELS = {"all": "SVI", "some": "SSVI", "none": "USVI"}
 """Supervision, as PCLHD's Table 1 writes it: trained with all, some, no identity labels."""
 
+LABELLED = {("supervised", "supervised"): "all", ("cmam", "finetune"): "some"}
+"""Method and stage that train with identity labels of the dataset, and with how many."""
+
 
 @dataclass(frozen=True)
 class References:
@@ -75,6 +78,11 @@ def configuration(about: Mapping[str, Any]) -> Configuration | None:
     stage = about["stage"]
     flags = tuple(sorted(about["changes"].get(stage, ())))
     return Configuration(about["method"], stage, about["variant"], flags)
+
+
+def labels_of(about: Mapping[str, Any]) -> str:
+    """What a run was trained with: a key of ``LABELS``."""
+    return LABELLED.get((about["method"], about.get("stage", "")), "none")
 
 
 def is_comparable(about: Mapping[str, Any], dataset: str) -> bool:

@@ -1,18 +1,18 @@
-"""Results as a table in four forms: aligned text, Markdown, LaTeX (booktabs) and JSON.
+"""Results of a run as a table, and what must be read with results.
 
 A table keeps apart what must not be mixed: how a model was selected, what the ± is taken over,
 published figures with their sources, and results on images that are not the official ones.
 """
 
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.evaluation.protocols import protocol_of
 from clustercontrast.files import UserError
+from clustercontrast.report.forms import Table
 from clustercontrast.report.published import references
 from clustercontrast.report.references.rows import METRICS, Published
 
@@ -22,165 +22,10 @@ TRIALS = 10
 UNTESTED = "nothing is tested: no test image has a known identity"
 """Of a run on images without a test."""
 
-UNKNOWN = "–"
-"""Of a number that is not known."""
-
-LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "$": r"\$",
-         "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-         "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}",
-         "[": "{[}",  # at the start of a row it would be an argument of the line break before
-         "±": r"$\pm$", "–": "--", "−": "$-$",
-         "†": r"$\dagger$", "‡": r"$\ddagger$", "§": r"\S{}",
-         "≈": r"$\approx$", "≠": r"$\neq$", "λ": r"$\lambda$"}  # fmt: skip
-FITTED = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-"""Shrinks a table that is wider than the page."""
-
-
 RERANKING_NOTE = (
     "re-ranked by k-reciprocal encoding (Zhong et al., CVPR 2017): to be compared with figures of "
     "the same re-ranking alone, no published figure stands beside them"
 )
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table in any of its forms.
-
-    Attributes:
-        title: what was run.
-        dataset: what it was run on, part of the heading of every form.
-        header: column heads.
-        rows: cells, one tuple per row, as long as ``header``; a number that is not known is empty
-            here, and a dash in every form that is read by people.
-        notes: lines that must be read with the numbers, part of every form.
-        content: the numbers behind the cells, for :meth:`json`.
-        words: how many columns from the left hold words.
-        groups: heads over equally many of the other columns each; none for a plain table.
-    """
-
-    title: str
-    dataset: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    notes: tuple[str, ...]
-    content: Mapping[str, Any]
-    words: int = 2
-    groups: tuple[str, ...] = ()
-
-    @property
-    def heading(self) -> str:
-        """Title and dataset in one line."""
-        return f"{self.title} ({self.dataset})"
-
-    @property
-    def shown(self) -> list[tuple[str, ...]]:
-        """Rows as people read them."""
-        return [self._dashed(row) for row in self.rows]
-
-    def _dashed(self, row: Sequence[str]) -> tuple[str, ...]:
-        return (*row[: self.words], *(cell or UNKNOWN for cell in row[self.words :]))
-
-    def text(self) -> str:
-        """Columns aligned with blanks, words to the left; a block for every group of columns."""
-        blocks = [self._block(self.header, self.shown)] if self.rows else []
-        if self.groups:
-            columns = [(group, *self._columns(n)) for n, group in enumerate(self.groups)]
-            blocks = [[group, "", *self._block(*own)] for group, *own in columns if own[1]]
-        lines = [line for block in blocks for line in (*block, "")]
-        return "\n".join([self.heading, "", *lines, *self.notes]) + "\n"
-
-    def markdown(self) -> str:
-        """A heading, a pipe table and the notes as a list."""
-        rule = (*("---" for _ in self._words()), *("---:" for _ in self._numbers()))
-        lines = [_piped(cells) for cells in (self._long_header(), rule, *self.shown)]
-        notes = [f"- {note}" for note in self.notes]
-        return "\n".join([f"## {self.heading}", "", *lines, "", *notes]) + "\n"
-
-    def latex(self) -> str:
-        """A ``table*`` as wide as the page at most, its notes below; needs booktabs, graphicx."""
-        columns = "l" * self.words + "r" * len(self._numbers())
-        body = [_latex_row(cells) for cells in self.shown]
-        notes = [rf"{_escaped(note)}.\par" for note in self.notes]
-        return "\n".join(
-            [
-                r"% \usepackage{booktabs, graphicx}",
-                r"\begin{table*}",
-                r"\centering",
-                rf"\caption{{{_escaped(self.heading)}}}",
-                FITTED,
-                rf"\begin{{tabular}}{{{columns}}}",
-                r"\toprule",
-                *self._latex_groups(),
-                _latex_row(self.header),
-                r"\midrule",
-                *body,
-                r"\bottomrule",
-                r"\end{tabular}}",
-                r"\par\smallskip\footnotesize\raggedright",
-                *notes,
-                r"\end{table*}",
-                "",
-            ]
-        )
-
-    def json(self) -> dict[str, Any]:
-        """Content to be written as JSON: what the table says and the numbers behind it."""
-        return {
-            "title": self.title,
-            "dataset": self.dataset,
-            "unit": "percent",
-            "notes": list(self.notes),
-            **self.content,
-        }
-
-    def _words(self) -> tuple[str, ...]:
-        return self.header[: self.words]
-
-    def _numbers(self) -> tuple[str, ...]:
-        return self.header[self.words :]
-
-    def _width(self) -> int:
-        """Columns of a group."""
-        return len(self._numbers()) // max(1, len(self.groups))
-
-    def _columns(self, group: int) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-        """Header and rows of one group; rows that say nothing in it are left out."""
-        start = self.words + group * self._width()
-        chosen = [*range(self.words), *range(start, start + self._width())]
-        rows = [tuple(row[i] for i in chosen) for row in self.rows]
-        header = tuple(self.header[i] for i in chosen)
-        return header, [self._dashed(row) for row in rows if any(row[self.words :])]
-
-    def _block(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-        columns = [list(column) for column in zip(*rows, strict=True)]
-        columns[self.words :] = map(_on_points, columns[self.words :])
-        lines = [header, *zip(*columns, strict=True)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        lines.insert(1, ["-" * width for width in widths])
-        return [self._aligned(cells, widths) for cells in lines]
-
-    def _aligned(self, cells: Sequence[str], widths: Sequence[int]) -> str:
-        placed = [
-            cell.ljust(width) if column < self.words else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ]
-        return "  ".join(placed).rstrip()
-
-    def _long_header(self) -> tuple[str, ...]:
-        """Heads that name their group, for a form that has no two-level head."""
-        numbers = self._numbers()
-        if self.groups:
-            numbers = [f"{self.groups[i // self._width()]}, {n}" for i, n in enumerate(numbers)]
-        return (*self._words(), *numbers)
-
-    def _latex_groups(self) -> list[str]:
-        if not self.groups:
-            return []
-        width = self._width()
-        heads = [rf"\multicolumn{{{width}}}{{c}}{{{_escaped(group)}}}" for group in self.groups]
-        starts = [self.words + 1 + number * width for number in range(len(self.groups))]
-        rules = [rf"\cmidrule(lr){{{start}-{start + width - 1}}}" for start in starts]
-        return ["& " * self.words + " & ".join(heads) + r" \\", " ".join(rules)]
 
 
 def results_table(
@@ -355,25 +200,3 @@ def published_json(
 
 def _or(numbers: Sequence[int]) -> str:
     return " or ".join(map(str, numbers))
-
-
-def _on_points(column: Sequence[str]) -> list[str]:
-    """Cells of a text column with blanks behind them that put their points below each other."""
-    behind = [len(cell) - cell.find(".") if "." in cell else 0 for cell in column]
-    longest = max(behind, default=0)
-    return [cell + " " * (longest - own) for cell, own in zip(column, behind, strict=True)]
-
-
-def _piped(cells: Sequence[str]) -> str:
-    """One line of the Markdown table."""
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
-
-
-def _latex_row(cells: Sequence[str]) -> str:
-    """One line of the tabular; a number's hyphen becomes a minus sign."""
-    return " & ".join(_escaped(re.sub(r"^-(?=\d)", "−", cell)) for cell in cells) + r" \\"
-
-
-def _escaped(text: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(LATEX.get(letter, letter) for letter in text)

@@ -113,8 +113,7 @@ def help_text(
     lines = [
         f"{values['method']} on {dataset}: {recipe.paper}",
         f"{DRY_RUN} checks images, weights, disk and flags, prints the memory plan, and times two "
-        "steps of every stage.",
-        f"{LIKE} RUN takes all values of another run, but for its name, in place of the defaults.",
+        f"steps of every stage.  {LIKE} RUN puts another run's values in place of the defaults.",
         "In brackets: the default, and where it comes from.  V per stage: one value, one per stage "
         f"that reads the flag, or STAGE=V; the stages are {', '.join(recipe.stages)}.",
     ]

@@ -8,6 +8,7 @@ import pytest
 from clustercontrast.data.provenance import Provenance
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
+from clustercontrast.report.forms import csv_of
 from clustercontrast.report.published import PUBLISHED, published
 from clustercontrast.report.references.commands import AS_IT_IS, CMAM, PGM
 from clustercontrast.report.tables import results_table
@@ -50,7 +51,7 @@ def plain(dataset, results, method="pgm"):
 
 def forms(table):
     as_json = json.dumps(table.json(), ensure_ascii=False)
-    return table.text(), table.markdown(), table.latex(), as_json
+    return table.text(), table.markdown(), table.latex(), csv_of([table]), as_json
 
 
 def cells_of(markdown, model):
@@ -250,7 +251,7 @@ def test_latex_is_balanced_and_escaped():
     latex = latex.replace("{%\n", "{\n")
     assert r"50 \% of a\_b \& \{c\}" in latex
     assert r"\#1" in latex
-    assert r"12.35 $\pm$ 0.50" in latex
+    assert r"12.35{\tiny$\pm$0.50}" in latex
     bare = latex.replace(r"\{", "").replace(r"\}", "")
     assert bare.count("{") == bare.count("}")
     begun, ended = (re.findall(rf"\\{word}{{([a-z*]+)}}", latex) for word in ("begin", "end"))
@@ -266,7 +267,7 @@ def test_no_line_of_latex_can_be_taken_for_an_argument_of_the_line_break_before(
     latex = plain("sysu", [result(model="[2em] <a|b>")]).latex()
     assert r"& {[}2em] \textless{}a\textbar{}b\textgreater{} &" in latex
     assert not re.search(r"\\\\\s*[\[*]", latex)
-    assert "\n{[}1] " in latex
+    assert "\n\\noindent {[}1] " in latex
 
 
 def test_json_round_trip():
