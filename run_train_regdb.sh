@@ -7,6 +7,6 @@ set -eu
 set -f # TRIALS are words, not names of files
 cd "$(dirname "$(readlink -f "$0")")"
 . .ci/enter.sh
-case ${1:--} in -*) set -- pclhd "$@" ;; esac
+case ${1:--} in -*) ;; *) set -- --method "$@" ;; esac
 # Without quotes: every trial is a word of its own.
-exec python train_regdb.py --trial ${TRIALS:-1 2 3 4 5 6 7 8 9 10} --method "$@"
+exec python train_regdb.py --trial ${TRIALS:-1 2 3 4 5 6 7 8 9 10} "$@"

@@ -5,5 +5,5 @@
 set -eu
 cd "$(dirname "$(readlink -f "$0")")"
 . .ci/enter.sh
-case ${1:--} in -*) set -- pclhd "$@" ;; esac
-exec python train_sysu.py --method "$@"
+case ${1:--} in -*) ;; *) set -- --method "$@" ;; esac
+exec python train_sysu.py "$@"
