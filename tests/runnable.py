@@ -1,7 +1,7 @@
 """Code blocks of the documentation that say they can be run, and a way to run them in a folder.
 
 A block is runnable when the line above it is ``<!-- runnable: NAME -->``; NAME says which world of
-files and runs it needs, which its test makes.
+files and runs it needs, which its test makes.  Trainings are given flags of a short one besides.
 """
 
 import contextlib
@@ -11,11 +11,11 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from clustercontrast.__main__ import main
-from clustercontrast.commands import report
+from clustercontrast.commands import cli, report
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"<!-- runnable: ([\w-]+) -->\n```(\w+)\n(.*?)```", re.DOTALL)
@@ -25,6 +25,13 @@ STARTS = (
     (["python", "-m", "clustercontrast.report"], report.main),
 )
 """Beginnings of this project's commands, and what they run."""
+SCRIPT = re.compile(
+    r"(?:python |bash |sh )(?:run_)?(prepare|train|test)_(sysu|regdb)\.(?:py|sh)(?: |$)"
+)
+ACTIONS = {"prepare": cli.prepare, "train": cli.train, "test": cli.test}
+
+Shorten = Callable[[str, list[str]], Sequence[str]]
+"""Dataset and words of a command -> flags that make it short."""
 
 
 def blocks(page: Path, name: str) -> list[tuple[str, str]]:
@@ -33,7 +40,7 @@ def blocks(page: Path, name: str) -> list[tuple[str, str]]:
     return [(language, text) for world, language, text in found if world == name]
 
 
-def run(language: str, text: str, folder: Path) -> str:
+def run(language: str, text: str, folder: Path, shorten: Shorten = lambda *_: ()) -> str:
     """Run a block in a folder, as a reader would; what it prints.
 
     Programs and this project's commands run in this process, which has paid for its imports; other
@@ -45,7 +52,7 @@ def run(language: str, text: str, folder: Path) -> str:
             exec(compile(text, "documentation", "exec"), {"__name__": "__main__"})
         else:
             for line in text.replace("\\\n", " ").splitlines():
-                _run_line(line)
+                _run_line(line, shorten)
     return printed.getvalue()
 
 
@@ -59,8 +66,12 @@ def _inside(folder: Path) -> Iterator[None]:
         os.chdir(before)
 
 
-def _run_line(line: str) -> None:
-    words = shlex.split(line, comments=True)
+def _run_line(line: str, shorten: Shorten) -> None:
+    words = [own for word in shlex.split(line, comments=True) for own in _expanded(word)]
+    script = SCRIPT.match(f"{' '.join(words)} ")
+    if script:
+        _run_script(*script.groups(), words[2:], shorten)
+        return
     for start, command in STARTS:
         if words[: len(start)] == start:
             command(words[len(start) :])
@@ -73,3 +84,16 @@ def _run_line(line: str) -> None:
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         print(done.stdout)  # noqa: T201
+
+
+def _expanded(word: str) -> list[str]:
+    """A word as the shell hands it on: places for a pattern that some match."""
+    return sorted(map(str, Path().glob(word))) or [word] if "*" in word else [word]
+
+
+def _run_script(action: str, dataset: str, words: list[str], shorten: Shorten) -> None:
+    """What a script in the root of the repository calls."""
+    if action == "train" and words[:1] != ["--method"]:  # a shell script
+        is_named = words and not words[0].startswith("-")
+        words = ["--method", *(words if is_named else ["pclhd", *words])]
+    ACTIONS[action](dataset, [*words, *shorten(dataset, words)])

@@ -48,7 +48,7 @@ def expanded(text, variables):
 
 
 def training(text):
-    text = re.sub(r'^TRIALS="[^"]*" ', "", text)
+    text = re.sub(r'^((TRIALS|SEEDS)="[^"]*" )+', "", text)
     for pattern, kind in STARTS:
         if start := re.match(pattern, text):
             words = shlex.split(text[start.end() :])

@@ -111,7 +111,7 @@ def test_places_that_are_no_run(tmp_path, old):
         like(tmp_path / "nowhere")
     (old.parent.parent / "trials").mkdir()
     config(tmp_path / "trials" / "trial3", parse("sysu", TYPED))
-    with pytest.raises(UserError, match=r"it holds trials, give one, such as .*trial3"):
+    with pytest.raises(UserError, match=r"it holds several runs, give one: .*trial3"):
         like(tmp_path / "trials")
     about = {"method": "magic", "dataset": "sysu", "variant": "v"}
     with pytest.raises(UserError, match="names no method of this version: 'magic'"):

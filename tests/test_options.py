@@ -94,7 +94,7 @@ def test_flags_that_may_change_on_resuming():
     free = {flag.name for flag in all_flags().values() if flag.free}
     assert free == {
         "device", "logs_dir", "data_dir", "cache_dir", "cache_root", "print_freq", "overwrite",
-        "stages", "name",
+        "stages", "name", "seeds",
         "images", "test_batch", "checkpoint_groups", "compile", "draws", "allow_leak", "shard",
         "allow_incomplete", "intensity_range", "swapped", "manifest",
     }  # fmt: skip
@@ -300,6 +300,30 @@ def test_print_and_decisions_of_cmam_differ_in_these_flags():
         }
         if "sp_reduction" in now:
             assert now["sp_reduction"] == now["pp_reduction"] == "sum"
+
+
+def test_every_seed_has_the_values_that_it_would_have_alone():
+    options = read("--seeds", "4", "2", "--start-from", "there/{seed}/{trial}.pth")
+    four, two = options.of_each_seed()
+    assert [four.group_seed, two.group_seed] == [4, 2]
+    assert four.numbers() == read("--seed", "4", "--start-from", "there/4/{trial}.pth").numbers()
+    assert two.of_trial(7).start_from == "there/2/7.pth"
+    alone = read("--seed", "4")
+    assert alone.of_each_seed() == [alone]
+    assert alone.group_seed is None
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--seeds", "1", "2", "--seed", "1"], "--seeds stands in place of --seed"),
+        (["--seeds", "1", "2", "1"], "--seeds 1 2 1 names a seed twice"),
+        (["--seeds", "-1"], "--seeds: '-1' is not a whole number"),
+    ],
+)
+def test_seeds_are_refused_in_one_line(argv, said):
+    with pytest.raises(UserError, match=re.escape(said)):
+        read(*argv)
 
 
 def test_stages_whose_files_runs_share_may_have_a_seed_of_their_own():

@@ -3,7 +3,7 @@
 import os
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,16 +104,17 @@ def _points(folder: Path) -> tuple[list[Point], float]:
 
 
 def _folders(places: Sequence[Path]) -> Iterator[Path]:
-    """Folders of single models: those of trials where there are trials."""
+    """Folders of single models: of every trial, of every seed."""
     for place in places:
-        trials = [runs.trial_folder(place, trial) for trial in runs.trials_of(place)]
-        yield from trials or [place]
+        yield from runs.models_of(place)
 
 
 def _name(folder: Path) -> str:
-    about: Mapping[str, Any] = runs.about(folder)
+    config = runs.config(folder)
+    about, values = config["about"], config["values"]
+    seed = [f"seed{values['seed']}"] if values.get("seeds") else []
     trial = [] if about["trial"] is None else [f"trial{about['trial']}"]
-    return "-".join((about["dataset"], about["method"], about["name"], *trial))
+    return "-".join((about["dataset"], about["method"], about["name"], *seed, *trial))
 
 
 def _about(folder: Path) -> str:

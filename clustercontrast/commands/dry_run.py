@@ -28,7 +28,7 @@ HEADINGS = ("stage", "images/step", "s/step", "steps", "forward s/epoch", "hours
 def dry_run(options: Options) -> None:
     """Check what a command line asks for, print the memory plan, and how long it will take.
 
-    Where there are several trials, the first one is looked at.
+    Where there are several trials or seeds, the first one is looked at.
 
     Args:
         options: the values of the command line.
@@ -36,11 +36,12 @@ def dry_run(options: Options) -> None:
     Raises:
         UserError: the flags, the images, the weights, the GPU or the disk do not allow it.
     """
-    trials = options.trials()
-    one, every = options.of_trial(trials[0]), METHODS[options.method]
+    seeds, trials = options.of_each_seed(), options.trials()
+    one, every = seeds[0].of_trial(trials[0]), METHODS[options.method]
     run, stages = training.run_folder(options), training.asked_stages(options)
-    folder = training.folder_of_trial(run, trials[0])
+    folder = training.folder_of_trial(training.seed_folder(one), trials[0])
     _check_place(run)
+    training.check_kind(options, run)
     data = training.images_of(one, every)
     training.check_run(one, folder, data, [stage for stage in stages if not stage.reads])
     _check_earlier(one, folder, data, stages)
@@ -48,8 +49,8 @@ def dry_run(options: Options) -> None:
     if any(run.glob(f"**/{checkpoint.LAST}")):
         say("note: some epochs are saved there already; all are counted below")
     rehearsals = [_rehearsed(make, one, data) for make in stages]
-    say(table(rehearsals, len(trials)))
-    check_disk(run, data, rehearsals, len(trials))
+    say(table(rehearsals, len(trials), len(seeds)))
+    check_disk(run, data, rehearsals, len(trials) * len(seeds))
 
 
 def _rehearsed(make: type[Stage], options: Options, data: TargetImages) -> tuple[Rehearsal, float]:
@@ -69,12 +70,13 @@ def _rehearsed(make: type[Stage], options: Options, data: TargetImages) -> tuple
     return done, done.peak + data.bytes_on_device() if is_gpu else process_peak()
 
 
-def table(rehearsals: Sequence[tuple[Rehearsal, float]], trials: int) -> str:
+def table(rehearsals: Sequence[tuple[Rehearsal, float]], trials: int, seeds: int = 1) -> str:
     """A row per stage, and what all of them take.
 
     Args:
         rehearsals: of the stages, each with the most bytes of memory.
         trials: so many times all of it is done.
+        seeds: so many times all trials are done.
     """
     rows, total, most = [HEADINGS], 0.0, 0.0
     for done, peak in rehearsals:
@@ -91,10 +93,11 @@ def table(rehearsals: Sequence[tuple[Rehearsal, float]], trials: int) -> str:
                 f"{peak / GIB:.2f}",
             )
         )
-    rows.append(("in all", *[""] * 4, f"{total * trials:.2f}", f"{most / GIB:.2f}"))
+    rows.append(("in all", *[""] * 4, f"{total * trials * seeds:.2f}", f"{most / GIB:.2f}"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in rows]
-    times = f"{trials} trials; " if trials > 1 else ""
+    counts = {"seeds": seeds, "trials": trials}
+    times = "".join(f"{number} {of}; " for of, number in counts.items() if number > 1)
     return "\n".join(
         (*lines, f"{times}clustering, matching, evaluation and saving come on top of these hours")
     )
@@ -143,18 +146,18 @@ def _check_place(folder: Path) -> None:
 
 
 def check_disk(
-    folder: Path, data: TargetImages, rehearsals: Iterable[tuple[Rehearsal, float]], trials: int
+    folder: Path, data: TargetImages, rehearsals: Iterable[tuple[Rehearsal, float]], models: int
 ) -> None:
-    """Compare what will be written with what is free.
+    """Compare what will be written with what is free, by so many models.
 
     Raises:
         UserError: the disk is too small.
     """
     states = [done.state_bytes for done, _ in rehearsals]
-    models = sum((RULES + 1) * done.model_bytes for done, _ in rehearsals)
+    best = sum((RULES + 1) * done.model_bytes for done, _ in rehearsals)
     fakes = sum(done.file_bytes for done, _ in rehearsals)
-    whole = sum(states) + models + fakes
-    wanted = trials * whole + max(states, default=0)  # a file is written beside the old one
+    whole = sum(states) + best + fakes
+    wanted = models * whole + max(states, default=0)  # a file is written beside the old one
     there = sum(map(_size, {folder, *data.places.values()}))
     free = shutil.disk_usage(_existing(folder)).free
     if wanted - there > free:

@@ -180,8 +180,7 @@ def _spellings(flag: str) -> tuple[str, str]:
 
 def _value(folder: Path, run: Tested, flag: str) -> float:
     """What a run's tested stage read of a flag."""
-    trials = runs.trials_of(folder)
-    config = runs.config(runs.trial_folder(folder, trials[0]) if trials else folder)
+    config = runs.config(runs.models_of(folder)[0])
     value = config["values"].get(flag.replace("-", "_"))
     if isinstance(value, Mapping):
         value = value.get(run.about["stage"])

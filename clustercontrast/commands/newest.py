@@ -40,13 +40,14 @@ def _newest(folders: Iterable[Path]) -> Path | None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether a run, or every trial of it, was tested after the last epoch of its last stage.
+    """Whether a run, every trial or seed of it, was tested after the last epoch of its last stage.
 
     It is read from config.json and report.json alone.  A folder whose files are missing or damaged
     is not that of a finished run.
     """
-    trials = [path.parent for path in folder.glob("trial*/config.json")]
-    return (folder / "report.json").exists() and all(map(_has_ended, trials or [folder]))
+    places = ("trial*", "seed*", "seed*/trial*")
+    models = [path.parent for own in places for path in folder.glob(f"{own}/config.json")]
+    return (folder / "report.json").exists() and all(map(_has_ended, models or [folder]))
 
 
 def _has_ended(folder: Path) -> bool:

@@ -1,13 +1,15 @@
-"""Tables and pictures of any number of runs, the page of one, and logs for other tools.
+"""Tables and pictures of runs, pages of one and of several beside a baseline, logs for other tools.
 
 All read what training or the test command left in the folders of the runs:
 
 python -m clustercontrast.report tables logs/sysu/*/*/ logs/regdb/*/*/ --out tables
 python -m clustercontrast.report html logs/sysu/pclhd/seed1
+python -m clustercontrast.report compare logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report ari logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report map logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report against clusters logs/*/cmam/fig5-*/
 python -m clustercontrast.report steps logs/sysu/cmam/seed1
+python -m clustercontrast.report results logs/sysu/pgm/seed1
 python -m clustercontrast.report tensorboard logs/sysu/*/*/
 python -m clustercontrast.report wandb logs/sysu/*/*/
 """
@@ -26,7 +28,7 @@ from clustercontrast.commands.cli import (
 )
 from clustercontrast.data.places import program
 from clustercontrast.report.references.rows import METRICS
-from clustercontrast.settings.flags import any_seed, count
+from clustercontrast.settings.flags import any_seed, count, natural
 from clustercontrast.settings.parser import OneLineParser
 
 FORMS = ("text", "markdown", "latex", "csv", "json")
@@ -48,7 +50,7 @@ def _report(argv: Sequence[str] | None) -> None:
     for name, (says, flags, _) in ACTIONS.items():
         flags(sub.add_parser(name, help=says, description=f"{says[0].upper()}{says[1:]}."))
     args = parser.parse_args(argv)
-    for place in getattr(args, "runs", None) or [args.run]:
+    for place in args.runs if "runs" in args else [args.run]:
         existing(place, "folders of runs, such as logs/sysu/*/*/")
     ACTIONS[args.action][2](args)
 
@@ -97,6 +99,24 @@ def _tables(parser: OneLineParser) -> None:
         help="folder for tables.md, .tex, .csv and .json (with --each: each.md, ...) [none]",
     )  # fmt: skip
     parser.add_argument("--format", choices=FORMS, default="text", help="what is printed [text]")
+
+
+def _compare(parser: OneLineParser) -> None:
+    parser.add_argument(
+        "runs", nargs="+", type=Path,
+        help="folders of tested runs, or of single trials or seeds, the baseline first",
+    )  # fmt: skip
+    parser.add_argument("--model", choices=MODELS, default="last", help=f"{MODEL_HELP} [last]")
+    parser.add_argument(
+        "--draw", type=natural, default=0, help="gallery draw whose queries are compared [0]"
+    )
+    parser.add_argument(
+        "--seed", type=any_seed, default=1, help="of the bootstrap over the queries [1]"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("compare.html"), help="page to write [compare.html]"
+    )
+    add_evaluation_flags(parser)
 
 
 def _ari(parser: OneLineParser) -> None:
@@ -152,6 +172,17 @@ def _wandb(parser: OneLineParser) -> None:
     )
 
 
+def _results(parser: OneLineParser) -> None:
+    parser.add_argument(
+        "runs", nargs="*", type=Path,
+        help="folders of tested runs [none: the tables are made of what is recorded]",
+    )  # fmt: skip
+    parser.add_argument(
+        "--out", type=Path, default=Path("results"),
+        help="folder of the records; the pages are those beside it [results]",
+    )  # fmt: skip
+
+
 def _add_out(parser: OneLineParser, name: str) -> None:
     parser.add_argument("--out", type=Path, default=Path(name), help=f"PNG to write [{name}]")
 
@@ -185,6 +216,11 @@ ACTIONS: dict[str, tuple[str, Callable[[OneLineParser], None], Action]] = {
         _html,
         _write_page,
     ),
+    "compare": (
+        "runs against the first of them, query by query, with intervals of the differences",
+        _compare,
+        lambda args: with_torch("comparing").compare(args),
+    ),
     "ari": (
         "ARI of the clusters over the epochs, visible, infrared and both (PCLHD's Fig. 2c)",
         _ari,
@@ -215,6 +251,12 @@ ACTIONS: dict[str, tuple[str, Callable[[OneLineParser], None], Action]] = {
         "offline runs for Weights & Biases, one per run, from metrics.jsonl; nothing is sent",
         _wandb,
         _write_wandb,
+    ),
+    "results": (
+        "record runs in results/<dataset>.csv, and make the tables of README.md and "
+        "docs/results.md anew",
+        _results,
+        lambda args: with_torch("recording").write_results(args),
     ),
 }
 """What it says, its flags, what it does."""

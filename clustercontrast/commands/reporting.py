@@ -46,6 +46,10 @@ MAYBE_SEEN = (
     "other images of the dataset that the model was trained on: whether they show training "
     "identities is not known, no figure is to be trusted before that is checked"
 )
+NO_RERANKED = (
+    "no mean of re-ranked results: not all {0} have them with the same parameters; test all {0} "
+    "with --rerank"
+)
 REPORT = "report"
 """Name of the files of a run's report, without their endings."""
 
@@ -81,7 +85,7 @@ def _report(folder: Path, stage: str, evaluation: Evaluation, measured: Measured
         _report_elsewhere(measured, place, said, title, evaluation)
         return
     _write(tables_of(measured, said, evaluation.provenance, title), place / REPORT, said)
-    curves(folder / "metrics.jsonl", place / "curves.png", partial(figures_beside, run))
+    _draw_curves(folder, place)
     _say_last_line(measured.results, run)
 
 
@@ -100,7 +104,14 @@ def report_untested(folder: Path, stage: str) -> None:
     place = report_folder(folder, stage)
     title = f"{run['method']} {run['name']}, stage {stage}"
     _write([untested_table(Provenance.of(run), title)], place / REPORT, said)
-    curves(folder / "metrics.jsonl", place / "curves.png", partial(figures_beside, run))
+    _draw_curves(folder, place)
+
+
+def _draw_curves(folder: Path, place: Path) -> None:
+    """The curves of a run, its best epochs marked, published ones beside them."""
+    config = runs.config(folder)
+    select, beside = config["values"].get("select"), partial(figures_beside, config["about"])
+    curves(folder / "metrics.jsonl", place / "curves.png", select, beside)
 
 
 def _report_elsewhere(
@@ -173,9 +184,32 @@ def report_trials(folder: Path, rerank: bool = False) -> None:
     tables = tables_of(measured, run, Provenance.of(run), title)
     _write(tables, folder / REPORT, run | {"trial": None})
     if rerank and not reranked:
-        say("no mean of re-ranked results: not all trials have them with the same parameters; test "
-            "all trials with --rerank")  # fmt: skip
+        say(NO_RERANKED.format("trials"))
     _say_last_line(found, run)
+
+
+def report_seeds(folder: Path, rerank: bool = False) -> None:
+    """Average the reports of the runs of a group over their seeds, write and print the table.
+
+    Args:
+        folder: of the group.
+        rerank: re-ranked results were asked for: say so if the seeds have none in common.
+
+    Raises:
+        UserError: no seed has been tested, or they are not to be averaged.
+    """
+    found, reranked = gather(folder), gather_reranked(folder)
+    run, images = found.about, found.images
+    seeds = ", ".join(map(str, found.seeds or [run["seed"]]))
+    title = f"{run['method']} {folder.name}, seeds {seeds}, stage {run['stage']}"
+    if not found.results:
+        _write([untested_table(images, title)], folder / REPORT, run)
+        return
+    measured = Measured(found.results, reranked.results if reranked else [])
+    _write(tables_of(measured, run, images, title), folder / REPORT, run)
+    if rerank and not reranked:
+        say(NO_RERANKED.format("seeds"))
+    _say_last_line(found.results, run)
 
 
 def check_shown(folder: Path) -> None:

@@ -1,4 +1,8 @@
-"""Folders of runs: what their config.json says, their trials, the stages that are trained."""
+"""Folders of runs: what their config.json says, their seeds and trials, the stages trained.
+
+The runs of one command that differ in their seed alone lie in the folder of their group, each of
+them as if it were by itself: logs/<dataset>/<method>/<name>/seed<N>/.
+"""
 
 from pathlib import Path
 
@@ -71,13 +75,65 @@ def trials_of(folder: Path) -> list[int]:
     return sorted(int(number) for number in numbers if number.isdecimal())
 
 
+def seed_folder(folder: Path, seed: int) -> Path:
+    """Folder of one run of a group."""
+    return folder / f"seed{seed}"
+
+
+def seeds_of(folder: Path) -> list[int]:
+    """Seeds whose runs lie in the folder of a group, ascending; none in that of one run.
+
+    A folder of several runs that were begun by themselves is no group.
+
+    Raises:
+        UserError: the config.json of one of them is damaged.
+    """
+    found = set()
+    for path in (*folder.glob("seed*/config.json"), *folder.glob("seed*/trial*/config.json")):
+        place = path.relative_to(folder).parts[0]
+        number = place.removeprefix("seed")
+        name = read_json(path, {"about": {"name": str}})["about"]["name"]
+        if number.isdecimal() and name.endswith(f"/{place}"):
+            found.add(int(number))
+    return sorted(found)
+
+
+def seed_folders(folder: Path) -> list[Path]:
+    """The folders of the runs of a group, or that of a run itself."""
+    return [seed_folder(folder, seed) for seed in seeds_of(folder)] or [folder]
+
+
+def models_of(folder: Path) -> list[Path]:
+    """The folders of all single models of a run or a group: of every seed, of every trial."""
+    return [
+        own
+        for run in seed_folders(folder)
+        for own in [trial_folder(run, trial) for trial in trials_of(run)] or [run]
+    ]
+
+
+def one_seed(folder: Path) -> Path:
+    """The folder of a run that is no group.
+
+    Raises:
+        UserError: it is that of a group.
+    """
+    seeds = seeds_of(folder)
+    if seeds:
+        raise UserError(
+            f"{folder} holds runs of several seeds, each with a model of its own: give one, such "
+            f"as {seed_folder(folder, seeds[0])}"
+        )
+    return folder
+
+
 def single(folder: Path) -> Path:
     """The folder of a run that is one model, or of one trial.
 
     Raises:
-        UserError: it holds trials.
+        UserError: it holds trials, or seeds.
     """
-    trials = trials_of(folder)
+    trials = trials_of(one_seed(folder))
     if trials:
         raise UserError(
             f"{folder} holds trials, each with a model of its own: give one, such as "

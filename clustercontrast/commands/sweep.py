@@ -3,11 +3,13 @@
     python -m clustercontrast.sweep --dataset sysu --method pclhd --grid hpcl=on,off dpcl=on,off
     python -m clustercontrast.sweep --dataset sysu --method pgm --grid eps=0.5,0.55,0.6 --seed 2
     python -m clustercontrast.sweep --dataset regdb --method pgm --trial 1 2 3 --grid k1=20,30,40
+    python -m clustercontrast.sweep --dataset sysu --method pgm --seeds 1 2 3 --grid k1=20,30,40
 
 ``--grid FLAG=VALUE,VALUE ...`` makes the product of its values; give it again for more cells, each
 such option a product of its own.  ``on`` and ``off`` are a switch's two sides, blanks part several
 values of one flag ("epochs=20 30,50 50" in quotes), and every other flag is that of training, the
-same in all cells.  Runs lie in logs/<dataset>/<method>/<NAME>-<cell>; finished ones are skipped, an
+same in all cells: with ``--seeds`` each cell is a run per seed, and the table shows their means.
+Runs lie in logs/<dataset>/<method>/<NAME>-<cell>; finished ones are skipped, an
 interrupted one is resumed by the same command, and a cell that fails does not stop the others.
 """
 
@@ -99,8 +101,10 @@ def _sweep(argv: Sequence[str] | None) -> None:
         say(f"--- cell {number} of {len(runs)}: {folder.name}")
         try:
             training.train_runs(options, words)
-            done[folder] = cell
+            done[folder] = _whole(cell, runs, options)
         except UserError as error:
+            if isinstance(error, training.SomeSeedsError):
+                done[folder] = _whole(cell, runs, options)
             failed.append(folder.name)
             sys.stderr.write(f"error: {error}\n")
     if done:
@@ -119,3 +123,21 @@ def _runs(
         words = ["--method", method, *shared, *flags(cell), "--name", cell_name(name, cell)]
         runs.append((cell, *read_options(dataset, words)))
     return runs
+
+
+def _whole(cell: Cell, runs: Sequence[tuple[Cell, Options, str]], options: Options) -> Cell:
+    """A cell with the values of all flags of the grid: what it does not set is as it is anyway."""
+    flags = dict.fromkeys(flag for own, _, _ in runs for flag in own)
+    return {flag: cell.get(flag) or _typed(options, flag) for flag in flags}
+
+
+def _typed(options: Options, flag: str) -> str:
+    """The value of a flag as a grid would set it."""
+    value = options.values.get(flag.replace("-", "_"))
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if value is None:
+        return "as it is"
+    several = [*value.values()] if isinstance(value, dict) else value
+    parts = several if isinstance(several, list) else [several]
+    return " ".join(map(str, parts if len({*map(str, parts)}) > 1 else parts[:1]))

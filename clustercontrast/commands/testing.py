@@ -32,17 +32,25 @@ def test(target: Path, dataset: str, args: Namespace) -> None:
     if is_one_model(target):
         _test_file(target, dataset, args)
         return
-    trials, are_own = runs.trials_of(target), []
-    for folder in _folders(target, trials, args):
+    are_own = [_test_run(folder, dataset, args) for folder in runs.seed_folders(target)]
+    if runs.seeds_of(target) and all(are_own):
+        reporting.report_seeds(target, args.rerank)
+
+
+def _test_run(run: Path, dataset: str, args: Namespace) -> bool:
+    """Test a run of one seed; whether the images were its own, so that its report is new."""
+    trials, are_own = runs.trials_of(run), []
+    for folder in _folders(run, trials, args):
         evaluation = open_evaluation(dataset, args, folder)
         reporting.report(folder, args.stage or runs.last_stage(folder), evaluation)
         are_own.append(reporting.is_own(runs.about(folder), evaluation))
     if trials and all(are_own):
-        reporting.report_trials(target, args.rerank)
+        reporting.report_trials(run, args.rerank)
+    return all(are_own)
 
 
 def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -> None:
-    """Write report.html into the folder of a run, or of each of its trials.
+    """Write report.html into the folder of a run, or of each of its trials and seeds.
 
     Args:
         run: its folder.
@@ -53,8 +61,7 @@ def write_pages(run: Path, selection: str, activations: bool, args: Namespace) -
     Raises:
         UserError: a folder has no test identities to show, or see :func:`reporting.html`.
     """
-    trials = runs.trials_of(run)
-    for folder in [runs.trial_folder(run, trial) for trial in trials] or [run]:
+    for folder in runs.models_of(run):
         dataset = runs.about(folder)["dataset"]
         reporting.check_shown(folder)
         evaluation = open_evaluation(dataset, args, folder)

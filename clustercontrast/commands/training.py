@@ -2,17 +2,12 @@
 
 import contextlib
 import itertools
-import platform
-import subprocess
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import torch
-
-import clustercontrast
-from clustercontrast.commands import evaluating, reporting, results, runs
+from clustercontrast.commands import circumstances, evaluating, reporting, results, runs
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.commands.planning import Planner
 from clustercontrast.data.images import INDEX, ImageArray
@@ -37,8 +32,12 @@ from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options, all_flags
 
 
+class SomeSeedsError(UserError):
+    """Of the runs of a group; those of other seeds are trained and reported."""
+
+
 def train_runs(options: Options, words: str) -> Path:
-    """Train what a command line asks for: one model, or one per trial.
+    """Train what a command line asks for: one model, or one per trial and seed.
 
     Runs that are finished and reported are left as they are.
 
@@ -47,19 +46,36 @@ def train_runs(options: Options, words: str) -> Path:
         words: the command line as it was typed, for the record.
 
     Returns:
-        The folder of the run.
+        The folder of the run, or of the group of runs.
 
     Raises:
+        SomeSeedsError: not all of them.
         UserError: the flags, the images, or what lies in the folder do not allow it.
         KeyboardInterrupt: interrupted; its text says how to go on.
     """
     ranks.join(choose_device(options.device))
     folder = run_folder(options)
+    ranks.first(lambda: check_kind(options, folder))
+    failed = {}
+    for own in options.of_each_seed():
+        try:
+            _train_trials(own, words)
+        except UserError as error:
+            if own.group_seed is None or ranks.count() > 1:  # where the others are, is not known
+                raise
+            failed[own.group_seed] = error
+            sys.stderr.write(f"error: seed {own.group_seed}: {error}\n")
+    ranks.first(lambda: _report_seeds(options, folder, failed))
+    ranks.leave()
+    return folder
+
+
+def _train_trials(options: Options, words: str) -> None:
+    """Train and report the run of one seed."""
+    folder = seed_folder(options)
     for trial in options.trials():
         _train_run(options.of_trial(trial), folder_of_trial(folder, trial), words)
     ranks.first(lambda: _report_trials(options, folder))
-    ranks.leave()
-    return folder
 
 
 def _report_trials(options: Options, folder: Path) -> None:
@@ -67,17 +83,54 @@ def _report_trials(options: Options, folder: Path) -> None:
         reporting.report_trials(folder)
 
 
+def _report_seeds(options: Options, folder: Path, failed: Mapping[int, UserError]) -> None:
+    """Report the group of the runs of several seeds.
+
+    Raises:
+        UserError: a seed failed, or they are not to be averaged.
+    """
+    seeds = options.seeds or []
+    trained = [own for own in seeds if own not in failed]
+    if trained and runs.seeds_of(folder):
+        reporting.report_seeds(folder)
+    if failed:
+        kind = SomeSeedsError if trained else UserError
+        raise kind(f"{len(failed)} of {len(seeds)} seeds failed: {', '.join(map(str, failed))}")
+
+
 def run_folder(options: Options) -> Path:
-    """logs/<dataset>/<method>/<name>; the name defaults to the seed, and the variant if unusual."""
+    """logs/<dataset>/<method>/<name>, of a run or of a group of runs with other seeds.
+
+    The name defaults to the seed, of a group to "seeds", and to the variant if it is unusual.
+    """
     usual = options.recipe.variants[0]
     variant = "" if options.variant == usual else f"{options.variant}-"
-    name = options.name or f"{variant}seed{options.seed}"
+    name = options.name or f"{variant}{'seeds' if options.seeds else f'seed{options.seed}'}"
     return Path(options.logs_dir) / options.dataset / options.method / name
+
+
+def seed_folder(options: Options) -> Path:
+    """The folder of one run: its own, or the one of its seed in that of its group."""
+    folder, seed = run_folder(options), options.group_seed
+    return folder if seed is None else runs.seed_folder(folder, seed)
 
 
 def folder_of_trial(folder: Path, trial: int | None) -> Path:
     """Folder of one model: the run's, or that of a trial in it."""
     return folder if trial is None else runs.trial_folder(folder, trial)
+
+
+def check_kind(options: Options, folder: Path) -> None:
+    """Refuse a group of runs in the folder of a run, and a run in that of a group.
+
+    Raises:
+        UserError: the name is taken by the other.
+    """
+    remedy = "give another --name, or move that one away"
+    if options.seeds and ((folder / "config.json").exists() or runs.trials_of(folder)):
+        raise UserError(f"{folder} is the folder of one run, and --seeds makes several: {remedy}")
+    if not options.seeds and runs.seeds_of(folder):
+        raise UserError(f"{folder} holds runs of several seeds (--seeds), no single one: {remedy}")
 
 
 def asked_stages(options: Options) -> list[type[Stage]]:
@@ -243,10 +296,10 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         numbers=options.numbers(),
         deterministic=options.deterministic,
         beside=partial(line_beside, about),
-        trials=[] if options.trial_number is None else _other_trials(folder),
+        others=[own for own in runs.models_of(run_folder(options)) if own != folder],
     )
     if ranks.is_first():
-        _write_config(options, folder, about, words)
+        _write_config(options, run, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
     what = f"{options.method} ({options.variant}) on {run.device}"
     run.log.say(f"{folder}: {what}; epochs are counted from 0 in every stage")
@@ -264,12 +317,6 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         ranks.first(lambda: last.finish(options, data, folder))
     else:
         ranks.first(lambda: reporting.report_untested(folder, last.name))
-
-
-def _other_trials(folder: Path) -> list[Path]:
-    """Folders of the run's trials but that of one."""
-    found = (runs.trial_folder(folder.parent, trial) for trial in runs.trials_of(folder.parent))
-    return [own for own in found if own != folder]
 
 
 def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
@@ -335,7 +382,8 @@ def _about(options: Options, data: TargetImages) -> dict:
         "method": options.method,
         "dataset": options.dataset,
         "variant": options.variant,
-        "name": run_folder(options).name,
+        "name": name_of(options),
+        "seed": options.seed,
         "trial": options.trial_number,
         "height": options.height,
         "width": options.width,
@@ -343,6 +391,12 @@ def _about(options: Options, data: TargetImages) -> dict:
         **configuration(options, data.prepared.provenance.digest),
         **({"rules": rules} if rules else {}),
     }
+
+
+def name_of(options: Options) -> str:
+    """What a run is called: its name, and its seed in a group of runs."""
+    name, seed = run_folder(options).name, options.group_seed
+    return name if seed is None else f"{name}/seed{seed}"
 
 
 def _with_marks_of_weights(about: dict, options: Options) -> Provenance:
@@ -481,32 +535,20 @@ def _other_images(place: Path, dataset: str, flag: str) -> UserError:
     )
 
 
-def _write_config(options: Options, folder: Path, about: dict, words: str) -> None:
+def _write_config(options: Options, run: Run, words: str) -> None:
+    """Say what a run is made with; what earlier commands have trained of it keeps its record."""
+    before = _records(run.folder).get(run.folder / "config.json", {})
+    now = circumstances.hardware(run.device, ranks.count())
     write_json(
-        folder / "config.json",
+        run.folder / "config.json",
         {
-            "about": about,
+            "about": run.about,
             "command": words,
             "numbers": options.numbers(),
             "values": options.values,
             "origins": options.origins,
-            "versions": {
-                "clustercontrast": clustercontrast.__version__,
-                "python": platform.python_version(),
-                "torch": torch.__version__,
-                "numpy": np.__version__,
-                "git": _commit(),
-            },
+            "versions": circumstances.versions(),
+            "commits": circumstances.added(before.get("commits", []), circumstances.commit()),
+            "hardware": circumstances.added(before.get("hardware", []), now),
         },
     )
-
-
-def _commit() -> str | None:
-    """The git commit of the code, if it is a checkout; None where it was installed."""
-    root = Path(clustercontrast.__file__).parents[1]
-    if not (root / ".git").exists():  # an installation may lie in the checkout of another project
-        return None
-    done = subprocess.run(
-        ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or None

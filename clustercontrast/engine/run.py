@@ -38,7 +38,7 @@ class Run:
         numbers: flags that the results depend on, stored with every epoch.
         beside: an epoch's record, as it goes to metrics.jsonl -> what is to be said of it beside
             what others have published; "" for nothing.
-        trials: folders of the run's other trials, whose epochs tell how long those to come take.
+        others: folders of other trials, or seeds, whose epochs tell how long those to come take.
         deterministic: see :mod:`clustercontrast.engine.determinism`.
 
     Attributes:
@@ -56,7 +56,7 @@ class Run:
         about: dict[str, Any] | None = None,
         numbers: dict[str, Any] | None = None,
         beside: Callable[[Mapping[str, Any]], str] | None = None,
-        trials: Iterable[Path] = (),
+        others: Iterable[Path] = (),
         deterministic: bool = False,
     ) -> None:
         self.folder, self.device, self.precision = folder, device, precision
@@ -64,7 +64,7 @@ class Run:
         self.print_freq, self.about, self.numbers = print_freq, about or {}, numbers or {}
         self.generator = torch.Generator()  # all randomness of the training; seeded per stage
         self.log = Log(folder)
-        self.beside, self.trials = beside, tuple(trials)
+        self.beside, self.others = beside, tuple(others)
         self.best: dict[str, dict] = {}
         self.ahead: dict[str, int] = {}
         self._took: dict[str, list[float]] = {}
@@ -165,9 +165,9 @@ class Run:
     def _finished_epochs(self, stage: str) -> dict[str, list[float]]:
         """Seconds of finished epochs, of the stage at hand and of those ahead.
 
-        Those of other trials stand in for a stage that has none here.
+        Those of other trials and seeds stand in for a stage that has none here.
         """
-        logs = [Log(folder) for folder in self.trials]
+        logs = [Log(folder) for folder in self.others]
         found = {name: self.log.epoch_seconds(name) for name in (stage, *self.ahead)}
         for name in self.ahead:
             found[name] += [s for log in logs if not found[name] for s in log.epoch_seconds(name)]

@@ -36,6 +36,23 @@ class Retrieval:
     queries: int
 
 
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Scores of the valid queries one by one, those with a correct gallery image left.
+
+    Attributes:
+        rows: (n,) int64, which of the Q queries they are, ascending.
+        hit_ranks: (n,) int64 rank of the first hit as the CMC counts it, 0 for the best.
+        precisions: (n,) float64 average precision in [0, 1].
+        penalties: (n,) float64 inverse negative penalty in [0, 1].
+    """
+
+    rows: np.ndarray
+    hit_ranks: np.ndarray
+    precisions: np.ndarray
+    penalties: np.ndarray
+
+
 def evaluate(
     similarity: np.ndarray | Pairs,
     query_identities: np.ndarray,
@@ -65,28 +82,47 @@ def evaluate(
         ValueError: no query is valid, the shapes disagree, a similarity is not finite, or ``cmc``
             or ``max_rank`` is out of range.
     """
+    if max_rank < 1:
+        raise ValueError(f"max_rank is {max_rank}, expected 1 or more")
+    found = score_queries(similarity, query_identities, gallery_identities, excluded, cmc)
+    counts = np.bincount(found.hit_ranks, minlength=max_rank)[:max_rank]
+    return Retrieval(
+        cmc=counts.cumsum() / len(found.rows),
+        mAP=float(found.precisions.mean()),
+        mINP=float(found.penalties.mean()),
+        queries=len(found.rows),
+    )
+
+
+def score_queries(
+    similarity: np.ndarray | Pairs,
+    query_identities: np.ndarray,
+    gallery_identities: np.ndarray,
+    excluded: np.ndarray | Pairs | None = None,
+    cmc: Literal["identity", "image"] = "identity",
+) -> Queries:
+    """Score every query of a retrieval by itself; see :func:`evaluate`.
+
+    Raises:
+        ValueError: no query is valid, the shapes disagree, a similarity is not finite, or ``cmc``
+            is unknown.
+    """
     query_identities = np.asarray(query_identities)
     gallery_identities = np.asarray(gallery_identities)
     excluded = np.broadcast_to(False, similarity.shape) if excluded is None else excluded
     _check(similarity, query_identities, gallery_identities, excluded)
-    if cmc not in ("identity", "image") or max_rank < 1:
-        raise ValueError(f"cmc must be 'identity' or 'image' and max_rank >= 1: {cmc}, {max_rank}")
+    if cmc not in ("identity", "image"):
+        raise ValueError(f"cmc is {cmc!r}, expected 'identity' or 'image'")
 
     groups = _identity_groups(gallery_identities) if cmc == "identity" else None
     scores = [
-        _scores(own, query_identities[block, None] == gallery_identities, excluded[block], groups)
+        _scores(block, own, query_identities[block, None] == gallery_identities, excluded, groups)
         for block, own in _blocks(similarity)
     ]
-    hit_ranks, precisions, penalties = (np.concatenate(part) for part in zip(*scores, strict=True))
-    if not len(hit_ranks):
+    found = Queries(*(np.concatenate(part) for part in zip(*scores, strict=True)))
+    if not len(found.rows):
         raise ValueError("no query has a correct gallery image: nothing can be evaluated")
-    counts = np.bincount(hit_ranks, minlength=max_rank)[:max_rank]
-    return Retrieval(
-        cmc=counts.cumsum() / len(hit_ranks),
-        mAP=float(precisions.mean()),
-        mINP=float(penalties.mean()),
-        queries=len(hit_ranks),
-    )
+    return found
 
 
 def _blocks(similarity: np.ndarray | Pairs) -> Iterator[tuple[slice, np.ndarray]]:
@@ -129,12 +165,14 @@ def _identity_groups(identities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _scores(
+    block: slice,
     similarity: np.ndarray,
     correct: np.ndarray,
-    excluded: np.ndarray,
+    excluded: np.ndarray | Pairs,
     groups: tuple[np.ndarray, np.ndarray] | None,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """0-based CMC rank of the first hit, AP and INP of the valid queries of one block."""
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What :class:`Queries` holds, of the valid queries of one block."""
+    excluded = excluded[block]
     # Excluded pairs go behind everything else: no rank of a kept image counts them.
     order = _ascending(np.where(excluded, np.inf, -similarity))
     hits = np.take_along_axis(correct & ~excluded, order, axis=1)
@@ -147,7 +185,7 @@ def _scores(
     first = hits.argmax(axis=1)
     if groups is not None:
         first = _identities_before(order, first, *groups)
-    return first, precisions, penalties
+    return block.start + np.flatnonzero(valid), first, precisions, penalties
 
 
 def _ascending(values: np.ndarray) -> np.ndarray:

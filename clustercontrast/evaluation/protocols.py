@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from clustercontrast.data.samples import ImageList
-from clustercontrast.evaluation.metrics import Retrieval, evaluate
+from clustercontrast.evaluation.metrics import Queries, Retrieval, evaluate, score_queries
 from clustercontrast.evaluation.pairs import Pairs, cosines
 from clustercontrast.files import UserError
 
@@ -118,11 +118,28 @@ def score(
     Raises:
         ValueError: features and images differ in number.
     """
+    return evaluate(*_ranked(search, images, features, similarity))
+
+
+def score_each(
+    search: Search, images: Mapping[str, ImageList], features: Mapping[str, np.ndarray]
+) -> Queries:
+    """The scores of :func:`score` query by query."""
+    return score_queries(*_ranked(search, images, features, cosines))
+
+
+def _ranked(
+    search: Search,
+    images: Mapping[str, ImageList],
+    features: Mapping[str, np.ndarray],
+    similarity: Similarity,
+) -> tuple:
+    """What is ranked, as :mod:`clustercontrast.evaluation.metrics` takes it."""
     if any(len(features[name]) != len(images[name]) for name in images):
         raise ValueError("as many features as test images are needed, in the same order")
     queries = _taken(features[search.query], search.query_rows)
     gallery = _taken(features[search.gallery], search.gallery_rows)
-    return evaluate(
+    return (
         similarity(queries, gallery),
         images[search.query].identities[search.query_rows],
         images[search.gallery].identities[search.gallery_rows],

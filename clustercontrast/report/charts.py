@@ -1,7 +1,7 @@
 """Several runs in one plot: their clusters over the epochs, a score against a flag's value."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 
 from clustercontrast.files import UserError, atomic
 from clustercontrast.report.figures import curve, flattened, stage_starts
-from clustercontrast.report.pictures import calm, noted
+from clustercontrast.report.pictures import COLUMN, LEGEND, calm, noted
 
 ARI = {
     "RGB": ("clusters.visible.ari",),
@@ -21,6 +21,38 @@ ARI = {
 }
 """Plots of PCLHD's Fig. 2c, and the keys of an epoch's record that hold their values: the first
 that is there.  ALL grades both modalities together: matched clusters, or clusters of both."""
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number of every epoch that runs are compared in.
+
+    Attributes:
+        title: what is shown.
+        unit: label of the vertical axis.
+        keys: of an epoch's record that hold it: the first that is there.
+        scale: factor from the record to the unit.
+    """
+
+    title: str
+    unit: str
+    keys: tuple[str, ...]
+    scale: float = 1.0
+
+
+MEASURES = (
+    Measure("mAP", "%", ("scores.mAP",)),
+    Measure("Rank-1", "%", ("scores.rank1",)),
+    Measure("cycle consistency", "%", ("scores.cycle",), 100),
+    Measure("total loss", "mean of the epoch", ("loss.total",)),
+    Measure("visible clusters", "number", ("clusters.visible.clusters",)),
+    Measure("infrared clusters", "number", ("clusters.infrared.clusters",)),
+    Measure("visible outliers", "% of the images", ("clusters.visible.outliers",), 100),
+    Measure("infrared outliers", "% of the images", ("clusters.infrared.outliers",), 100),
+    Measure("ARI of visible clusters", "", ARI["RGB"]),
+    Measure("ARI of infrared clusters", "", ARI["IR"]),
+    Measure("ARI of clusters of both", "", ARI["ALL"]),
+)
 
 DPI = 130
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#222222")
@@ -43,9 +75,8 @@ def ari(runs: Mapping[str, Sequence[Mapping[str, Any]]], notes: Sequence[str] = 
     plots = figure.subplots(1, len(ARI), sharex=True, sharey=True)
     for axes, (name, keys) in zip(plots, ARI.items(), strict=True):
         for (label, epochs), style in zip(runs.items(), itertools.cycle(STYLES), strict=False):
-            known, starts = list(map(dict, map(flattened, epochs))), stage_starts(epochs)
-            heights = [next((own[k] for k in keys if k in own), np.nan) for own in known]
-            axes.plot(*curve(heights, starts), label=label, marker="o", markersize=2.5, **style)
+            points = curve(_heights(epochs, keys), stage_starts(epochs))
+            axes.plot(*points, label=label, marker="o", markersize=2.5, **style)
         axes.set_title(name, loc="left", fontweight="bold")
         axes.set_xlabel("epoch, counted from 0 over all stages")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -57,6 +88,51 @@ def ari(runs: Mapping[str, Sequence[Mapping[str, Any]]], notes: Sequence[str] = 
     handles, labels = plots[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def measures_of(runs: Iterable[Sequence[Mapping[str, Any]]]) -> list[Measure]:
+    """The measures that any epoch of any run has.
+
+    Args:
+        runs: records of :func:`clustercontrast.report.figures.read_epochs` of every run.
+    """
+    seen = {key for epochs in runs for record in epochs for key, _ in flattened(record)}
+    return [measure for measure in MEASURES if seen.intersection(measure.keys)]
+
+
+def together(
+    runs: Mapping[str, Sequence[Mapping[str, Any]]], measure: Measure, is_narrow: bool = False
+) -> Figure:
+    """One measure of several runs over the epochs.
+
+    Args:
+        runs: label -> records of :func:`clustercontrast.report.figures.read_epochs`.
+        measure: what is drawn.
+        is_narrow: for narrow windows.
+    """
+    width, height = (COLUMN, 2.4) if is_narrow else (5.4, 3.0)
+    figure = Figure(figsize=(width, height + LEGEND * len(runs)), layout="constrained")
+    axes = figure.subplots()
+    for (label, epochs), style in zip(runs.items(), itertools.cycle(STYLES), strict=False):
+        heights = [measure.scale * height for height in _heights(epochs, measure.keys)]
+        points = curve(heights, stage_starts(epochs))
+        axes.plot(*points, label=label, marker="o", markersize=4, **style)
+    axes.set_title(measure.title, loc="left", fontweight="bold", fontsize="medium")
+    axes.set_xlabel("epoch, counted from 0 over all stages")
+    axes.set_ylabel(measure.unit)
+    low, high = min(0, axes.dataLim.y0), axes.dataLim.y1
+    axes.set_ylim(low, high + 0.06 * (high - low) if high > low else None)
+    axes.set_xlim(0.5, max(map(len, runs.values())) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    calm(axes)
+    figure.legend(loc="outside lower left", fontsize="small", frameon=False)
+    return figure
+
+
+def _heights(epochs: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[float]:
+    """A measure of every epoch under the first of its keys that is there, NaN for none."""
+    known = map(dict, map(flattened, epochs))
+    return [next((own[key] for key in keys if key in own), np.nan) for own in known]
 
 
 @dataclass(frozen=True)

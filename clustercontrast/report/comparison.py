@@ -1,16 +1,15 @@
 """Any number of runs in the layout of papers' tables, with published figures and the difference."""
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from clustercontrast.data.provenance import TITLES
 from clustercontrast.evaluation.protocols import PROTOCOLS
+from clustercontrast.report import placing
 from clustercontrast.report.forms import Place, Table
-from clustercontrast.report.published import LABELS, competitors, labels_of, reference
-from clustercontrast.report.references.commands import AS_IT_IS
+from clustercontrast.report.published import LABELS, competitors, reference
 from clustercontrast.report.references.rows import METRICS, Published
 from clustercontrast.report.tables import (
     TRIALS,
@@ -29,14 +28,6 @@ PAPER_SELECTION = "test"
 """Papers report the model that is best on the test set."""
 
 DIFFERENCE = "difference to"
-OFFICIAL = "official images"
-SECTIONS = {
-    "all": "SVI: with all identity labels",
-    "some": "SSVI: with some identity labels",
-    "none": "USVI: without identity labels",
-}
-"""Headings above rows in a paper, by what was trained with."""
-
 Line = tuple[tuple[str, ...], Place]
 """Cells of a row, and its place."""
 
@@ -138,9 +129,13 @@ def _table(
         },
         words=3,
         groups=tuple(modes.values()),
-        places=places if with_competitors else tuple(replace(own, section="") for own in places),
+        places=places if with_competitors else _without_sections(places),
         short=("method", "result"),
     )
+
+
+def _without_sections(places: Sequence[Place]) -> tuple[Place, ...]:
+    return tuple(replace(own, section="") for own in places)
 
 
 def _quoted(runs: Sequence[Tested]) -> list[Published]:
@@ -187,9 +182,8 @@ def _quoted_row(entry: Published, number: int) -> tuple[str, ...]:
 
 def _quoted_line(entry: Published, number: int) -> Line:
     row = _quoted_row(entry, number)
-    says = [entry.row, f"{_short_kind(entry)} [{number}]", entry.model]
-    place = _place(entry.labels, row[0], says, entry.selection, OFFICIAL)
-    return row, replace(place, remark=entry.where, dataset=TITLES[entry.dataset])
+    says = [entry.row, f"{placing.short_kind(entry)} [{number}]", entry.model]
+    return row, placing.of_published(entry, says)
 
 
 def _other_line(entry: Published, number: int) -> Line:
@@ -197,31 +191,17 @@ def _other_line(entry: Published, number: int) -> Line:
     _, _, _, *cells = _quoted_row(entry, number)
     says = ", ".join(filter(None, (entry.row, entry.venue or entry.kind))) + f" [{number}]"
     row = (f"{LABELS[entry.labels]}: {entry.method}", says, "", *cells)
-    words = [entry.row, f"{_short_venue(entry.venue) or _short_kind(entry)} [{number}]"]
-    place = _place(entry.labels, entry.method, words, entry.selection, OFFICIAL)
-    return row, replace(place, remark=entry.where, dataset=TITLES[entry.dataset])
+    words = [
+        entry.row,
+        f"{placing.short_venue(entry.venue) or placing.short_kind(entry)} [{number}]",
+    ]
+    return row, placing.of_published(entry, words)
 
 
 def _model_notes(shown: Sequence[Mapping[str, Any]]) -> list[str]:
     """Which model the rows are of, where it is one for all: papers have no column for it."""
     models = {row["model"] for row in shown}
     return [f"of every run the model: {models.pop()}"] if len(models) == 1 else []
-
-
-def _short_kind(entry: Published) -> str:
-    """What was published, as short as the column of a paper needs it; the note says all."""
-    return entry.kind.removeprefix("upstream ").removesuffix(" by others")
-
-
-def _short_venue(venue: str) -> str:
-    """As papers write it in a column: MM'22 for ACM MM 2022."""
-    return re.sub(r"(?:ACM )?(\S+) 20(\d\d)$", r"\1'\2", venue)
-
-
-def _place(labels: str, method: str, says: Iterable[str], selection: str, images: str) -> Place:
-    """Among rows that are trained with as many labels, and ranked with those selected alike."""
-    words = (method, ", ".join(filter(None, says)))
-    return Place(SECTIONS[labels], words, f"{labels}, {selection}, {images}" if selection else "")
 
 
 def _notes_of_others(sources: Sequence[str], first: int) -> Iterator[str]:
@@ -243,36 +223,19 @@ def _run_lines(
     """Rows of a run's models, below each its differences to figures of models chosen alike."""
     title = all_recipes()[run.about["method"]].title
     names = _marked(run, (title, run.name), marks)
-    labels, images = labels_of(run.about), OFFICIAL if run.images.is_official else run.images.digest
     for selection in selections:
         model, *cells = run.model_row(selection) or [""]
         if not cells:
             continue
-        says = [_short_name(run), model if len(selections) > 1 else ""]
-        place = _place(labels, names[0], says, selection, images)
-        facts = {"remark": _remark(run, selection), "dataset": run.images.title}
-        yield (*names, model, *cells), replace(place, **facts)
+        says = placing.short_name(run) + (f", {model}" if len(selections) > 1 else "")
+        yield (*names, model, *cells), placing.of_model(run, selection, (names[0], says))
         for number, entry in _compared(run, quoted).items():
             if entry.selection == selection:
                 short = "" if entry.trials else short_of(run)
                 label = f"{DIFFERENCE} {entry.kind} [{number}]{short}"
                 row = (*names, label, *_difference_cells(run, entry))
                 minus = f"minus [{number}]{short.rpartition(' ')[0]}"
-                place = _place(labels, "", [minus], "", images)
-                yield row, replace(place, dataset=run.images.title)
-
-
-def _short_name(run: Tested) -> str:
-    """The name of a run as a paper needs it: without the stage, if it is the method's last."""
-    usual = AS_IT_IS.get(run.about["method"])
-    is_last = usual is not None and usual.stage == run.about.get("stage")
-    return run.name.removesuffix(f"/{run.about['stage']}") if is_last else run.name
-
-
-def _remark(run: Tested, selection: str) -> str:
-    """What must be read with the row of a model, wherever it is copied to."""
-    shown = [row for row in run.results if row["selection"] == selection]
-    return "; ".join([*run.images.notes(), *spread_notes(shown)])
+                yield row, placing.of_difference(run, ("", minus))
 
 
 def _compared(run: Tested, quoted: Sequence[Published]) -> dict[int, Published]:
@@ -373,7 +336,7 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     Args:
         dataset: a key of ``PROTOCOLS``.
         title: of the table.
-        cells: folder of a run -> flag -> value.
+        cells: folder of a run -> flag -> value, of all flags of the grid.
     """
     flags = list(dict.fromkeys(flag for cell in cells.values() for flag in cell))
     runs = {folder: gather(folder) for folder in cells}
@@ -381,22 +344,22 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
     marks = _marks(tested)
     chosen = ("last", PAPER_SELECTION)
     quoted = list(dict.fromkeys(entry for run in tested for entry in run.beside.own))
-    rows = []
+    lines: list[Line] = []
     for folder, run in runs.items():
-        values = [cells[folder].get(flag, "") for flag in flags]
-        rows += [_grid_row(values, entry, quoted) for entry in run.beside.own]
-        found = filter(None, (run.model_row(selection) for selection in chosen))
-        rows += [_marked(run, [*values, *row], marks) for row in found]
+        values = [cells[folder][flag] for flag in flags]
+        lines += _cell_lines(run, values, chosen, quoted, marks)
+    rows, places = zip(*lines, strict=True) if lines else ((), ())
     shown = [r for run in tested for r in run.results if r["selection"] in chosen]
     return Table(
         title=title,
         dataset=_title(tested),
         header=(*flags, "model", *METRICS.values(), *METRICS.values()),
-        rows=tuple(rows),
+        rows=rows,
         notes=(
             *_image_notes(tested, marks),
             *_rules_notes(tested),
             *spread_notes(shown),
+            *_seeds_notes(tested),
             *dict.fromkeys(UNTESTED for run in tested if not run.results),
             *source_notes(quoted),
         ),
@@ -414,12 +377,35 @@ def grid_table(dataset: str, title: str, cells: Mapping[Path, Mapping[str, str]]
         },
         words=len(flags) + 1,
         groups=tuple(PROTOCOLS[dataset].modes.values()),
+        places=_without_sections(places),
     )
 
 
-def _grid_row(
-    values: Sequence[str], entry: Published, quoted: Sequence[Published]
-) -> tuple[str, ...]:
-    """What was published of the configuration of a cell."""
-    method, label, model, *cells = _quoted_row(entry, quoted.index(entry) + 1)
-    return (*values, ", ".join(filter(None, (method, label, model))), *cells)
+def _seeds_notes(runs: Sequence[Tested]) -> list[str]:
+    """Which cells have which seeds, where these differ: some may have failed."""
+    if len({tuple(run.seeds) for run in runs}) == 1:
+        return []
+    named = ((run.about["name"], ", ".join(map(str, run.seeds))) for run in runs)
+    return [f"{name}: " + (f"seeds {seeds}" if seeds else "one seed") for name, seeds in named]
+
+
+def _cell_lines(
+    run: Tested,
+    values: Sequence[str],
+    selections: Sequence[str],
+    quoted: Sequence[Published],
+    marks: Mapping[str, str],
+) -> Iterator[Line]:
+    """What was published of a cell's flags, the cell's models, below each its difference to it."""
+    for entry in run.beside.own:
+        method, label, model, *cells = _quoted_row(entry, quoted.index(entry) + 1)
+        label = ", ".join(filter(None, (method, label, model)))
+        yield (*values, label, *cells), replace(placing.of_published(entry, ()), words=())
+    for selection in selections:
+        row = run.model_row(selection)
+        if row:
+            yield _marked(run, (*values, *row), marks), placing.of_model(run, selection)
+        for number, entry in _compared(run, quoted).items():
+            if row and entry.selection == selection:
+                label = f"{DIFFERENCE} {entry.kind} [{number}]"
+                yield (*values, label, *_difference_cells(run, entry)), placing.of_difference(run)

@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from clustercontrast.files import UserError, atomic, read_events
+from clustercontrast.report.pictures import COLUMN, LEGEND
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,15 @@ COMPANIONS = (
 
 OTHER_COLOURS = ("#cc79a7", "#56b4e9", "#e69f00", "#999999", "#882255", "#44aa99")
 
+MARKS = (
+    ("*", {"markersize": 10, "color": "#222222", "markeredgecolor": "white"}),
+    (
+        "D",
+        {"markersize": 6.5, "color": "none", "markeredgecolor": "#0072b2", "markeredgewidth": 1.6},
+    ),
+)
+"""Of the best epochs by the test set, and by cycle consistency, around the former if it is one."""
+
 NAMES = {
     "rank1": "Rank-1",
     "cycle": "cycle consistency",
@@ -104,9 +114,29 @@ TICKS = 12
 Records = Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class Best:
+    """The best epochs under one rule.
+
+    Attributes:
+        words: the rule.
+        key: of the score that it goes by.
+        marker: that shows these epochs.
+        style: of the marker.
+        epochs: positions among all epochs, one per stage that has the score.
+    """
+
+    words: str
+    key: str
+    marker: str
+    style: Mapping[str, Any]
+    epochs: Sequence[int]
+
+
 def curves(
     metrics_jsonl: Path,
     png: Path,
+    select: str | None = None,
     beside: Callable[[Records], Sequence[Mapping[str, float]]] = lambda _: (),
 ) -> None:
     """Draw loss terms, clusters, their quality and the retrieval scores of a run.
@@ -114,6 +144,7 @@ def curves(
     Args:
         metrics_jsonl: log of the run.
         png: picture to write; it is replaced only when the new one is complete.
+        select: score of the test set that chose a model, whose best epochs are marked.
         beside: records of the epochs -> published figures of each, under dotted keys.
 
     Raises:
@@ -121,7 +152,8 @@ def curves(
             written.
     """
     epochs = read_epochs(metrics_jsonl)
-    figure = draw(epochs, panels_for(epochs), published=beside(epochs))
+    best = best_epochs(epochs, select)
+    figure = draw(epochs, panels_for(epochs), best=best, published=beside(epochs))
     with atomic(png, "wb") as file:
         figure.savefig(file, format="png")
 
@@ -146,11 +178,38 @@ def panels_for(epochs: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
     return (*PANELS[:2], *extra, *PANELS[2:])
 
 
+def best_epochs(epochs: Sequence[Mapping[str, Any]], select: str | None) -> list[Best]:
+    """The first best epoch of every stage by the test set, and by cycle consistency.
+
+    Args:
+        epochs: records of ``read_epochs``.
+        select: score of the test set that chose a model; None for none.
+    """
+    rules = {"best on the test set": select, "best by cycle consistency": "cycle"}
+    return [
+        Best(words, f"scores.{key}", *mark, _highest(epochs, f"scores.{key}"))
+        for (words, key), mark in zip(rules.items(), MARKS, strict=True)
+        if key
+    ]
+
+
+def _highest(epochs: Sequence[Mapping[str, Any]], key: str) -> list[int]:
+    """Position of the first epoch of the highest score in every stage that has it."""
+    heights = [dict(flattened(record)).get(key, -np.inf) for record in epochs]
+    starts = stage_starts(epochs)
+    found = [
+        start + int(np.argmax(heights[start:end]))
+        for start, end in zip(starts, [*starts[1:], len(epochs)], strict=True)
+    ]
+    return [epoch for epoch in found if heights[epoch] > -np.inf]
+
+
 def draw(
     epochs: Sequence[Mapping[str, Any]],
     panels: Sequence[Panel] = PANELS,
     columns: int = 2,
     size: tuple[float, float] = (6.5, 3.7),
+    best: Sequence[Best] = (),
     published: Sequence[Mapping[str, float]] = (),
 ) -> Figure:
     """One plot per panel, row by row, stages side by side in each.
@@ -160,6 +219,7 @@ def draw(
         panels: what to plot, as many as fill whole rows.
         columns: plots beside one another.
         size: width and height of a plot, inches.
+        best: of ``best_epochs``: marked on the curve of the score, in other plots below the curves.
         published: figures of others beside each epoch's own, under dotted keys; none by default.
     """
     rows = len(panels) // columns
@@ -171,9 +231,44 @@ def draw(
     starts = stage_starts(epochs)
     plots = figure.subplots(rows, columns, squeeze=False)
     for panel, axes in zip(panels, plots.flat, strict=True):
-        _draw_panel(axes, panel, values, starts, published)
+        companions = _draw_panel(axes, panel, values, starts, published)
+        if axes.lines:
+            _mark_best(axes, panel, values, best)
+        _decorate(axes, panel, len(values), companions)
         _mark_stages(axes, stages, starts)
         _number_epochs(axes, epochs, starts)
+    return figure
+
+
+def draw_narrow(
+    epochs: Sequence[Mapping[str, Any]],
+    panel: Panel,
+    best: Sequence[Best] = (),
+    published: Sequence[Mapping[str, float]] = (),
+) -> Figure:
+    """One plot for a narrow window, its legend below."""
+    figure = draw(epochs, [panel], 1, (COLUMN, 2.7), best, published)
+    figure.get_layout_engine().set(w_pad=0.05, h_pad=0.03)
+    figure.suptitle(panel.title, x=0.02, ha="left", fontweight="bold", fontsize="medium")
+    (axes,) = figure.axes
+    axes.set_title("", loc="left")
+    if legend := axes.get_legend():
+        handles, labels = axes.get_legend_handles_labels()
+        words, lines = legend.get_title().get_text(), -(-len(labels) // 2)
+        legend.remove()
+        figure.set_size_inches(COLUMN, 2.7 + LEGEND * (lines + bool(words)))
+        figure.legend(
+            handles,
+            labels,
+            title=words or None,
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            fontsize="small",
+            title_fontsize="small",
+            columnspacing=1.0,
+            handlelength=1.5,
+        )
     return figure
 
 
@@ -198,8 +293,8 @@ def _draw_panel(
     values: Sequence[Mapping[str, float]],
     starts: Sequence[int],
     published: Sequence[Mapping[str, float]],
-) -> None:
-    """Draw all curves of one panel, each below the published one."""
+) -> str:
+    """Draw all curves of one panel, each below the published one; words for styles of lines."""
     spare, colours = itertools.cycle(OTHER_COLOURS), dict(COLOURS)
     keys = _keys(panel, values)
     names, companions = [_curve_name(key) for key in keys], {}
@@ -225,7 +320,27 @@ def _draw_panel(
             companions[PUBLISHED] = None
             epochs, heights = curve(others, starts)
             axes.plot(epochs, scale * heights, "--", color=colours[of], linewidth=1.4)
-    _decorate(axes, panel, len(values), ", ".join(companions))
+    return ", ".join(companions)
+
+
+def _mark_best(
+    axes: Axes, panel: Panel, values: Sequence[Mapping[str, float]], best: Sequence[Best]
+) -> None:
+    """Markers at the best epochs: on the curve of their score, else on the axis of the epochs."""
+    for own in best:
+        is_here = _fits(own.key, panel.curves)
+        scale = 100 if _fits(own.key, panel.percent) else 1
+        axes.plot(
+            list(own.epochs),
+            [scale * values[epoch][own.key] if is_here else 0 for epoch in own.epochs],
+            transform=axes.transData if is_here else axes.get_xaxis_transform(),
+            label=own.words if is_here and own.epochs else None,
+            marker=own.marker,
+            linestyle="",
+            clip_on=False,
+            zorder=4,
+            **own.style,
+        )
 
 
 def _companion(name: str, names: Sequence[str]) -> tuple[str, str, str]:

@@ -27,17 +27,52 @@ def grid(
         images: test images by modality.
         first: end every row with the first right image, wherever it stands.
     """
-    heads = ["", "query", *range(1, LENGTH + 1), *(["first right"] if first else [])]
     answers = [ranking.answer(query, LENGTH) for query in queries]
-    rows = "".join(_row(ranking, answer, images, first) for answer in answers)
+    rows = [_row(ranking, answer, images, first) for answer in answers]
+    return _table(rows, ["first right"] if first else [])
+
+
+def paired_grid(
+    rankings: Mapping[str, Ranking],
+    images: Mapping[str, Mapping[str, ImageArray]],
+    queries: Sequence[int],
+) -> str:
+    """The answers of several models to the same queries, one above the other.
+
+    Args:
+        rankings: of the same search, by the model's name.
+        images: test images by modality, as each of the models sees them.
+        queries: which to show, from the top.
+    """
+    rows = [
+        _row(ranking, ranking.answer(query, LENGTH), images[name], False, f"{name}, AP")
+        for query in queries
+        for name, ranking in rankings.items()
+    ]
+    parted = [
+        row.replace("<tr>", '<tr class="group">') if place % len(rankings) == 0 else row
+        for place, row in enumerate(rows)
+    ]
+    return _table(parted)
+
+
+def _table(rows: Sequence[str], more: Sequence[str] = ()) -> str:
+    """Rows below the numbers of their ranks and the heads of further columns."""
+    heads = ["", "query", *range(1, LENGTH + 1), *more]
     head = "".join(f'<th scope="col">{name}</th>' for name in heads)
     return (
         f'<div class="wide"><table class="ranking"><thead><tr>{head}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>"
+        f"<tbody>{''.join(rows)}</tbody></table></div>"
     )
 
 
-def _row(ranking: Ranking, answer: Answer, images: Mapping[str, ImageArray], first: bool) -> str:
+def _row(
+    ranking: Ranking,
+    answer: Answer,
+    images: Mapping[str, ImageArray],
+    first: bool,
+    said: str = "AP",
+) -> str:
     """One query, its answer and, at the end, its first right image."""
     queries, gallery = images[ranking.search.query], images[ranking.search.gallery]
     pixels = _pixels(gallery, [hit.row for hit in (*answer.hits, answer.first)])
@@ -46,7 +81,7 @@ def _row(ranking: Ranking, answer: Answer, images: Mapping[str, ImageArray], fir
     if first:
         cells.append(_hit_cell(gallery, answer.first, pixels[-1], apart=True))
     return (
-        f'<tr><th scope="row">AP<b>{100 * answer.precision:.1f}&nbsp;%</b></th>'
+        f'<tr><th scope="row">{said}<b>{100 * answer.precision:.1f}&nbsp;%</b></th>'
         f"{_query_cell(queries, answer.row)}{''.join(cells)}</tr>"
     )
 

@@ -1,7 +1,7 @@
 """Pieces of HTML that the sections of a run's page are made of; every text is escaped here."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from importlib import resources
 from typing import Any
@@ -13,6 +13,9 @@ from clustercontrast.report.pictures import svg
 
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 """A page asks the network for nothing and runs no script."""
+
+NARROW = "screen and (max-width: 960px)"
+"""Windows that are shown the narrow form of a plot; page.css has rules for the same ones."""
 
 COMMAND_LINE = "command line"
 AS_IN = "as in "
@@ -74,32 +77,66 @@ def explanation(text: str) -> str:
     return f'<p class="soft">{escape(text)}</p>\n'
 
 
-def card(name: str, old: float, new: float) -> str:
-    """A score in percent after training, and what it was before."""
+def card(name: str, old: float, new: float, spread: str = "") -> str:
+    """A score in percent after training, and what it was before.
+
+    Args:
+        name: of the score.
+        old: before training.
+        new: after training.
+        spread: how far the latter scatters, and over what.
+    """
     return (
         f'<div class="card"><div class="name">{name}</div>'
         f'<div class="now">{new:.1f}<small> %</small></div>'
-        f'<div class="change">{old:.1f} % before training, {new - old:+.1f}</div></div>'
+        f'<div class="change">{old:.1f} % before training, {new - old:+.1f}</div>'
+        f'<div class="change">{escape(spread)}</div></div>'
     )
 
 
-def plot(figure: Figure, text: str) -> str:
-    """A plot; ``text`` says what it shows, for readers who cannot see it."""
-    source = svg(figure)
-    return f'<figure class="plot"><img src="{source}" alt="{escape(text)}"></figure>\n'
+def plot(draw: Callable[[bool], Figure], text: str) -> str:
+    """A plot in two forms, of which the browser shows the one that fits its window.
+
+    Args:
+        draw: makes the figure; True asks for the form of narrow windows, whose letters are as large
+            on a column of a phone's width as those of the other form on a desk.
+        text: what it shows, for readers who cannot see it.
+    """
+    wide, narrow = svg(draw(False)), svg(draw(True))
+    return (
+        f'<figure class="plot"><picture><source media="{NARROW}" srcset="{narrow}">'
+        f'<img src="{wide}" alt="{escape(text)}"></picture></figure>\n'
+    )
 
 
 def table_html(table: Table) -> str:
-    """The table with numbers to the right and a rule above every new first cell."""
-    columns = list(zip(*table.rows, strict=True)) or [()] * len(table.header)
-    kinds = [' class="number"' if _is_numeric(column) else "" for column in columns]
-    head = "".join(
-        f'<th scope="col"{kind}>{escape(cell)}</th>'
-        for kind, cell in zip(kinds, table.header, strict=True)
-    )
+    """The table, see :func:`rows_html`."""
+    return rows_html(table.header, table.shown)
+
+
+def rows_html(header: Sequence[str], rows: Sequence[Sequence[str]], words: int = 2) -> str:
+    """A table with numbers to the right and a rule above every new first cell.
+
+    In a narrow window every row is a block, whose numbers and values stand below their names.
+
+    Args:
+        header: names of the columns.
+        rows: cells.
+        words: columns from the left that say what a row is of; values stand in the others.
+    """
+    columns = list(zip(*rows, strict=True)) or [()] * len(header)
+    kinds = [
+        ' class="number"' if _is_numeric(column) else _class("value", place >= words)
+        for place, column in enumerate(columns)
+    ]
+    named = list(zip(kinds, map(escape, header), strict=True))
+    head = "".join(f'<th scope="col"{kind}>{name}</th>' for kind, name in named)
     body, above = "", None
-    for row in table.shown:
-        cells = "".join(f"<td{k}>{escape(cell)}</td>" for k, cell in zip(kinds, row, strict=True))
+    for row in rows:
+        cells = "".join(
+            f'<td{kind} data-name="{name}">{escape(cell)}</td>'
+            for (kind, name), cell in zip(named, row, strict=True)
+        )
         body += f"<tr{_class('group', row[0] != above and above is not None)}>{cells}</tr>\n"
         above = row[0]
     return (

@@ -4,6 +4,7 @@ The page needs neither network nor script, and its Content-Security-Policy forbi
 run gives the same bytes: nothing on it depends on the time or the place of its making.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.metrics import Retrieval
@@ -19,7 +21,14 @@ from clustercontrast.files import atomic
 from clustercontrast.report import pictures
 from clustercontrast.report.activations import Heat, pairs
 from clustercontrast.report.beside import figures_beside
-from clustercontrast.report.figures import draw, panels_for
+from clustercontrast.report.figures import (
+    Best,
+    Panel,
+    best_epochs,
+    draw,
+    draw_narrow,
+    panels_for,
+)
 from clustercontrast.report.forms import Table
 from clustercontrast.report.grids import LENGTH, grid
 from clustercontrast.report.markup import (
@@ -30,16 +39,12 @@ from clustercontrast.report.markup import (
     document,
     explanation,
     plot,
+    rows_html,
     table_html,
 )
+from clustercontrast.report.references.rows import METRICS
 from clustercontrast.report.retrievals import Ranking
-from clustercontrast.report.spaces import (
-    IMAGES,
-    Distances,
-    choose_people,
-    distances,
-    embed,
-)
+from clustercontrast.report.spaces import IMAGES, choose_people, distances, embed
 
 QUERIES = 6
 """Rows of a grid of retrievals."""
@@ -67,14 +72,14 @@ class Content:
 
     Attributes:
         title: the run, such as "PCLHD, seed1, stage progressive".
-        table: results of the run.
+        table: results of the run, those of both models among them.
         reranked: its re-ranked results, if its test made any; they stand below the others.
         warnings: what the page says first of all: of images that are not the official ones.
         epochs: records of :func:`clustercontrast.report.figures.read_epochs`.
         config: ``config.json`` of the run.
         images: test images by modality.
         headings: of the search modes, the one that selects models first.
-        searches: one search per mode.
+        searches: one search per mode, the first of those that the table is over.
         before: the model that training began with.
         after: the trained model.
         heat: its activation maps, if the page is to show them.
@@ -102,6 +107,17 @@ class Content:
     def selection(self) -> str:
         """The mode that selects models."""
         return next(iter(self.headings))
+
+    def tested(self, model: Model) -> Mapping[str, Any]:
+        """Results of a model in the mode that selects models."""
+        rows = {(row["model"], row["mode"]): row for row in self.table.content["results"]}
+        return rows[model.label, self.selection]
+
+    @property
+    def draw(self) -> str:
+        """Which search of a mode is shown, where the table is over several."""
+        is_drawn = self.tested(self.after)["searches"] > 1
+        return "the first gallery draw (draw 0)" if is_drawn else ""
 
     def ranking(self, model: Model, mode: str) -> Ranking:
         """What a model answers in a mode."""
@@ -133,7 +149,7 @@ def _sections(content: Content) -> dict[str, tuple[str, str]]:
     rankings = {mode: content.ranking(content.after, mode) for mode in content.headings}
     maps = _activations(content, rankings) if content.heat else ""
     sections = {
-        "results": ("Results", _results(content, scores)),
+        "results": ("Results", _results(content)),
         "curves": ("Training", _curves(content)),
         "cmc": ("CMC curves", _cmc(content, scores)),
         "distances": ("Distances within and between identities", _distances(content, rankings)),
@@ -160,20 +176,26 @@ def scores_of(content: Content) -> dict[str, dict[str, Retrieval]]:
 # --- results ---
 
 
-def _results(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) -> str:
-    first, last = (scores[model.label][content.selection] for model in content.models)
+def _results(content: Content) -> str:
+    first, last = map(content.tested, content.models)
+    number = last["searches"]
+    means = f", means over {number} gallery draws" if number > 1 else ""
     cards = "".join(
-        card(name, 100 * old, 100 * new)
-        for name, old, new in (
-            ("Rank-1", first.cmc[0], last.cmc[0]),
-            ("mAP", first.mAP, last.mAP),
-            ("mINP", first.mINP, last.mINP),
+        card(
+            METRICS[name],
+            first[name]["mean"],
+            last[name]["mean"],
+            f"± {last[name]['std']:.1f} over the {number} gallery draws" if means else "",
         )
+        for name in ("rank1", "mAP", "mINP")
     )
     said = (
-        f"The cards compare {content.before.label} with {content.after.label} in one search "
-        f"({content.headings[content.selection]}); the table averages over all searches of a mode."
+        f"The cards compare {content.before.label} with {content.after.label}: "
+        f"{content.headings[content.selection]}{means}. The table has the other measures, models "
+        "and searches."
     )
+    if content.draw:
+        said += f" CMC, distances, retrievals and failures further down are of {content.draw}."
     tables = filter(None, (content.table, content.reranked))
     return (
         f'{explanation(said)}<div class="cards">{cards}</div>\n{"".join(map(_with_notes, tables))}'
@@ -192,17 +214,39 @@ def _with_notes(table: Table) -> str:
 
 
 def _curves(content: Content) -> str:
+    best = best_epochs(content.epochs, content.config.get("values", {}).get("select"))
     said = (
         "Epochs are counted from 0 in every stage, as in the log; dotted lines separate the "
         "stages. Clusters are compared with true identities for the reader; training never sees "
         "these."
     )
+    if any(own.epochs for own in best):
+        said += (
+            " Marked is the best epoch of each stage: ★ by its score on the test set, ◇ by cycle "
+            "consistency, which needs no test label."
+        )
     beside = figures_beside(content.config["about"], content.epochs)
     plots = "".join(
-        plot(draw(content.epochs, [panel], 1, PLOT, beside), f"{panel.title} over the epochs")
+        plot(functools.partial(_curve, content.epochs, panel, best, beside), _over_epochs(panel))
         for panel in panels_for(content.epochs)
     )
     return f'{explanation(said)}<div class="plots">{plots}</div>\n'
+
+
+def _curve(
+    epochs: Sequence[Mapping[str, Any]],
+    panel: Panel,
+    best: Sequence[Best],
+    beside: Sequence[Mapping[str, float]],
+    is_narrow: bool,
+) -> Figure:
+    if is_narrow:
+        return draw_narrow(epochs, panel, best, beside)
+    return draw(epochs, [panel], 1, PLOT, best, beside)
+
+
+def _over_epochs(panel: Panel) -> str:
+    return f"{panel.title} over the epochs"
 
 
 def _cmc(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) -> str:
@@ -215,7 +259,7 @@ def _cmc(content: Content, scores: Mapping[str, Mapping[str, Retrieval]]) -> str
     shares = {
         label: {mode: own.cmc for mode, own in modes.items()} for label, modes in scores.items()
     }
-    figure = pictures.cmc(shares, content.headings)
+    figure = functools.partial(pictures.cmc, shares, content.headings)
     return explanation(said) + plot(figure, "CMC, rank 1 to 20, before and after training")
 
 
@@ -230,25 +274,13 @@ def _distances(content: Content, rankings: Mapping[str, Ranking]) -> str:
         content.before.label: distances(content.ranking(content.before, content.selection)),
         content.after.label: distances(rankings[content.selection]),
     }
-    rows = "".join(_means_row(label, own) for label, own in found.items())
-    heads = "".join(
-        f'<th scope="col" class="number">{name}</th>'
-        for name in ("mean, same identity", "mean, different identities", "gap between the means")
-    )
+    names = ("mean, same identity", "mean, different identities", "gap between the means")
+    rows = [(label, *(f"{x:.3f}" for x in (*own.means, own.gap))) for label, own in found.items()]
     histograms = plot(
-        pictures.histograms(found),
+        functools.partial(pictures.histograms, found),
         "Histograms of the distances of images of one identity and of two identities",
     )
-    return (
-        f'{explanation(said)}<div class="wide"><table class="means"><thead><tr>'
-        f'<th scope="col">model</th>{heads}</tr></thead>'
-        f"<tbody>{rows}</tbody></table></div>\n{histograms}"
-    )
-
-
-def _means_row(label: str, found: Distances) -> str:
-    numbers = "".join(f'<td class="number">{x:.3f}</td>' for x in (*found.means, found.gap))
-    return f"<tr><td>{escape(label)}</td>{numbers}</tr>"
+    return f"{explanation(said)}{rows_html(('model', *names), rows)}\n{histograms}"
 
 
 def _map(content: Content) -> str:
@@ -261,7 +293,7 @@ def _map(content: Content) -> str:
         model.label: embed({name: model.features[name][own] for name, own in people.rows.items()})
         for model in content.models
     }
-    figure = pictures.maps(people, positions)
+    figure = functools.partial(pictures.maps, people, positions, ())
     said = (
         f"t-SNE of test images of {len(people.chosen)} identities, at most {IMAGES} per identity "
         "and modality: the colour shows the identity, the shape the modality. A model that bridges "

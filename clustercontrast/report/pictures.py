@@ -32,6 +32,19 @@ OPACITY = 0.7
 MAP = 5.5
 """Inches of the width of a map."""
 
+COLUMN = 3.4
+"""Inches of the width of a figure for narrow windows, which a phone shows in its own size."""
+
+LEGEND = 0.2
+"""Inches of a line of a legend."""
+
+NEWLINE = {False: " ", True: "\n"}
+"""Within a title, for wide and for narrow windows."""
+
+CHANGES = np.linspace(-100, 100, 41)
+"""Edges of the bins of changes, percent; no bin has queries of both signs."""
+
+BETTER, WORSE = "#0072b2", "#d55e00"
 SAME, DIFFERENT = "#0072b2", "#d55e00"
 TEN = (
     "#1f77b4",
@@ -83,14 +96,21 @@ def svg(figure: Figure) -> str:
     return _data_uri("image/svg+xml", stream.getvalue())
 
 
-def cmc(models: Mapping[str, Mapping[str, np.ndarray]], headings: Mapping[str, str]) -> Figure:
+def cmc(
+    models: Mapping[str, Mapping[str, np.ndarray]],
+    headings: Mapping[str, str],
+    is_narrow: bool = False,
+) -> Figure:
     """CMC of two models, one line style per mode, the first model pale.
 
     Args:
         models: label -> mode -> (ranks,) shares in [0, 1], rank 1 first.
         headings: of the modes.
+        is_narrow: for narrow windows.
     """
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    lines = sum(map(len, models.values()))
+    size = (COLUMN, 2.6 + LEGEND * lines) if is_narrow else (11, 4.2)
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots()
     for (label, shares), alpha, marker in zip(models.items(), (0.45, 1.0), "so", strict=True):
         for (mode, heights), (colour, line) in zip(shares.items(), MODES, strict=False):
@@ -108,15 +128,19 @@ def cmc(models: Mapping[str, Mapping[str, np.ndarray]], headings: Mapping[str, s
     axes.set_ylim(0, 101)
     axes.set_xlabel("rank k")
     axes.set_ylabel("queries found by rank k, %")
-    axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
+    if is_narrow:
+        figure.legend(frameon=False, fontsize="small", loc="outside lower left")
+    else:
+        axes.legend(frameon=False, fontsize="small", loc="center left", bbox_to_anchor=(1, 0.5))
     calm(axes)
     return figure
 
 
-def histograms(models: Mapping[str, Distances]) -> Figure:
+def histograms(models: Mapping[str, Distances], is_narrow: bool = False) -> Figure:
     """Distances of same and different identities, a plot per model on common axes."""
     edges = common_edges(list(models.values()))
-    figure, plots = _beside(len(models), height=3.8, sharex=True, sharey=True)
+    size = (COLUMN, 2.6) if is_narrow else (5.5, 3.8)
+    figure, plots = _side_by_side(len(models), size, is_narrow, sharex=True, sharey=True)
     for axes, (label, distances) in zip(plots, models.items(), strict=True):
         same, different = distances.means
         for name, values, mean, colour, line in (
@@ -128,17 +152,70 @@ def histograms(models: Mapping[str, Distances]) -> Figure:
             axes.stairs(heights, edges, color=colour, linestyle=line, label=name)
             if len(values):
                 axes.axvline(mean, color=colour, linestyle=line, linewidth=1.2)
-        title = f"{label}: means {distances.gap:.3f} apart"
+        title = f"{label}:{NEWLINE[is_narrow]}means {distances.gap:.3f} apart"
         axes.set_title(title, loc="left", fontweight="bold", fontsize="medium")
         axes.set_xlabel("cosine distance, means marked")
         calm(axes)
     plots[0].set_ylabel("density")
-    plots[-1].legend(frameon=False, fontsize="small")
+    if is_narrow:
+        figure.legend(
+            *plots[0].get_legend_handles_labels(),
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            fontsize="small",
+        )
+    else:
+        plots[-1].legend(frameon=False, fontsize="small")
+    return figure
+
+
+def changes(
+    change: np.ndarray, names: tuple[str, str], title: str, is_narrow: bool = False
+) -> Figure:
+    """How many queries changed their average precision by how much.
+
+    Args:
+        change: (n,) percent; queries without a change are left out.
+        names: of the model, and of the one that it is compared with.
+        title: of the plot.
+        is_narrow: for narrow windows.
+    """
+    figure = Figure(figsize=(COLUMN, 2.8) if is_narrow else (5.4, 3.4), layout="constrained")
+    axes = figure.subplots()
+    axes.set_title(title, loc="left", fontweight="bold", fontsize="medium")
+    parts = ((change > 0, BETTER, f"{names[0]} better"), (change < 0, WORSE, f"{names[1]} better"))
+    for chosen, colour, label in parts:
+        axes.hist(change[chosen], CHANGES, color=colour, alpha=0.75, label=label)
+    axes.axvline(0, color="0.3", linewidth=1)
+    mean = change.mean()
+    axes.axvline(
+        mean,
+        color="0.1",
+        linestyle="--",
+        linewidth=1.2,
+        label=f"mean {mean:+.1f}".replace("-", "−"),
+    )
+    axes.set_xlim(CHANGES[0], CHANGES[-1])
+    axes.set_xlabel(f"AP of {names[0]} − AP of {names[1]}, %")
+    axes.set_ylabel("queries")
+    figure.legend(
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize="small",
+        handlelength=1.2,
+        columnspacing=1.0,
+    )
+    calm(axes)
     return figure
 
 
 def maps(
-    people: People, models: Mapping[str, Mapping[str, np.ndarray]], notes: Sequence[str] = ()
+    people: People,
+    models: Mapping[str, Mapping[str, np.ndarray]],
+    notes: Sequence[str] = (),
+    is_narrow: bool = False,
 ) -> Figure:
     """Where the images of a few identities lie: colour = identity, marker = modality.
 
@@ -146,8 +223,10 @@ def maps(
         people: the identities that are shown.
         models: label -> modality -> (n, 2) positions, in the order of ``people.rows``.
         notes: what must be read with the maps.
+        is_narrow: for narrow windows, the maps below one another.
     """
-    figure, plots = _beside(len(models), height=5.6, width=MAP * len(models))
+    size = (COLUMN, 3.6) if is_narrow else (MAP, 5.6)
+    figure, plots = _side_by_side(len(models), size, is_narrow)
     for axes, (label, positions) in zip(plots, models.items(), strict=True):
         for name in MODALITIES:
             for one, colour in zip(people.chosen, TEN, strict=False):
@@ -165,20 +244,21 @@ def maps(
         handles,
         labels,
         loc="outside lower center",
-        ncols=3 * len(models),
+        ncols=2 if is_narrow else 3 * len(models),
         frameon=False,
         fontsize="small",
     )
     return noted(figure, notes)
 
 
-def _beside(
-    count: int, height: float, width: float = 11, **shared: bool
+def _side_by_side(
+    count: int, size: tuple[float, float], is_narrow: bool, **shared: bool
 ) -> tuple[Figure, Sequence[Axes]]:
-    """A wide figure with plots beside one another."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    """A figure with plots of some size beside one another, or below one another."""
+    rows, columns = (count, 1) if is_narrow else (1, count)
+    figure = Figure(figsize=(columns * size[0], rows * size[1]), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08)
-    return figure, figure.subplots(1, count, squeeze=False, **shared)[0]
+    return figure, figure.subplots(rows, columns, squeeze=False, **shared).ravel()
 
 
 def _marker(modality: str, colour: str) -> dict:

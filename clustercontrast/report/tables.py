@@ -19,6 +19,9 @@ from clustercontrast.report.references.rows import METRICS, Published
 TRIALS = 10
 """Trials of RegDB that papers average over."""
 
+UNTRAINED = ("chance", "untrained")
+"""Rows of a report that do not depend on the seed."""
+
 UNTESTED = "nothing is tested: no test image has a known identity"
 """Of a run on images without a test."""
 
@@ -41,7 +44,7 @@ def results_table(
     Args:
         results: one mapping per row: "model" says how the model was selected, "mode" is one of the
             protocol's, every metric that is known is {"mean", "std"} in percent; "searches" is the
-            number of gallery draws, "trials" lists the trials averaged over.
+            number of gallery draws, "trials" and "seeds" list what is averaged over.
         about: what the run, or the model, says of itself; nothing for weights of others.
         provenance: of the images that were searched.  What it notes stands below every form, and
             where these images, or those of the training, are not official, no published figure
@@ -134,8 +137,9 @@ def check_results(results: Sequence[Mapping[str, Any]], modes: Mapping[str, str]
 
 
 def measured_cells(result: Mapping[str, Any]) -> list[str]:
-    """Cells of a result of ours; a single trial, or search, has no deviation."""
+    """Cells of a result of ours; a single trial, or search, of one seed has no deviation."""
     single = len(result["trials"]) == 1 if "trials" in result else result.get("searches") == 1
+    single = single and "seeds" not in result
     return [
         ""
         if name not in result
@@ -151,8 +155,8 @@ def quoted_cells(entry: Published, mode: str) -> list[str]:
 
 def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
     """What the ± of some results is taken over, and how far they are from a paper's protocol."""
-    notes = []
-    draws = sorted({r["searches"] for r in results if "trials" not in r and "searches" in r})
+    notes, alone = [], [result for result in results if "seeds" not in result]
+    draws = sorted({r["searches"] for r in alone if "trials" not in r and "searches" in r})
     if draws == [1]:
         notes.append("percent, a single search of one model")
     elif draws:
@@ -160,20 +164,44 @@ def spread_notes(results: Sequence[Mapping[str, Any]]) -> list[str]:
             f"percent, mean ± population standard deviation over {_or(draws)} gallery draws of one "
             "model; the spread between trainings is not part of it"
         )
-    for trials in sorted({tuple(r["trials"]) for r in results if "trials" in r}):
-        listed = ", ".join(map(str, trials))
-        if len(trials) == 1:
-            notes.append(f"percent, trial {listed} alone")
-        else:
-            notes.append(
-                f"percent, mean ± population standard deviation over the trials {listed}, each "
-                "with a model of its own"
-            )
-        if len(trials) < TRIALS:
-            notes.append(
-                f"papers average over {TRIALS} trials: figures of fewer are no more than a hint"
-            )
+    for trials in sorted({tuple(r["trials"]) for r in alone if "trials" in r}):
+        notes += [_trials_note(trials), *_few_trials(trials)]
+    grouped = [result for result in results if "seeds" in result]
+    for seeds, mean, trials in sorted({_averaged(result) for result in grouped}):
+        notes += [
+            "percent, mean ± sample standard deviation (n - 1) over the seeds "
+            f"{', '.join(map(str, seeds))}, each trained by itself, of {mean}",
+            *_few_trials(trials),
+        ]
+    if any(result.get("selection") in UNTRAINED for result in grouped):
+        notes.append("chance and random weights are drawn alike for every seed")
     return list(dict.fromkeys(notes))
+
+
+def _averaged(result: Mapping[str, Any]) -> tuple[tuple[int, ...], str, tuple[int, ...]]:
+    """Seeds that a result is a mean over, what it is the mean of, and the trials in that."""
+    seeds, trials, draws = tuple(result["seeds"]), result.get("trials", ()), result["searches"]
+    if trials:
+        several = f"means over the trials {', '.join(map(str, trials))}"
+        return seeds, several if len(trials) > 1 else f"trial {trials[0]} alone", tuple(trials)
+    return seeds, f"means over {draws} gallery draws" if draws > 1 else "single searches", ()
+
+
+def _trials_note(trials: Sequence[int]) -> str:
+    listed = ", ".join(map(str, trials))
+    if len(trials) == 1:
+        return f"percent, trial {listed} alone"
+    return (
+        f"percent, mean ± population standard deviation over the trials {listed}, each with a "
+        "model of its own"
+    )
+
+
+def _few_trials(trials: Sequence[int]) -> list[str]:
+    """That figures of some trials, if they are of trials, are not those of papers."""
+    if not 0 < len(trials) < TRIALS:
+        return []
+    return [f"papers average over {TRIALS} trials: figures of fewer are no more than a hint"]
 
 
 def source_notes(quoted: Sequence[Published]) -> list[str]:

@@ -1,8 +1,13 @@
-"""What the tests of runs have found, read back from their folders; trials are averaged."""
+"""What the tests of runs have found, read back from their folders; trials and seeds are averaged.
+
+A run of several trials is the mean over them, a group of runs with several seeds the mean over
+these.  The trials of a protocol are all there is: their deviation is that of a population.  Seeds
+are a sample of all that there could be: theirs is the sample deviation, divided by n - 1.
+"""
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +26,8 @@ Results = list[dict[str, Any]]
 WITH_TRIALS = "regdb"
 """The dataset whose figures are means over trials, each of which has a folder."""
 TRIAL = re.compile(r"trial[0-9]+")
+SEED = re.compile(r"(.+)/seed([0-9]+)")
+"""Name of a run in a group, which has a folder of its own for every seed."""
 NUMBER = (int, float)
 REPORT = {
     "about": {
@@ -53,10 +60,10 @@ class Tested:
 
     Attributes:
         about: method, dataset, name, images, and what else its report says of it; the trial is
-            None for a mean over trials.
+            None for a mean over trials, the seed for one over seeds, which "seeds" lists.
         results: rows of :func:`clustercontrast.commands.results.run_results`, averaged over
-            the trials where there are trials; or its re-ranked rows, never both; none of a run
-            whose images have no test identity.
+            the trials where there are trials, then over the seeds of a group; or its re-ranked
+            rows, never both; none of a run whose images have no test identity.
     """
 
     about: Mapping[str, Any]
@@ -64,10 +71,10 @@ class Tested:
 
     @property
     def name(self) -> str:
-        """What was tested: name of the run, its trial if it is one alone, and the stage."""
-        trial = self.about.get("trial")
-        parts = (self.about["name"], trial and f"trial{trial}", self.about.get("stage"))
-        return "/".join(filter(None, parts))
+        """What was tested: name and seeds, the trial if it is one alone, and the stage."""
+        trial, seeds = self.about.get("trial"), ", ".join(map(str, self.seeds))
+        name = self.about["name"] + (f" (seeds {seeds})" if seeds else "")
+        return "/".join(filter(None, (name, trial and f"trial{trial}", self.about.get("stage"))))
 
     @property
     def images(self) -> Provenance:
@@ -92,6 +99,11 @@ class Tested:
         return self.results[0].get("trials", []) if self.results else []
 
     @property
+    def seeds(self) -> list[int]:
+        """Seeds averaged over; none of a single run."""
+        return self.about.get("seeds", [])
+
+    @property
     def protocol(self) -> Protocol:
         """How its images were searched."""
         return protocol_of(self.about["dataset"], self.about.get("rules"))
@@ -105,8 +117,13 @@ class Tested:
         """Scores of a model in every gallery draw, or of every trial: number -> mode -> metric.
 
         Raises:
-            UserError: the report has means alone.
+            UserError: the report has means alone, or it is a mean over seeds.
         """
+        if self.seeds:
+            raise UserError(
+                f"{self.about['method']} {self.name} is the mean of several models: give the "
+                f"folder of one seed, such as {self.about['name']}/seed{self.seeds[0]}"
+            )
         found: dict[int, dict[str, dict[str, float]]] = {}
         for mode in PROTOCOLS[self.about["dataset"]].modes:
             row = self.row(selection, mode) or {"each": ()}
@@ -132,29 +149,28 @@ def gather(folder: Path) -> Tested:
     """Read what the test of a run found.
 
     Args:
-        folder: of a run, or of one of its trials; trials in it are averaged.
+        folder: of a run, of one of its trials, or of a group of runs; trials in it are averaged,
+            then seeds.
 
     Raises:
-        UserError: no run, not tested, or its trials are not to be averaged.
+        UserError: no run, not tested, or its trials or seeds are not to be averaged.
     """
-    reports = _reports(folder)
-    return _gathered(folder, reports, [report["results"] for report in reports])
+    return _gathered(Path(folder), lambda report: report["results"])
 
 
 def gather_reranked(folder: Path) -> Tested | None:
     """Read the re-ranked results of a run, which its test has made if it was asked to.
 
     Args:
-        folder: of a run, or of one of its trials; trials in it are averaged.
+        folder: see :func:`gather`.
 
     Returns:
-        None if there are none, or not with the same parameters in all trials.
+        None if there are none, or not with the same parameters in all trials and seeds.
 
     Raises:
         UserError: see :func:`gather`.
     """
-    reports = _reports(folder)
-    found = _gathered(folder, reports, [reranked_rows(report) for report in reports])
+    found = _gathered(Path(folder), reranked_rows)
     return found if found.results else None
 
 
@@ -190,18 +206,25 @@ def check_tested(run: Tested) -> None:
         raise UserError(f"{run.about['method']} {run.name}: {UNTESTED}; leave it out")
 
 
-def _reports(folder: Path) -> list[dict]:
-    """The report of a run, or those of its trials."""
-    return _trial_reports(Path(folder)) or [read_report(Path(folder))]
+Rows = Callable[[Mapping[str, Any]], Results]
+"""Takes the rows out of a report that are wanted."""
 
 
-def _gathered(
-    folder: Path, reports: Sequence[Mapping[str, Any]], rows: Sequence[Results]
-) -> Tested:
-    """Rows of one report, or the mean of those of several."""
+def _gathered(folder: Path, rows: Rows) -> Tested:
+    """A run, or the mean of the runs of a group if it has more than one."""
+    runs = {seed: _gathered_run(place, rows) for seed, place in _seed_folders(folder).items()}
+    if len(runs) > 1:
+        return _over_seeds(folder, runs)
+    return next(iter(runs.values()), None) or _gathered_run(folder, rows)
+
+
+def _gathered_run(folder: Path, rows: Rows) -> Tested:
+    """Rows of one report, or the mean of those of several trials."""
+    reports = _trial_reports(folder) or [read_report(folder)]
+    about = reports[0]["about"]
     if len(reports) == 1:
-        return Tested(reports[0]["about"], rows[0])
-    return Tested(reports[0]["about"] | {"trial": None}, _mean(folder, reports, rows))
+        return Tested(about, rows(reports[0]))
+    return Tested(about | {"trial": None}, _over_trials(folder, reports, rows))
 
 
 def average(folder: Path) -> Results:
@@ -213,15 +236,35 @@ def average(folder: Path) -> Results:
     reports = _trial_reports(folder)
     if not reports:
         raise UserError(f"{folder} has no tested trial: run python test_regdb.py {folder}")
-    return _mean(folder, reports, [report["results"] for report in reports])
+    return _over_trials(folder, reports, lambda report: report["results"])
 
 
-def _mean(folder: Path, reports: Sequence[Mapping[str, Any]], rows: Sequence[Results]) -> Results:
+def _over_trials(folder: Path, reports: Sequence[Mapping[str, Any]], rows: Rows) -> Results:
     """Mean and deviation over trials of every row that all of them have."""
-    _check_alike(folder, reports)
+    _check_alike(folder, "trials", [_facts(report["about"]) for report in reports])
+    return [
+        _head(own) | {"trials": [trial for row in own for trial in row["trials"]]} | _means(own, 0)
+        for own in _shared([rows(report) for report in reports])
+    ]
+
+
+def _over_seeds(folder: Path, runs: Mapping[int, Tested]) -> Tested:
+    """Mean and sample deviation over the runs of a group of every row that all of them have."""
+    one, *_ = tested = list(runs.values())
+    _check_alike(folder, "seeds", [_facts(run.about) | _searched(run) for run in tested])
+    trials = {"trials": one.trials} if one.trials else {}
+    rows = [
+        _head(own) | trials | {"seeds": list(runs)} | _means(own, 1)
+        for own in _shared([run.results for run in tested])
+    ]
+    name = SEED.fullmatch(one.about["name"])[1]
+    return Tested(one.about | {"name": name, "seed": None, "seeds": list(runs)}, rows)
+
+
+def _shared(rows: Sequence[Results]) -> list[Results]:
+    """Rows of one model and mode, of all that are averaged, where all have them."""
     named = [{_name_of(row): row for row in own} for own in rows]
-    shared = [key for key in named[0] if all(key in own for own in named)]
-    return [_over_trials([own[key] for own in named]) for key in shared]
+    return [[own[key] for own in named] for key in named[0] if all(key in own for own in named)]
 
 
 def _name_of(row: Mapping[str, Any]) -> tuple:
@@ -229,31 +272,40 @@ def _name_of(row: Mapping[str, Any]) -> tuple:
     return (row["selection"], row["mode"], *row.get("reranking", {}).values())
 
 
-def _over_trials(results: Results) -> dict[str, Any]:
+def _head(rows: Results) -> dict[str, Any]:
+    """What rows that are averaged say alike."""
     kept = ("model", "selection", "mode", "searches", "reranking")
-    row = {key: results[0][key] for key in kept if key in results[0]}
-    row["trials"] = [trial for result in results for trial in result["trials"]]
-    for metric in METRICS:
-        values = [result[metric]["mean"] for result in results]
-        row[metric] = {"mean": float(np.mean(values)), "std": float(np.std(values))}
-    row["each"] = [{metric: result[metric]["mean"] for metric in METRICS} for result in results]
-    return row
+    return {key: rows[0][key] for key in kept if key in rows[0]}
 
 
-def _check_alike(folder: Path, reports: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse a mean over trials of different stages, epochs, methods, flags or images."""
-    facts = [_facts(report["about"]) for report in reports]
+def _means(rows: Results, taken: int) -> dict[str, Any]:
+    """Mean and deviation of every metric, and the metrics one by one.
+
+    Args:
+        rows: of one model and mode.
+        taken: degrees of freedom that the deviation leaves out: 0 of a population, 1 of a sample.
+    """
+    values = {metric: [row[metric]["mean"] for row in rows] for metric in METRICS}
+    means = {
+        metric: {"mean": float(np.mean(own)), "std": float(np.std(own, ddof=taken))}
+        for metric, own in values.items()
+    }
+    return means | {"each": [{metric: row[metric]["mean"] for metric in METRICS} for row in rows]}
+
+
+def _check_alike(folder: Path, of: str, facts: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse a mean over "trials" or "seeds" that differ in what they must have in common."""
     for key in facts[0]:
         found = {str(own[key]) for own in facts}
         if len(found) > 1:
             raise UserError(
-                f"the trials in {folder} differ in their {key} ({'; '.join(sorted(found))}): train "
-                "and test them alike before they are averaged, or give folders of single trials"
+                f"the {of} in {folder} differ in their {key} ({'; '.join(sorted(found))}): train "
+                f"and test them alike before they are averaged, or give folders of single {of}"
             )
 
 
 def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
-    """What trials must have in common to be averaged."""
+    """What trials, or seeds, must have in common to be averaged."""
     images, run = Provenance.of(about), configuration(about)
     said = (images.title, images.digest and f"digest {images.digest}", *images.notes())
     return {
@@ -263,7 +315,37 @@ def _facts(about: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _searched(run: Tested) -> dict[str, str]:
+    """What seeds must have in common besides: trials, draws of the gallery, rules of the search."""
+    draws = sorted({row["searches"] for row in run.results})
+    counted = {"trials": run.trials, "gallery draws": draws}
+    listed = {key: ", ".join(map(str, own)) or "none" for key, own in counted.items()}
+    return listed | {"rules": run.protocol.note}
+
+
 # --- reading reports ---
+
+
+def _seed_folders(folder: Path) -> dict[int, Path]:
+    """Folders of the tested runs of a group, by seed; none where a run is by itself.
+
+    Raises:
+        UserError: a run is not in the folder of its own seed.
+    """
+    places = {path.parent for path in folder.glob("seed*/report.json")}
+    places |= {path.parents[1] for path in folder.glob("seed*/trial*/report.json")}
+    found = {}
+    for place in sorted(places):
+        report, *_ = _trial_reports(place) or [read_report(place)]
+        named = SEED.fullmatch(report["about"]["name"])
+        if named and place.name != f"seed{named[2]}":
+            raise UserError(
+                f"{place} holds the report of seed {named[2]}: delete the folder, or move it to "
+                "where it belongs"
+            )
+        if named:
+            found[int(named[2])] = place
+    return dict(sorted(found.items()))
 
 
 def _trial_reports(folder: Path) -> list[dict]:
@@ -305,7 +387,8 @@ def _no_report(folder: Path) -> UserError:
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
         return UserError(f"{folder} {found}: give folders of runs, such as logs/sysu/*/*/")
-    if not [*folder.glob("config.json"), *folder.glob("trial*/config.json")]:
+    places = ("", "trial*/", "seed*/", "seed*/trial*/")
+    if not any([*folder.glob(f"{place}config.json")] for place in places):
         return UserError(f"{folder} is not a run's folder: give logs/<dataset>/<method>/<name>/")
     return UserError(
         f"{folder} has no report.json: run python test_sysu.py (or test_regdb.py), or python -m "

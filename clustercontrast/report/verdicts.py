@@ -68,20 +68,29 @@ def widths(row: Published, result: Mapping[str, Any], metric: str) -> list[Width
 
     Args:
         row: the published figures.
-        result: ours, in one mode: its deviation over draws or trials counts where there are some.
+        result: ours, in one mode: its deviation over draws, trials or seeds counts where there are
+            some.
         metric: a key of ``METRICS``, published in this mode.
     """
     mode, std = result["mode"], result[metric]["std"]
     quoted = row.scores[mode][metric]
-    trials, draws = len(result.get("trials", ())), result.get("searches", 1)
-    number, of = (trials, "trials") if "trials" in result else (draws, "gallery draws")
-    own = Width(quoted - std, quoted + std, of, f"{number} {of} of this run")
+    number, of, counted = _counted(result)
+    own = Width(quoted - std, quoted + std, of, f"{number} {counted} of this run")
     documented = [
         Width(*spread.bounds(mode, metric, quoted), spread.of, spread.source)
         for spread in spreads(row)
         if metric in spread.points.get(mode, {})
     ]
     return [own, *documented] if number > 1 else documented
+
+
+def _counted(result: Mapping[str, Any]) -> tuple[int, str, str]:
+    """What the deviation of a result is over: how many, what varies, and what they are called."""
+    if "seeds" in result:
+        return len(result["seeds"]), TRAININGS, "seeds"
+    if "trials" in result:
+        return len(result["trials"]), "trials", "trials"
+    return result.get("searches", 1), "gallery draws", "gallery draws"
 
 
 def spreads(row: Published) -> list[Spread]:
@@ -126,8 +135,8 @@ def spread_notes_of(rows: Sequence[Published], modes: Mapping[str, str]) -> list
     if not rows:
         return []
     notes = [
-        "≈: within the spread of gallery draws or trials (± in the row above) or of repeated "
-        f"trainings; ≠: outside both; ?: {NONE}"
+        "≈: within the spread of gallery draws, trials or seeds (± in the row above) or of "
+        f"repeated trainings; ≠: outside both; ?: {NONE}"
     ]
     for row in rows:
         known = spreads(row)

@@ -186,8 +186,8 @@ def _check_file(options: Options, name: str) -> None:
     value, origin = options.values.get(name), options.origins.get(name, "")
     if not value or value in NO_FILES or not origin.startswith((COMMAND_LINE, like.AS_IN)):
         return
-    for trial in options.trials():
-        path = value.replace("{trial}", str(trial))
+    runs = [own for one in options.of_each_seed() for own in map(one.of_trial, one.trials())]
+    for path in dict.fromkeys(run.values[name] for run in runs):
         if Path(path).is_dir():
             raise UserError(
                 f"{all_flags()[name].spelled} {path} is a folder: give a file, of an exported "
@@ -346,8 +346,16 @@ class CommandLine:
                 f"--depth {depth} is not a ResNet of this project: choose from "
                 f"{', '.join(map(str, RESNETS))}"
             )
+        self._check_seeds(options)
         self._check_parts(options)
         self._check_official(options)
+
+    def _check_seeds(self, options: Options) -> None:
+        seeds = options.seeds or []
+        if seeds and "seed" in self.given:
+            raise UserError("--seeds stands in place of --seed: leave one of them out")
+        if len({*seeds}) < len(seeds):
+            raise UserError(f"--seeds {shown(seeds)} names a seed twice: give each once")
 
     def _check_parts(self, options: Options) -> None:
         """Refuse a joint clustering of a second part where there is but one."""

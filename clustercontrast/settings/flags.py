@@ -177,8 +177,8 @@ SHARED: tuple[Flag, ...] = (
         "run",
         Flag("method", text, "name of the paper's method"),
         Flag("variant", text, "named set of defaults"),
-        Flag("name", folder_name, "its folder, in LOGS_DIR/<dataset>/<method>; seed<SEED>",
-             free=True),
+        Flag("name", folder_name, "its folder, in LOGS_DIR/<dataset>/<method>; seed<SEED>,"
+             " or seeds with --seeds", free=True),
         Flag("logs_dir", text, "folder of all runs", free=True),
         Flag("stages", text, "run these stages only", many=True, free=True),
         Flag("device", text, "auto, cpu, cuda or cuda:N", free=True),
@@ -189,6 +189,8 @@ SHARED: tuple[Flag, ...] = (
         Flag("deterministic", switch, "kernels on CUDA that give the same bits every time, slower;"
              " on a CPU runs repeat exactly anyway", sample=True),
         Flag("seed", any_seed, "of the generator behind all random draws", sample=True),
+        Flag("seeds", any_seed, "in place of --seed: a run for each, all under one name, and their"
+             " means", many=True, free=True),
         Flag("print_freq", count, "iterations between two lines of log.txt", free=True),
         Flag("overwrite", switch, "delete the run of this name first", free=True),
     ),

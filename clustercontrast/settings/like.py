@@ -13,8 +13,9 @@ from clustercontrast.settings.recipes.common import Recipe
 
 AS_IN = "as in "
 """How the origin of a repeated value begins."""
-NOT_REPEATED = ("method", "variant", "name", "overwrite")
-"""Flags that a repetition has of its own: a name of its own, so that nothing is written over."""
+NOT_REPEATED = ("method", "variant", "name", "overwrite", "seeds")
+"""Flags that a repetition has of its own: a name of its own, so that nothing is written over.  Of
+several seeds a run has its own alone, as --seed."""
 SHAPE = {"about": {"method": str, "dataset": str, "variant": str}, "values": dict}
 
 
@@ -160,10 +161,10 @@ def read(place: str) -> Repeated:
 
 
 def _file(place: Path) -> Path:
-    """The file that is meant; a folder of trials has one for each."""
+    """The file that is meant; a folder of trials, or of seeds, has one for each."""
     if not place.is_dir():
         return place
-    trials = sorted(place.glob("trial*/config.json"))
-    if trials and not (place / "config.json").exists():
-        raise UserError(f"--like {place}: it holds trials, give one, such as {trials[0].parent}")
+    below = sorted([*place.glob("trial*/config.json"), *place.glob("seed*/config.json")])
+    if below and not (place / "config.json").exists():
+        raise UserError(f"--like {place}: it holds several runs, give one: {below[0].parent}")
     return place / "config.json"

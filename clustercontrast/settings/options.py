@@ -89,15 +89,32 @@ class Options:
 
     def of_trial(self, trial: int | None) -> "Options":
         """The values of one trial, whose number replaces ``{trial}`` in paths of weights."""
-        if trial is None:
-            return self
+        return self if trial is None else self._of("trial", trial, trial=trial)
+
+    def of_each_seed(self) -> list["Options"]:
+        """The values of the run of every seed, whose number replaces ``{seed}`` in paths.
+
+        Without ``--seeds`` there is one run.
+        """
+        seeds = self.values["seeds"]
+        return [self._of("seed", own, seed=own, seeds=[own]) for own in seeds] if seeds else [self]
+
+    def _of(self, word: str, number: int, **values: Any) -> "Options":
+        """Other values, and a number in place of ``{word}`` in paths of weights."""
         sources = {
-            name: self.values[name].replace("{trial}", str(trial))
+            name: self.values[name].replace(f"{{{word}}}", str(number))
             for name in ("pretrained", "start_from", "pseudo_labels")
             if self.values.get(name)
         }
-        values = self.values | sources | {"trial": trial}
-        return Options(self.recipe, self.dataset, values, self.origins)
+        return Options(self.recipe, self.dataset, self.values | sources | values, self.origins)
+
+    @property
+    def group_seed(self) -> int | None:
+        """The seed of one run of a group (``--seeds``); None for a run by itself."""
+        if not self.values["seeds"]:
+            return None
+        (seed,) = self.values["seeds"]
+        return seed
 
     @property
     def trial_number(self) -> int | None:

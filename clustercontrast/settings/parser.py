@@ -117,8 +117,8 @@ def help_text(
         "In brackets: the default, and where it comes from.  V per stage: one value, one per stage "
         f"that reads the flag, or STAGE=V; the stages are {', '.join(recipe.stages)}.",
     ]
-    for title in dict.fromkeys(flag.group for flag in flags):
-        lines += ["", f"{title}:"]
+    for number, title in enumerate(dict.fromkeys(flag.group for flag in flags)):
+        lines += [*[""] * bool(number), f"{title}:"]
         for flag in flags:
             if flag.group == title:
                 left = f"  {_spelled(flag)} "

@@ -443,7 +443,7 @@ def test_every_line_says_what_is_left(tmp_path):
         said[3],
     ]
     assert "left" not in said[3]
-    run = make_run(tmp_path / "run", trials=[slow_epochs(tmp_path / "trial1", "second", 1800.0)])
+    run = make_run(tmp_path / "run", others=[slow_epochs(tmp_path / "trial1", "second", 1800.0)])
     go(tmp_path / "run", stages=[Toy, Second], run=run)
     said = [line.rpartition("  ")[2] for line in lines_of(tmp_path / "run")[::2]]
     assert said[0].endswith("run 60 min")

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clustercontrast.evaluation import metrics, pairs
-from clustercontrast.evaluation.metrics import evaluate
+from clustercontrast.evaluation.metrics import evaluate, score_queries
 
 METRICS = "evaluation/metrics.npz"
 CASES = sorted({name.rsplit("/", 1)[0] for name in golden_set.entry(METRICS)["arrays"]})
@@ -310,3 +310,19 @@ def test_bad_input(changed, message):
     }
     with pytest.raises(ValueError, match=message):
         evaluate(**(good | changed))
+
+
+@pytest.mark.parametrize("kind", ["identity", "image"])
+def test_scores_of_single_queries_are_those_of_each_alone(kind, monkeypatch):
+    """Blocks of two queries; the fourth has no correct image."""
+    monkeypatch.setattr(metrics, "BLOCK_CELLS", 2 * EXAMPLE.shape[1])
+    people = np.array([1, 2, 3, 9, 3])
+    found = score_queries(EXAMPLE, people, GALLERY_IDENTITIES, SAME_PLACE, kind)
+    assert found.rows.tolist() == [0, 1, 2, 4]
+    for place, row in enumerate(found.rows):
+        own = slice(row, row + 1)
+        alone = evaluate(
+            EXAMPLE[own], people[own], GALLERY_IDENTITIES, SAME_PLACE[own], kind, max_rank=7
+        )
+        assert found.hit_ranks[place] == np.count_nonzero(alone.cmc == 0)
+        assert (found.precisions[place], found.penalties[place]) == (alone.mAP, alone.mINP)

@@ -7,7 +7,7 @@ import pytest
 import tiny_cmam
 
 from clustercontrast.methods import METHODS
-from clustercontrast.methods.cmam.readings import READINGS, said
+from clustercontrast.methods.cmam.readings import READINGS, WORDS, said
 
 PAGE = Path(__file__).parents[2] / "docs" / "methods" / "cmam.md"
 
@@ -28,6 +28,7 @@ def test_the_page_has_every_reading_with_its_flags():
             code[key] = code.get(key, set()) | set(flags)
     assert list(page) == [f"A{number}" for number in range(1, 45)]
     assert {key: flags for key, flags in page.items() if flags} == code
+    assert WORDS.keys() == code.keys()
 
 
 @pytest.mark.parametrize("stage", [stage.name for stage in METHODS["cmam"]])
@@ -44,5 +45,6 @@ def test_a_stage_names_its_flags_and_their_values(stage):
 def test_the_line_by_hand():
     args = tiny_cmam.options("--source-splits", "train", "query").at("auxiliary")
     assert said("auxiliary", args) == (
-        "auxiliary reads the paper so: A28 source-splits train,query; A29 source-outliers drop"
+        "auxiliary reads the paper so: source images: source-splits train,query (A28); source "
+        "images without a cluster: source-outliers drop (A29)"
     )

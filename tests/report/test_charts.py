@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from clustercontrast.files import UserError
-from clustercontrast.report.charts import Scores, against, ari, save
+from clustercontrast.report.charts import Scores, against, ari, measures_of, save, together
 
 NOTE = "rendered identities: not a SYSU-MM01 result"
 
@@ -75,3 +75,22 @@ def test_what_must_be_read_with_a_picture_stands_on_it(tmp_path):
         with Image.open(tmp_path / "new" / "picture.png") as picture:
             assert picture.format == "PNG"
             assert min(picture.size) > 400
+
+
+def test_runs_over_one_another_in_a_measure_of_each_epoch():
+    runs = {
+        "A": [epoch("first", visible=0.1), epoch("first", visible=0.3)],
+        "B": [*CLUSTERED, {"stage": "second", "scores": {"cycle": 0.5}}],
+    }
+    measures = {measure.title: measure for measure in measures_of(runs.values())}
+    assert list(measures) == [
+        "cycle consistency", "ARI of visible clusters", "ARI of infrared clusters",
+        "ARI of clusters of both",
+    ]  # fmt: skip
+    for is_narrow in (False, True):
+        (axes,) = together(runs, measures["ARI of visible clusters"], is_narrow).axes
+        assert known(axes) == {"A": [(0, 0.1), (1, 0.3)], "B": [(0, 0.6)]}
+        (axes,) = together(runs, measures["cycle consistency"], is_narrow).axes
+        assert known(axes) == {"A": [], "B": [(1, 50)]}
+        low, high = axes.get_ylim()
+        assert low <= 0 < 50 < high

@@ -393,16 +393,17 @@ def test_a_grid_shows_its_values(tmp_path):
     other = {"flags": ["--eps progressive=0.5"]}
     cells = {
         write(tmp_path / "x", "sysu", 10.0, **other): {"eps": "0.5", "dpcl": "on"},
-        write(tmp_path / "y", "sysu", 20.0, **other): {"eps": "0.6"},
+        write(tmp_path / "y", "sysu", 20.0, **other): {"eps": "0.6", "dpcl": "off"},
     }
     table = grid_table("sysu", "pclhd sweep", cells)
     assert table.header[:3] == ("eps", "dpcl", "model")
     assert [row[:4] for row in table.rows] == [
         ("0.5", "on", "last epoch", "10.00 ± 0.50"),
         ("0.5", "on", "best on the test set", "20.00 ± 0.50"),
-        ("0.6", "", "last epoch", "20.00 ± 0.50"),
-        ("0.6", "", "best on the test set", "30.00 ± 0.50"),
+        ("0.6", "off", "last epoch", "20.00 ± 0.50"),
+        ("0.6", "off", "best on the test set", "30.00 ± 0.50"),
     ]
+    assert table.markdown().count("**30.00 ± 0.50**") == 2  # of the models that are best on test
 
 
 def test_cells_of_a_grid_stand_below_the_figures_of_their_flags(tmp_path):
@@ -414,9 +415,11 @@ def test_cells_of_a_grid_stand_below_the_figures_of_their_flags(tmp_path):
         cells[run] = {"sampling-steps": steps}
     table = grid_table("sysu", "cmam table5", cells)
     quoted = [row for row in table.rows if row[1].endswith("]")]
-    assert [(row[0], row[1], row[2], row[6]) for row in quoted] == [
+    assert [(row[0], row[1], row[2].split()[0], row[6].split()[0]) for row in quoted] == [
         ("5", "CMAM-UDA, 5 sampling steps, paper [1]", "57.10", "54.24"),
+        ("5", "difference to paper [1]", "+2.90", "-4.24"),  # best on test, 60 / 50
         ("20", "CMAM-UDA, paper [2]", "62.0", "58.2"),
+        ("20", "difference to paper [2]", "-2.00", "-8.20"),
     ]
     assert [row[1] for row in table.rows if row[0] == "7"] == ["last epoch", "best on the test set"]
     assert [row[0] for row in table.rows][:2] == ["5", "5"]
@@ -429,12 +432,18 @@ def test_rows_of_a_grid_are_marked_by_their_images(tmp_path):
     own = {"flags": ["--eps progressive=0.5"]}
     cells = {
         write(tmp_path / "x", "sysu", 10.0, **own): {"eps": "0.5", "dpcl": "on"},
-        write(tmp_path / "y", "sysu", 20.0, images={"rendered": True}): {"eps": "0.6"},
-        write(tmp_path / "z", "sysu", 30.0, images={"complete": False}): {"dpcl": "off"},
+        write(tmp_path / "y", "sysu", 20.0, images={"rendered": True}): {
+            "eps": "0.6",
+            "dpcl": "on",
+        },
+        write(tmp_path / "z", "sysu", 30.0, images={"complete": False}): {
+            "eps": "0.5",
+            "dpcl": "on",
+        },
     }
     table = grid_table("sysu", "sweep", cells)
-    assert [row[0] for row in table.rows[::2]] == ["0.5", "† 0.6", "‡"]
-    assert [row[0] for row in table.rows[1::2]] == ["0.5", "† 0.6", "‡"]
+    assert [row[0] for row in table.rows[::2]] == ["0.5", "† 0.6", "‡ 0.5"]
+    assert [row[0] for row in table.rows[1::2]] == ["0.5", "† 0.6", "‡ 0.5"]
     assert table.notes[:2] == (f"† {RENDERED}", f"‡ {INCOMPLETE}")
     assert table.heading == "sweep (SYSU-MM01 and rendered SYSU-MM01 layout)"
     last = list(cells)[1:2]

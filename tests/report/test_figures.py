@@ -7,7 +7,15 @@ import pytest
 from PIL import Image
 
 from clustercontrast.files import UserError
-from clustercontrast.report.figures import PANELS, curves, draw, panels_for, read_epochs
+from clustercontrast.report.figures import (
+    PANELS,
+    best_epochs,
+    curves,
+    draw,
+    draw_narrow,
+    panels_for,
+    read_epochs,
+)
 
 
 def epoch(stage, number, **more):
@@ -128,6 +136,51 @@ def test_published_figures_are_dashed_in_the_colour_of_the_own_curve():
     assert axes.get_legend().get_title().get_text() == "dashed: published log"
     assert axes.get_ylim()[1] >= 9
     assert not draw(records, published=[{}, {}, {}]).axes[0].get_legend().get_title().get_text()
+
+
+def test_the_first_best_epoch_of_every_stage_is_marked():
+    """On the curve of its score, elsewhere on the axis of the epochs; nothing without scores."""
+    scores = [(30.0, 0.4), (50.0, 0.2), (50.0, None), (40.0, 0.1), (None, 0.3)]
+    epochs = [
+        epoch(
+            "intra" if n < 3 else "progressive",
+            n,
+            loss={"total": 1.0},
+            scores={"mAP": a, "cycle": c},
+        )
+        for n, (a, c) in enumerate(scores)
+    ]
+    best = best_epochs(epochs, "mAP")
+    assert [own.epochs for own in best] == [[1, 3], [0, 4]]
+    assert [own.epochs for own in best_epochs(epochs, None)] == [[0, 4]]
+    figure = draw(epochs, PANELS, best=best)
+    shown = plotted(figure)["retrieval"]
+    assert shown["best on the test set"] == [(1, 50), (3, 40)]
+    assert shown["best by cycle consistency"] == [(0, 40), (4, pytest.approx(30))]
+    losses = {line.get_marker(): line for line in figure.axes[0].lines}
+    for marker, own in (("*", [1, 3]), ("D", [0, 4])):
+        assert list(losses[marker].get_xdata()) == own
+        assert losses[marker].get_transform() == figure.axes[0].get_xaxis_transform()
+    untested = [epoch("intra", 0, loss={"total": 1.0})]
+    silent = draw(untested, PANELS, best=best_epochs(untested, "mAP"))
+    assert plotted(silent)["retrieval"] == {}
+
+
+def test_a_narrow_plot_shows_the_same_above_its_legend():
+    epochs = [record for record in RUN if record["event"] == "epoch"]
+    everything, best = plotted(draw(epochs)), best_epochs(epochs, "rank1")
+    for panel in PANELS:
+        figure = draw_narrow(epochs, panel, best)
+        assert figure.get_suptitle() == panel.title
+        (shown,) = plotted(figure).values()
+        assert shown.items() >= everything[panel.title].items()
+        (axes,), (legend,) = figure.axes, figure.legends
+        assert [text.get_text() for text in legend.get_texts()] == list(shown)
+        figure.draw_without_rendering()
+        below, plot = legend.get_window_extent(), axes.get_tightbbox()
+        assert below.y0 >= 0
+        assert below.y1 <= plot.y0 + 1
+        assert max(below.x1, plot.x1) <= figure.bbox.x1
 
 
 def test_panels_without_data_say_so():

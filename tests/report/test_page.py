@@ -1,7 +1,8 @@
 """The page of a run: framing, banner, escaping, determinism, and a look with headless Chromium.
 
 Mutations seen to fail: frames exchanged, the model before training ranked, text left unescaped, a
-plot with the time in it, configuration in recipe order, an image that is no image, a script.
+plot with the time in it, configuration in recipe order, an image that is no image, a script; cards
+of other numbers, the wide form of a plot in a narrow window, a table that is cut there.
 """
 
 import dataclasses
@@ -17,11 +18,11 @@ from clustercontrast.data.images import ImageArray
 from clustercontrast.evaluation.protocols import PROTOCOLS, score
 from clustercontrast.report import pictures
 from clustercontrast.report.figures import PANELS
+from clustercontrast.report.forms import Table
 from clustercontrast.report.grids import grid
 from clustercontrast.report.page import Content, Model, page, scores_of, write_page
 from clustercontrast.report.pictures import overlaid
 from clustercontrast.report.retrievals import Ranking
-from clustercontrast.report.tables import Table
 
 HOSTILE = """<script>alert("'&")</script>"""
 NOTE = "rendered identities: not a SYSU-MM01 result"
@@ -95,6 +96,17 @@ def models_of(images, used):
     return models
 
 
+def results_of(models, modes, searches):
+    """Rows as a test writes them; no two numbers are alike."""
+    numbers = iter(np.arange(1, 60) + 0.125)
+    return [
+        {"model": model.label, "mode": mode, "searches": searches}
+        | {name: {"mean": next(numbers), "std": 0.5} for name in ("rank1", "mAP", "mINP")}
+        for mode in modes
+        for model in models
+    ]
+
+
 def content_of(dataset, people, cameras, per, warnings=()):
     images = images_of(people, cameras, per)
     protocol = PROTOCOLS[dataset]
@@ -114,16 +126,18 @@ def content_of(dataset, people, cameras, per, warnings=()):
         )
         for name in images
     }
+    models = models_of(images, used)
+    results = results_of(models, protocol.modes, protocol.draws)
     return Content(
         title="PCLHD, seed1, stage progressive",
-        table=TABLE,
+        table=dataclasses.replace(TABLE, content={"results": results}),
         warnings=warnings,
         epochs=EPOCHS,
         config=CONFIG,
         images=images,
         headings=protocol.modes,
         searches=searches,
-        before=(models := models_of(images, used))[0],
+        before=models[0],
         after=models[1],
     )
 
@@ -265,16 +279,32 @@ def test_a_short_answer_keeps_its_columns():
     assert ">0.80<br>rank 1<" in text
 
 
-def test_cards_and_curves_hold_the_scores_of_the_search(shown):
+def test_cards_hold_the_means_over_all_draws(shown):
+    """Those of both models, and not of the draw whose retrievals are shown."""
     content, text = shown
+    card = r'class="name">([\w-]+)<.*?class="now">([\d.]+)<.*?">([\d.]+) % .*?, ([+-][\d.]+)<'
+    old, new = (
+        next(row for row in content.table.content["results"] if row["model"] == model.label)
+        for model in content.models
+    )
+    assert re.findall(card, text) == [
+        (name, f"{b:.1f}", f"{a:.1f}", f"{b - a:+.1f}")
+        for name, a, b in (
+            ("Rank-1", old["rank1"]["mean"], new["rank1"]["mean"]),
+            ("mAP", old["mAP"]["mean"], new["mAP"]["mean"]),
+            ("mINP", old["mINP"]["mean"], new["mINP"]["mean"]),
+        )
+    ]
+    is_drawn = "indoor" in content.headings
+    assert text.count("± 0.5 over the 10 gallery draws") == 3 * is_drawn
+    assert text.count("are of the first gallery draw (draw 0)") == is_drawn
+
+
+def test_curves_of_the_cmc_hold_the_scores_of_the_search(shown):
+    content, _ = shown
     mode, search = next(iter(content.searches.items()))
     lists = {name: array.index for name, array in content.images.items()}
     old, new = (score(search, lists, model.features) for model in content.models)
-    cards = re.findall(r'class="now">([\d.]+)<.*?class="change">([\d.]+) % .*?, ([+-][\d.]+)', text)
-    expected = [(old.cmc[0], new.cmc[0]), (old.mAP, new.mAP), (old.mINP, new.mINP)]
-    assert cards == [
-        (f"{100 * b:.1f}", f"{100 * a:.1f}", f"{100 * (b - a):+.1f}") for a, b in expected
-    ]
     shares = {
         label: {name: one.cmc for name, one in own.items()}
         for label, own in scores_of(content).items()
@@ -293,6 +323,7 @@ def test_cards_and_curves_hold_the_scores_of_the_search(shown):
 def test_the_gap_between_the_means_is_written_out(shown):
     content, text = shown
     search = next(iter(content.searches.values()))
+    text = text[text.index('<section id="distances">') :]
     for model in content.models:
         queries = model.features[search.query][search.query_rows].astype(np.float64)
         gallery = model.features[search.gallery][search.gallery_rows].astype(np.float64)
@@ -306,8 +337,9 @@ def test_the_gap_between_the_means_is_written_out(shown):
                 two = content.images[search.gallery].index.identities[other]
                 (same if one == two else different).append(1 - queries[i] @ gallery[j])
         numbers = np.mean(same), np.mean(different), np.mean(different) - np.mean(same)
-        cells = "".join(f'<td class="number">{number:.3f}</td>' for number in numbers)
-        assert f"<td>{model.label}</td>{cells}" in text
+        row = re.search(f'<td data-name="model">{re.escape(model.label)}</td>(.*?)</tr>', text)
+        cells = re.findall(r'<td class="number" data-name="[\w ,]+">(.*?)</td>', row.group(1))
+        assert cells == [f"{number:.3f}" for number in numbers]
 
 
 def test_the_same_run_gives_the_same_bytes(sysu, sysu_page, tmp_path):
@@ -320,7 +352,8 @@ def test_hostile_names_stay_text(sysu):
     lists = sysu.images["visible"].index
     hostile = dataclasses.replace(lists, paths=tuple(f'{i}"><script>' for i in range(len(lists))))
     images = sysu.images | {"visible": ImageArray(hostile, sysu.images["visible"].pixels)}
-    table = Table(HOSTILE, HOSTILE, (HOSTILE,), ((HOSTILE,),), (HOSTILE,), content={})
+    numbers = sysu.table.content
+    table = Table(HOSTILE, HOSTILE, (HOSTILE,), ((HOSTILE,),), (HOSTILE,), content=numbers)
     text = page(
         dataclasses.replace(sysu, title=HOSTILE, warnings=[HOSTILE], images=images, table=table)
     )
@@ -355,8 +388,8 @@ def test_the_table_is_shown_whole(sysu_page):
     first, *others = TABLE.rows
     dashed = (*first[:-1], "–")  # a number that is not known
     assert tuple(map(tuple, rows)) == (TABLE.header, dashed, *others)
-    assert '<td class="number">31.25 ± 0.50</td>' in inner
-    assert "<td>last epoch</td>" in inner
+    assert '<td class="number" data-name="Rank-1">31.25 ± 0.50</td>' in inner
+    assert '<td data-name="model">last epoch</td>' in inner
     assert inner.count('class="group"') == 1
     for note in TABLE.notes:
         assert f"<li>{note}</li>" in sysu_page
@@ -542,6 +575,38 @@ def test_pairs_are_laid_out_for_narrow_and_wide_windows(folder, mapped, width, b
         np.testing.assert_allclose((tall - 6) / (wide - 6), 2, atol=0.1)
     tops = [pair[0][1] for pair in found["pairs"][:6]]
     assert tops.count(tops[0]) == beside
+
+
+PLOTS = """(document) => ({
+  plots: [...document.querySelectorAll(".plot")].map((plot) => {
+    const [image, source] = ["img", "source"].map((name) => plot.querySelector(name));
+    return [image.currentSrc === source.srcset, image.clientWidth / image.naturalWidth];
+  }),
+  cut: [...document.querySelectorAll(".results")].map((table) =>
+    table.parentNode.scrollWidth - table.parentNode.clientWidth),
+  named: [...document.querySelectorAll(".results td.number")].filter((cell) =>
+    getComputedStyle(cell, "::before").content === `"${cell.dataset.name}"`).length,
+  below: [...document.querySelectorAll(".results tbody tr")].map((row) => {
+    const [name, number] = ["td:not(.number)", "td.number"].map((kind) => row.querySelector(kind));
+    return number.getBoundingClientRect().top >= name.getBoundingClientRect().bottom;
+  }),
+  overflow: document.documentElement.scrollWidth - document.documentElement.clientWidth,
+})"""
+
+
+@pytest.mark.parametrize(("width", "is_narrow"), [(390, True), (1280, False)])
+def test_plots_and_numbers_are_legible_in_narrow_and_wide_windows(
+    folder, sysu_page, width, is_narrow
+):
+    """Letters of a plot are drawn in about their own size; every number is on the screen."""
+    found = browser.probe(folder, sysu_page, PLOTS, width)
+    forms, scales = zip(*found["plots"], strict=True)
+    assert forms == (is_narrow,) * (len(PANELS) + 3)
+    assert min(scales) > (0.9 if is_narrow else 0.8)
+    assert found["named"] == is_narrow * sysu_page.count('<td class="number"')
+    assert set(found["below"]) == {is_narrow}
+    assert max(found["cut"]) <= 0
+    assert found["overflow"] <= 0
 
 
 def test_a_broken_image_would_be_found(folder, regdb_page):

@@ -7,20 +7,22 @@ from pathlib import Path
 import pytest
 
 from clustercontrast.commands.configuration import configuration as configuration_of
+from clustercontrast.commands.recording import names
+from clustercontrast.report.generated import BLOCK, PAGES, pages
+from clustercontrast.report.generated import command as command_of
 from clustercontrast.report.published import PUBLISHED, published
 from clustercontrast.report.references.commands import AS_IT_IS
 from clustercontrast.report.references.rows import MODES, Configuration
 from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.options import DATASETS
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+RESULTS = DOCS / "results.md"
 ON = [dataset for dataset in MODES if published(dataset)]
 """Datasets that anything was published on."""
 FOOTNOTE = re.compile(r"[⁰¹²³⁴-⁹]+")
-KINDS = {
-    "retrained by PCLHD's authors": "retrained by others",
-    "upstream README and log": "upstream README",
-}
+DIGITS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
 FIGURE = re.compile(r"(?<![\w.])(?<!± )\d{1,2}\.\d{1,2}(?!\w|\.\d)")
 
 
@@ -49,52 +51,59 @@ def pair(row, mode):
     return f"{row.shown(mode, 'rank1')} / {row.shown(mode, 'mAP')}" if mode in row.scores else "–"
 
 
-def lines_of_results(dataset):
-    """Command, source, the two cells and whether the model is the last epoch's, line by line."""
-    title = {name: own.title for name, own in DATASETS.items()}[dataset]
-    command = ""
-    for first, _, source, *cells, model in tables(DOCS / "results.md")[title][1:]:
-        command = FOOTNOTE.sub("", first).strip("` ") or command
-        if source != "this repository":
-            kind, _, trial = FOOTNOTE.sub("", source).partition(", ")
-            yield command, KINDS.get(kind, kind), trial, cells, model == "last epoch"
+# --- generated tables ---
+
+
+def test_the_tables_of_the_pages_are_those_that_the_data_give():
+    made = pages(ROOT, ROOT / "results", names())
+    assert [str(page.relative_to(ROOT)) for page in made] == list(PAGES)
+    for page, text in made.items():
+        assert page.read_text("utf-8") == text, "python -m clustercontrast.report results"
+    marked = [name for text in made.values() for _, name, _ in BLOCK.findall(text)]
+    assert sorted(marked) == sorted(["methods", "sources", *ON])
 
 
 @pytest.mark.parametrize("dataset", ON)
-def test_the_page_of_results_gives_what_the_data_give(dataset):
-    lines = [
-        (configured(dataset, command), kind, cells, is_last)
-        for command, kind, _, cells, is_last in lines_of_results(dataset)
-    ]
-    shown = [(run, kind, tuple(cells), is_last) for run, kind, cells, is_last in lines]
-    known = [
-        (
-            run,
-            row.kind,
-            tuple(pair(row, mode) for mode in MODES[dataset][:2]),
-            row.selection == "last",
-        )
-        for run in dict.fromkeys(run for run, *_ in shown)
-        for row in published(dataset, run)
-    ]
-    assert sorted(shown, key=str) == sorted(known, key=str)
-    assert len(shown) > 0
+def test_commands_of_the_page_of_results_train_what_stands_beside_them(dataset):
+    title = {name: own.title for name, own in DATASETS.items()}[dataset]
+    commands = [first.strip("`") for first, *_ in tables(RESULTS)[title][1:] if first]
+    shown = [configured(dataset, command) for command in commands]
+    assert [command_of(run) for run in shown] == commands
+    known = {run for run in AS_IT_IS.values() if published(dataset, run)}
+    assert known <= {*shown}
+    for run in shown:
+        count = sum(first == f"`{command_of(run)}`" for first, *_ in tables(RESULTS)[title])
+        assert count == 1
 
 
-def test_the_page_of_results_holds_every_method_as_it_is():
-    for dataset in ON:
-        shown = {configured(dataset, command) for command, *_ in lines_of_results(dataset)}
-        known = {run for run in AS_IT_IS.values() if published(dataset, run)}
-        assert known <= shown
+def test_rows_of_the_page_of_results_by_hand():
+    """PGM's log: one trial of RegDB, both models; a paper that gives one direction less."""
+    rows = tables(RESULTS)["RegDB"]
+    start = next(number for number, row in enumerate(rows) if row[0] == "`pgm`")
+    assert [[FOOTNOTE.sub("", cell) for cell in row] for row in rows[start : start + 3]] == [
+        ["`pgm`", "PGM", "paper", "69.5 / 65.4", "69.9 / 65.2", "–"],
+        ["", "", "upstream log, trial 5 alone", "70.44 / 65.32", "–", "best on the test set"],
+        ["", "", "upstream log, trial 5 alone", "69.03 / 64.04", "–", "last epoch"],
+    ]
+    sources = re.findall(r"^(\d+)\. (.+)$", RESULTS.read_text(), re.MULTILINE)
+    number = FOOTNOTE.search(rows[start + 2][2])[0].translate(DIGITS)
+    assert dict(sources)[number].endswith("trial 5 alone, stage 2, epoch 29")
 
 
 def test_the_readme_gives_the_first_published_row_of_every_method():
-    text = (DOCS.parent / "README.md").read_text()
-    rows = re.findall(r"\| `bash run_train_sysu.sh (.+?)` \| (.+?) \|", text)
+    rows = tables(ROOT / "README.md")["Methods"][1:]
     assert len(rows) == len(AS_IT_IS)
-    for command, shown in rows:
-        row = published("sysu", configured("sysu", command))[0]
-        assert shown == pair(row, "all")
+    for _, _, command, shown, _ in rows:
+        words = command.strip("`").removeprefix("bash run_train_sysu.sh ")
+        assert shown == pair(published("sysu", configured("sysu", words))[0], "all")
+
+
+def test_the_readme_says_whether_anything_was_run():
+    is_empty = not [*(ROOT / "results").glob("*.csv")]
+    assert ("No result on a real dataset" in (ROOT / "README.md").read_text()) == is_empty
+
+
+# --- tables written by hand ---
 
 
 def test_every_ablation_of_pclhd_stands_beside_the_flags_that_it_belongs_to():

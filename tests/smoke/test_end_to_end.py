@@ -13,7 +13,7 @@ import torch
 from method_runs import RUNS
 from PIL import Image
 
-from clustercontrast.commands import cli, results
+from clustercontrast.commands import circumstances, cli, results
 from clustercontrast.commands.newest import is_finished
 from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.methods import METHODS
@@ -135,6 +135,8 @@ def test_config_tells_where_every_value_comes_from(trained, name, resnet):
     assert config["numbers"].items() <= values.items()
     assert "logs_dir" not in config["numbers"]
     assert {"torch", "numpy", "python", "git"} <= config["versions"].keys()
+    assert config["commits"] == [circumstances.commit()]
+    assert config["hardware"] == [circumstances.hardware(torch.device("cpu"), 1)]
 
 
 @every_run

@@ -1,13 +1,20 @@
 """Grids of runs and the pages of runs, on finished tiny trainings."""
 
 import json
+import re
+import shutil
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import tiny_runs
 
-from clustercontrast.commands import cli, results, sweep
+from clustercontrast.commands import cli, comparing, results, sweep
 from clustercontrast.commands.report import main as report
+from clustercontrast.data.images import ImageArray
+from clustercontrast.data.samples import MODALITIES, ImageList
 from clustercontrast.engine.run import Run
+from clustercontrast.evaluation.protocols import percents, score
 from clustercontrast.files import UserError
 from clustercontrast.report import charts, pictures
 
@@ -67,7 +74,10 @@ def test_every_cell_is_checked_before_the_first_run(tmp_path, capsys, grid, mess
 
 
 def test_a_sweep_is_skipped_where_finished_and_ends_with_a_table(tmp_path, monkeypatch, capsys):
-    """The second cell fails; run again with a wider grid, the first is left as it is."""
+    """The second cell fails; run again with another grid, the first is left as it is.
+
+    A flag that a cell does not set stands in the table with the value that it has anyway.
+    """
     with pytest.raises(SystemExit) as leaving:
         sweep.main(command(tmp_path, "min-samples=3,90"))
     assert leaving.value.code == 2
@@ -82,11 +92,14 @@ def test_a_sweep_is_skipped_where_finished_and_ends_with_a_table(tmp_path, monke
     monkeypatch.setattr(
         Run, "tick", lambda run, *a: (trained.append(run.folder.name), tick(run, *a))
     )
-    sweep.main(command(tmp_path, "min-samples=3,4"))
-    assert set(trained) == {"try-min-samples-4"}
+    sweep.main([*command(tmp_path, "min-samples=3"), "--grid", "momentum=0.2"])
+    assert set(trained) == {"try-momentum-0.2"}
     assert first.stat().st_mtime_ns == stamp
     cells = json.loads((folder / "try.json").read_text())["cells"]
-    assert [cell["flags"] for cell in cells] == [{"min-samples": "3"}, {"min-samples": "4"}]
+    assert [cell["flags"] for cell in cells] == [
+        {"min-samples": "3", "momentum": "0.1"},
+        {"min-samples": "3", "momentum": "0.2"},
+    ]
     for cell in cells:
         own = json.loads((folder / cell["run"] / "report.json").read_text())
         assert cell["results"] == own["results"]
@@ -149,6 +162,87 @@ def test_tables_of_real_reports(both, capsys):
             if r["selection"] == "last" and r["mode"] in ("all", "visible_to_infrared")
         ]
         assert f"{mean:.2f} ± " in printed
+
+
+# --- comparisons ---
+
+
+@pytest.fixture
+def changed(both, tmp_path):
+    """A copy of the ADCA run on SYSU-MM01's layout whose record names another --k1."""
+    folder = shutil.copytree(tiny_runs.run_folder(both, "adca"), tmp_path / "changed")
+    config = json.loads((folder / "config.json").read_text())
+    config["values"]["k1"] = 9
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder
+
+
+def test_runs_are_compared_on_the_draw_asked_for(both, changed, tmp_path, monkeypatch, capsys):
+    run, out, contents = tiny_runs.run_folder(both, "adca"), tmp_path / "compare.html", []
+    write = comparing.write_comparison
+    monkeypatch.setattr(
+        comparing, "write_comparison", lambda *args: contents.append(args[0]) or write(*args)
+    )
+    words = ["compare", run, changed, "--device", "cpu", "--draw", "1", "--out", out]
+    report([str(word) for word in words])
+    assert f"wrote {out}" in capsys.readouterr().out
+    page = out.read_text(encoding="utf-8")
+    assert "Rendered identities: not a SYSU-MM01 result" in page
+    assert page.count("<b>B − A: +0.0 mAP</b> (95 % interval 0.0 to 0.0 over") == 2
+    section = page[page.index('<section id="differences">') :].split("</section>")[0]
+    assert re.findall(r'data-name="([AB])">(.*?)<', section) == [("A", "8"), ("B", "9")]
+    (content,) = contents
+    tested = json.loads((run / "report.json").read_text())["results"]
+    for mode, search in content.searches.items():
+        (row,) = [own for own in tested if (own["mode"], own["selection"]) == (mode, "last")]
+        lists = {name: array.index for name, array in content.runs[0].images.items()}
+        found = percents(score(search, lists, content.runs[0].features))
+        assert found == pytest.approx(row["each"][1], abs=1e-3)  # batches of another size
+        assert found["mAP"] != pytest.approx(row["each"][0]["mAP"], abs=1e-3)
+
+
+def test_comparisons_of_what_cannot_be_compared_are_one_line(both, changed, tmp_path, capsys):
+    sysu, regdb = (tiny_runs.run_folder(both, "adca", on=on) for on in ("sysu", "regdb"))
+    out = ["--out", tmp_path / "x.html", "--device", "cpu"]
+    lines = {
+        "runs given: 1; give the baseline": [sysu],
+        "holds trials, each with a model of its own": [sysu, regdb],
+        "differ in their dataset (SYSU-MM01; RegDB)": [sysu, regdb / "trial2"],
+        "differ in their trial (2; 5)": [regdb / "trial2", regdb / "trial5"],
+        "--draw 10: draws are 0 to 9": [sysu, changed, "--draw", "10"],
+        "has no model 'best": [sysu, changed, "--model", "cycle"],
+    }
+    (changed / "intra" / "best_cycle.pth").unlink(missing_ok=True)
+    (changed / "cross" / "best_cycle.pth").unlink()
+    for said, words in lines.items():
+        assert said in refused(capsys, "compare", *words, *out)
+    config = json.loads((changed / "config.json").read_text())
+    config["about"]["images"]["digest"] = "another"
+    (changed / "config.json").write_text(json.dumps(config))
+    assert "are not those that" in refused(capsys, "compare", sysu, changed, *out)
+    (changed / "report.json").unlink()
+    assert "has no report.json" in refused(capsys, "compare", sysu, changed, *out)
+    assert not (tmp_path / "x.html").exists()
+
+
+def test_test_images_are_the_same_whatever_was_trained_on_and_at_any_size():
+    paths = ["a", "b", "c"]
+    pixels = np.zeros((3, 8, 4, 3), np.uint8)
+
+    def tested(digest, pixels, people=(1, 1, 2)):
+        lists = {
+            name: ImageList(name, paths, np.array(people), np.array([1, 1, 2]))
+            for name in MODALITIES
+        }
+        images = {name: ImageArray(own, pixels) for name, own in lists.items()}
+        return SimpleNamespace(provenance=SimpleNamespace(digest=digest), images=images)
+
+    one, other = tested("aa", pixels), pixels.copy()
+    other[2, 7, 3, 2] = 1
+    assert comparing.are_alike(one, tested("bb", pixels))
+    assert comparing.are_alike(one, tested("bb", np.zeros((3, 16, 8, 3), np.uint8)))
+    assert not comparing.are_alike(one, tested("bb", other))
+    assert not comparing.are_alike(one, tested("bb", pixels, people=(1, 2, 2)))
 
 
 # --- pictures ---

@@ -1,6 +1,6 @@
 """What the paper leaves open and a flag decides, by stage: said before the stage starts.
 
-docs/methods/cmam.md#decisions explains the ids, also those without a flag.
+docs/methods/cmam.md#decisions explains the ids, also those without a flag, and has their words.
 """
 
 from argparse import Namespace
@@ -50,11 +50,48 @@ READINGS: dict[str, dict[str, tuple[str, ...]]] = {
     "finetune": _NETWORKS | _TARGET | {"A43": ("epochs", "iters")},
 }
 
+WORDS = {
+    "A1": "probabilities that are preserved",
+    "A2": "sums and means of the losses",
+    "A3": "what a feature is",
+    "A4": "exponent of the pooling",
+    "A5": "images per class",
+    "A6": "images of a batch",
+    "A7": "images of a batch",
+    "A8": "augmentation of an image and its fake",
+    "A9": "colour jitter",
+    "A10": "padding and frozen trunk",
+    "A11": "weight decay and last learning rate",
+    "A12": "Adam in phase 2",
+    "A13": "BatchNorm of the views of a network",
+    "A14": "features of the triplets",
+    "A15": "modalities of the triplets",
+    "A16": "banks of proxies",
+    "A17": "update of the proxies",
+    "A18": "weight of the old proxy",
+    "A19": "re-clustering",
+    "A20": "first proxies",
+    "A21": "features side by side",
+    "A23": "weight of a pair of clusters",
+    "A27": "head",
+    "A28": "source images",
+    "A29": "source images without a cluster",
+    "A31": "channels of a fake",
+    "A32": "resolution of attention",
+    "A33": "width of the U-Net",
+    "A34": "edges",
+    "A35": "training of U-Net and adapter",
+    "A36": "average, flip and dropout of the generator",
+    "A39": "label smoothing",
+    "A43": "length of the stage",
+}
+"""What each of them is about."""
+
 
 def said(stage: str, args: Namespace) -> str:
     """One line: how a stage with these flags reads the paper."""
     readings = sorted(READINGS[stage].items(), key=lambda item: int(item[0][1:]))
-    shown = (f"{key} {_values(flags, args)}" for key, flags in readings)
+    shown = (f"{WORDS[key]}: {_values(flags, args)} ({key})" for key, flags in readings)
     return f"{stage} reads the paper so: {'; '.join(shown)}"
 
 

@@ -89,9 +89,9 @@ class Recipe:
 
 RUN = (
     "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile",
-    "deterministic", "seed",
-    "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height", "width",
-    "pretrained", "select", "selection_images", "test_batch",
+    "deterministic", "seed", "seeds", "print_freq", "overwrite", "data_dir", "cache_dir",
+    "cache_root", "images", "height", "width", "pretrained", "select", "selection_images",
+    "test_batch",
 )  # fmt: skip
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
 ADAM = ("lr", "weight_decay", "step_size")
@@ -184,6 +184,7 @@ SHARED_ROWS = (
         OURS,
         {
             "name": None,
+            "seeds": None,
             "logs_dir": "logs",
             "stages": None,
             "device": "auto",
