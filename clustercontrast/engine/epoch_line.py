@@ -71,8 +71,8 @@ def time_split(seconds: Mapping[str, float]) -> str:
 def time_left(epochs: int, ahead: Mapping[str, int], took: Mapping[str, Sequence[float]]) -> str:
     """What is left of a stage and of the run, as far as finished epochs tell.
 
-    A stage of which no epoch has finished, here or in another trial or seed of the run, is named without
-    a time.
+    A stage of which no epoch has finished, here or in another trial or seed of the run, is named
+    without a time.
 
     Args:
         epochs: left of the stage at hand, the first one in ``took``.
