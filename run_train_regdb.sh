@@ -8,6 +8,6 @@ set -eu
 set -f # TRIALS and SEEDS are words, not names of files
 cd "$(dirname "$(readlink -f "$0")")"
 . .ci/enter.sh
-case ${1:--} in -*) set -- pclhd "$@" ;; esac
+case ${1:--} in -*) ;; *) set -- --method "$@" ;; esac
 # Without quotes: every trial, and every seed, is a word of its own.
-exec python train_regdb.py --trial ${TRIALS:-1 2 3 4 5 6 7 8 9 10} ${SEEDS:+--seeds $SEEDS} --method "$@"
+exec python train_regdb.py --trial ${TRIALS:-1 2 3 4 5 6 7 8 9 10} ${SEEDS:+--seeds $SEEDS} "$@"

@@ -7,6 +7,6 @@ set -eu
 set -f # SEEDS are words, not names of files
 cd "$(dirname "$(readlink -f "$0")")"
 . .ci/enter.sh
-case ${1:--} in -*) set -- pclhd "$@" ;; esac
+case ${1:--} in -*) ;; *) set -- --method "$@" ;; esac
 # Without quotes: every seed is a word of its own.
-exec python train_sysu.py ${SEEDS:+--seeds $SEEDS} --method "$@"
+exec python train_sysu.py ${SEEDS:+--seeds $SEEDS} "$@"

@@ -8,7 +8,7 @@ if [ ! -f .venv/.complete ]; then
     .venv/bin/python -m pip install --quiet --disable-pip-version-check \
         -r requirements.txt -c constraints.txt
     # What few need: their tests are skipped without them.
-    for extra in faiss-cpu "onnx onnxruntime onnxscript" pyarrow pylint \
+    for extra in faiss-cpu "onnx onnxruntime onnxscript" pyarrow tensorboard pylint \
         "mkdocs-material mkdocstrings-python"; do
         .venv/bin/python -m pip install --quiet --disable-pip-version-check \
             $extra -c constraints.txt || echo "no $extra to be had: its tests are skipped"

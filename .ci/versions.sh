@@ -6,7 +6,7 @@ fast_tests() {
     shift
     [ -d "$folder" ] || "${PYTHON:-python3}" -m venv "$folder"
     "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -r requirements.txt
-    for extra in faiss onnx parquet docs; do
+    for extra in faiss onnx parquet tensorboard docs; do
         "$folder/bin/python" -m pip install --quiet --disable-pip-version-check "$@" -e ".[$extra]" ||
             echo "no extra $extra to be had: its tests are skipped"
     done

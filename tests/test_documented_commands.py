@@ -11,7 +11,7 @@ from clustercontrast.__main__ import main
 from clustercontrast.commands import cli, report, sweep
 from clustercontrast.rendering.__main__ import main as rendering
 from clustercontrast.settings.command_line import parse
-from clustercontrast.settings.parser import DRY_RUN
+from clustercontrast.settings.parser import DRY_RUN, LIKE
 from clustercontrast.settings.recipes import all_recipes
 
 ROOT = Path(__file__).parents[1]
@@ -80,10 +80,16 @@ DOCUMENTED = [
 ]
 
 
+def of_flags(words):
+    """Without the words that are no values: a dry run, and a run that is not there."""
+    place = words.index(LIKE) if LIKE in words else len(words)
+    return [word for word in (*words[:place], *words[place + 2 :]) if word != DRY_RUN]
+
+
 @pytest.mark.parametrize(("kind", "dataset", "words"), DOCUMENTED)
 def test_a_documented_command_is_taken(kind, dataset, words):
     for line in cells(words) if kind == "sweep" else [words]:
-        parse(dataset, [word for word in line if word != DRY_RUN])
+        parse(dataset, of_flags(line))
 
 
 def test_most_pages_with_commands_are_read():

@@ -225,6 +225,7 @@ def test_imports_stand_at_the_top_of_their_file():
                 names = {alias.name for node in inner for alias in node.names}
                 # optional, or slow and not needed by --help
                 allowed = {"faiss", "onnx", "onnxruntime", "FileLock", "Timeout"}
+                allowed |= {"SummaryWriter", "wandb"}
                 assert names <= allowed, f"{path}: {names} imported inside {function.name}"
 
 

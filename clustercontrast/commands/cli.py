@@ -63,6 +63,9 @@ RERANKING = {
 PRECISIONS = ("fp32", "tf32", "bf16")
 """How a model in use may compute."""
 
+REFUSED = "does not have a deterministic implementation"
+"""What torch says of an operation under --deterministic, behind its name."""
+
 SPELLED_OUT = "clustercontrast-spelled-out"
 PLAIN = {"±": "+-", "≈": "~", "≠": "!=", "†": "*", "‡": "**", "§": "***", "−": "-", "–": "-",
          "λ": "lambda"}  # fmt: skip
@@ -101,6 +104,9 @@ def command(action: Callable[[], None], is_shared: bool = False) -> None:
             raise
         _leave(2, f"error: {write_error(Path(str(error.filename or 'a file')), error)}")
     except RuntimeError as error:
+        if REFUSED in str(error):
+            line = f"error: --deterministic: {str(error).split(',')[0]} on CUDA"
+            _leave(2, f"{line}: leave the flag out, and give that run a --name of its own")
         if type(error).__name__ != "OutOfMemoryError":  # torch's, which may not be imported
             raise
         _leave(2, "error: the GPU's memory is full, beyond what the memory plan had left free: end "

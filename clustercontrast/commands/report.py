@@ -1,4 +1,4 @@
-"""Tables and pictures of any number of runs, the page of one, and of several beside a baseline.
+"""Tables and pictures of runs, pages of one and of several beside a baseline, logs for other tools.
 
 All read what training or the test command left in the folders of the runs:
 
@@ -10,6 +10,8 @@ python -m clustercontrast.report map logs/sysu/pgm/seed1 logs/sysu/pclhd/seed1
 python -m clustercontrast.report against clusters logs/*/cmam/fig5-*/
 python -m clustercontrast.report steps logs/sysu/cmam/seed1
 python -m clustercontrast.report results logs/sysu/pgm/seed1
+python -m clustercontrast.report tensorboard logs/sysu/*/*/
+python -m clustercontrast.report wandb logs/sysu/*/*/
 """
 
 from argparse import Namespace, RawDescriptionHelpFormatter
@@ -19,6 +21,7 @@ from pathlib import Path
 from clustercontrast.commands.cli import (
     MODELS,
     add_evaluation_flags,
+    check_packages,
     command,
     existing,
     with_torch,
@@ -152,6 +155,23 @@ def _steps(parser: OneLineParser) -> None:
     _add_out(parser, "steps.png")
 
 
+def _tensorboard(parser: OneLineParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, trained or training")
+    parser.add_argument(
+        "--out", type=Path, help="folder of a folder for each run [the folders of the runs]"
+    )
+
+
+def _wandb(parser: OneLineParser) -> None:
+    parser.add_argument("runs", nargs="+", type=Path, help="folders of runs, trained or training")
+    parser.add_argument(
+        "--out", type=Path, default=Path(), help="folder that wandb/ is made in [this one]"
+    )
+    parser.add_argument(
+        "--project", default="clustercontrast", help="project of W&B [clustercontrast]"
+    )
+
+
 def _results(parser: OneLineParser) -> None:
     parser.add_argument(
         "runs", nargs="*", type=Path,
@@ -172,6 +192,16 @@ def _add_out(parser: OneLineParser, name: str) -> None:
 
 def _write_page(args: Namespace) -> None:
     with_torch("testing").write_pages(args.run, args.model, args.activations, args)
+
+
+def _write_tensorboard(args: Namespace) -> None:
+    check_packages("report tensorboard", "tensorboard", "tensorboard")
+    with_torch("boards").tensorboard(args)
+
+
+def _write_wandb(args: Namespace) -> None:
+    check_packages("report wandb", "wandb", "wandb")
+    with_torch("boards").wandb(args)
 
 
 Action = Callable[[Namespace], None]
@@ -211,6 +241,16 @@ ACTIONS: dict[str, tuple[str, Callable[[OneLineParser], None], Action]] = {
         "the same fake images at several numbers of sampling steps (CMAM-UDA's Fig. 6)",
         _steps,
         lambda args: with_torch("figures").steps(args),
+    ),
+    "tensorboard": (
+        "event files for TensorBoard, one per run, from metrics.jsonl",
+        _tensorboard,
+        _write_tensorboard,
+    ),
+    "wandb": (
+        "offline runs for Weights & Biases, one per run, from metrics.jsonl; nothing is sent",
+        _wandb,
+        _write_wandb,
     ),
     "results": (
         "record runs in results/<dataset>.csv, and make the tables of README.md and "

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from clustercontrast.files import UserError, atomic, read_json, say, write_json
 from clustercontrast.models.activation import activation_maps
 from clustercontrast.processes import ranks
 from clustercontrast.report.activations import Heat
+from clustercontrast.report.beside import figures_beside
 from clustercontrast.report.figures import curves, read_epochs
 from clustercontrast.report.forms import Table
 from clustercontrast.report.page import Content, Model, write_page
@@ -106,9 +108,10 @@ def report_untested(folder: Path, stage: str) -> None:
 
 
 def _draw_curves(folder: Path, place: Path) -> None:
-    """The curves of a run, its best epochs marked."""
-    select = runs.config(folder)["values"].get("select")
-    curves(folder / "metrics.jsonl", place / "curves.png", select)
+    """The curves of a run, its best epochs marked, published ones beside them."""
+    config = runs.config(folder)
+    select, beside = config["values"].get("select"), partial(figures_beside, config["about"])
+    curves(folder / "metrics.jsonl", place / "curves.png", select, beside)
 
 
 def _report_elsewhere(

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from clustercontrast.commands import circumstances, evaluating, reporting, results, runs
@@ -25,6 +26,7 @@ from clustercontrast.files import UserError, alone, read_json, say, write_json
 from clustercontrast.methods import METHODS
 from clustercontrast.models import weights
 from clustercontrast.processes import ranks
+from clustercontrast.report.beside import line_beside
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.settings.command_line import COMMAND_LINE
 from clustercontrast.settings.options import Options, all_flags
@@ -263,12 +265,18 @@ def _make_shared(
     for stage in shared:
         folder = data.places[stage.name] / (f"shard{number}" if number else "")
         with _alone(folder):  # another command may want the same files just now
-            run = Run(folder, data.device, options.precision, print_freq=options.print_freq)
+            run = Run(
+                folder,
+                data.device,
+                options.precision,
+                print_freq=options.print_freq,
+                deterministic=options.deterministic,
+            )
             basis = basis_of(stage, data)
             if ranks.is_first():
                 write_json(folder / "config.json", {"command": words, "basis": basis})
             run.log.say(f"{stage.name}: files in {data.places[stage.name]}")
-            _run_stages([stage], data, run)
+            _run_stages([stage], data, run, asked[asked.index(stage) + 1 :])
 
 
 def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, words: str) -> None:
@@ -286,11 +294,17 @@ def _train_own(stages: Sequence[type[Stage]], data: TargetImages, folder: Path, 
         print_freq=options.print_freq,
         about=about,
         numbers=options.numbers(),
+        deterministic=options.deterministic,
+        beside=partial(line_beside, about),
+        others=[own for own in runs.models_of(run_folder(options)) if own != folder],
     )
     if ranks.is_first():
         _write_config(options, run, words)
     data.placed({name: own for name, own in tested.items() if own is not data.parts[name]})
-    run.log.say(f"{folder}: {options.method} ({options.variant}) on {run.device}")
+    what = f"{options.method} ({options.variant}) on {run.device}"
+    run.log.say(f"{folder}: {what}; epochs are counted from 0 in every stage")
+    if options.deterministic and run.device.type != "cuda":
+        run.log.say("--deterministic: on a CPU a training repeats exactly without it")
     for line in first_stages(options, stages):
         run.log.say(line)
     is_tested = evaluating.has_people(evaluating.searched_images(tested))
@@ -333,9 +347,14 @@ def first_stages(options: Options, stages: Sequence[type[Stage]]) -> list[str]:
     return lines
 
 
-def _run_stages(stages: Sequence[type[Stage]], data: TargetImages, run: Run) -> None:
+def _run_stages(
+    stages: Sequence[type[Stage]],
+    data: TargetImages,
+    run: Run,
+    later: Sequence[type[Stage]] = (),
+) -> None:
     try:
-        run_pipeline(stages, data.options, data, run, Planner(data.options, data))
+        run_pipeline(stages, data.options, data, run, Planner(data.options, data), later)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f" {run.position}: every epoch before is saved in {run.folder}; the same command goes "
@@ -434,7 +453,10 @@ def _cycle(stage: Stage, parts: dict[str, ImageArray]) -> float:
     return training_cycle(features, labels, rows)
 
 
-RESULTS = ("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz")
+RESULTS = (
+    *("report.*", "tested-on-*", "curves.png", "times.*", "pseudo_labels.npz"),
+    "events.out.tfevents.*",
+)
 """Files that a run leaves beside its checkpoints, or a stage of it."""
 
 

@@ -53,6 +53,13 @@ class Log:
         with atomic(self.metrics) as file:
             file.writelines(f"{json.dumps(event)}\n" for event in kept)
 
+    def epoch_seconds(self, stage: str) -> list[float]:
+        """Seconds of a stage's finished epochs, in order; none before the first one."""
+        if not ranks.is_first() or not self.metrics.exists():
+            return []
+        events = [own for own in read_events(self.metrics) if own["event"] == "saved"]
+        return [own["seconds"]["total"] for own in events if own["stage"] == stage]
+
     @staticmethod
     def _append(path: Path, line: str) -> None:
         if not ranks.is_first():

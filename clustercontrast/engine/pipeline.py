@@ -14,7 +14,12 @@ Plan = Callable[[type[Stage], Namespace], tuple[Namespace, str | None]]
 
 
 def run_pipeline(
-    stages: Sequence[type[Stage]], options: Any, data: Any, run: Run, plan: Plan | None = None
+    stages: Sequence[type[Stage]],
+    options: Any,
+    data: Any,
+    run: Run,
+    plan: Plan | None = None,
+    later: Sequence[type[Stage]] = (),
 ) -> None:
     """Run every stage that this run has not finished yet.
 
@@ -25,15 +30,18 @@ def run_pipeline(
         run: where it happens.
         plan: gives a stage's flags with what had to be decided before it is built, and a line that
             says so.
+        later: stages that follow these, in a run of their own.
 
     Raises:
         UserError: a stage cannot do what its flags say; nothing has been trained yet.
     """
     for make in stages:  # before the first one takes hours
         make(options.at(make.name), data, run).check_flags()
-    for make in stages:
+    for number, make in enumerate(stages, start=1):
         args = options.at(make.name)
         stage = make(args, data, run)
+        ahead = (*stages[number:], *later)
+        run.ahead = {own.name: getattr(options.at(own.name), "epochs", 1) for own in ahead}
         if stage.is_finished():
             run.log.say(f"{make.name}: finished before, skipped")
             continue

@@ -14,6 +14,8 @@ from torch import nn
 from tqdm import tqdm
 
 from clustercontrast.engine import checkpoint, compiling
+from clustercontrast.engine.determinism import use_deterministic_kernels
+from clustercontrast.engine.epoch_line import epoch_line, time_left, time_split
 from clustercontrast.engine.log import Log, Meter, numbers
 from clustercontrast.engine.precision import autocast, tensor_cores
 from clustercontrast.engine.stage import Stage, Terms
@@ -34,6 +36,13 @@ class Run:
         print_freq: iterations between two lines of log.txt.
         about: facts stored with every saved model (method, dataset, images).
         numbers: flags that the results depend on, stored with every epoch.
+        beside: an epoch's record, as it goes to metrics.jsonl -> what is to be said of it beside
+            what others have published; "" for nothing.
+        others: folders of other trials, or seeds, whose epochs tell how long those to come take.
+        deterministic: see :mod:`clustercontrast.engine.determinism`.
+
+    Attributes:
+        ahead: stage -> epochs, of the stages that follow the one at hand.
     """
 
     def __init__(
@@ -46,18 +55,24 @@ class Run:
         print_freq: int = 10,
         about: dict[str, Any] | None = None,
         numbers: dict[str, Any] | None = None,
+        beside: Callable[[Mapping[str, Any]], str] | None = None,
+        others: Iterable[Path] = (),
+        deterministic: bool = False,
     ) -> None:
         self.folder, self.device, self.precision = folder, device, precision
         self.evaluate, self.rules = evaluate, rules or {}
         self.print_freq, self.about, self.numbers = print_freq, about or {}, numbers or {}
         self.generator = torch.Generator()  # all randomness of the training; seeded per stage
         self.log = Log(folder)
+        self.beside, self.others = beside, tuple(others)
         self.best: dict[str, dict] = {}
+        self.ahead: dict[str, int] = {}
+        self._took: dict[str, list[float]] = {}
         self._meter, self._seconds, self._bar = Meter(), {}, None
         self.position = "before the first epoch"
         # What is not a step or an extraction computes in full float32 (engine/precision.py).
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.benchmark = True
+        use_deterministic_kernels(deterministic and device.type == "cuda")
 
     def autocast(self) -> contextlib.AbstractContextManager:
         """The run's precision, in which networks and losses are evaluated."""
@@ -139,12 +154,24 @@ class Run:
         state = ranks.first(lambda: checkpoint.last(self._stage_folder))
         self._next = stage.epochs[0] if state is None else state["epoch"] + 1
         self.log.forget(stage.name, self._next)
+        self._took = self._finished_epochs(stage.name)
         if state is None:
             self.generator.manual_seed(stage.args.seed + zlib.crc32(stage.name.encode()))
             return
         checkpoint.restore(stage, state, self.generator)
         self.best = state["best"]
         self.log.say(f"{stage.name}: resumed after epoch {state['epoch']}")
+
+    def _finished_epochs(self, stage: str) -> dict[str, list[float]]:
+        """Seconds of finished epochs, of the stage at hand and of those ahead.
+
+        Those of other trials and seeds stand in for a stage that has none here.
+        """
+        logs = [Log(folder) for folder in self.others]
+        found = {name: self.log.epoch_seconds(name) for name in (stage, *self.ahead)}
+        for name in self.ahead:
+            found[name] += [s for log in logs if not found[name] for s in log.epoch_seconds(name)]
+        return found
 
     def keep_start(self, stage: Stage) -> None:
         """Save the network that training begins with, once, to measure training against it."""
@@ -186,7 +213,7 @@ class Run:
 
     def progress(self, batches: Iterable, stage: Stage, epoch: int) -> Iterable:
         """The batches, behind a bar with loss, images per second and remaining time."""
-        title = f"{stage.name} {epoch + 1}/{stage.epochs.stop}"
+        title = f"{stage.name} {epoch}/{stage.epochs[-1]}"
         hidden = ranks.hides_bars()
         with tqdm(batches, title, stage.iterations, leave=False, disable=hidden) as self._bar:
             self._images, self._bar_started = 0, time.perf_counter()
@@ -228,22 +255,44 @@ class Run:
         if self.evaluate and stage.retrieval and self._due(stage, epoch):
             with self.timed("evaluation"):
                 scores = self.evaluate(stage)
+        record = {
+            "event": "epoch",
+            "stage": stage.name,
+            "epoch": epoch,
+            "iterations": self._meter.iterations,
+            "loss": loss,
+            "clusters": stage.facts,
+            "scores": scores,
+            "seconds": self._account(),
+        }
         # Logged first: an event without its epoch is forgotten on resuming, never the other way.
-        self.log.event(
-            event="epoch",
-            stage=stage.name,
-            epoch=epoch,
-            iterations=self._meter.iterations,
-            loss=loss,
-            clusters=stage.facts,
-            scores=scores,
-            seconds=self._account(),
-        )
+        self.log.event(**record)
         with self.timed("saving"):
             self._commit(stage, epoch, scores)
         seconds = self._account()
         self.log.event(event="saved", stage=stage.name, epoch=epoch, seconds=seconds)
-        self.log.say(_summary(stage, epoch, loss, scores, self.best, seconds))
+        self._say_epoch(stage, record, seconds)
+
+    def _say_epoch(self, stage: Stage, record: Mapping[str, Any], seconds: dict) -> None:
+        """The epoch's line, where its time went, and published figures beside its own."""
+        epoch, last = record["epoch"], stage.epochs[-1]
+        self._took.setdefault(stage.name, []).append(seconds["total"])
+        left = time_left(last - epoch, self.ahead, self._took)
+        title, times = f"{stage.name} epoch {epoch} of {last}", (f"{seconds['total']:.0f} s", left)
+        line = epoch_line(
+            title, record["loss"], stage.facts, record["scores"], self._best_in_words(stage), times
+        )
+        self.log.say(line)
+        self.log.say(f"{title}: {time_split(seconds)}", console=False)
+        if self.beside and (line := self.beside(record)):
+            self.log.say(line)
+
+    def _best_in_words(self, stage: Stage) -> str:
+        if "test" not in self.best:
+            return ""
+        score, of = self.best["test"]["score"], self.best["test"]["epoch"]
+        when = f"epoch {of}" if of in stage.epochs else "before training"
+        return f"best on test {score:.2f} ({when})"
 
     def _account(self) -> dict[str, float]:
         """Seconds of the open epoch so far, by what took them."""
@@ -360,26 +409,3 @@ def saved_model(folder: Path, which: str) -> dict:
         "companions": others,
         "reached": state["epoch"],
     }
-
-
-def _summary(stage, epoch, loss, scores, best, seconds) -> str:
-    shown = f" loss {loss['total']:.3f}" if loss else ""  # some epochs train nothing
-    parts = [f"{stage.name} epoch {epoch}:{shown}"]
-    for name, fact in stage.facts.items():
-        if isinstance(fact, dict) and "clusters" in fact:
-            share = 100 * fact.get("outliers", 0)
-            parts.append(f"{name} {fact['clusters']} clusters, {share:.0f} % outliers")
-    parts += [f"{name} {value:.2f}" for name, value in scores.items()]
-    if "test" in best:
-        score, of = best["test"]["score"], best["test"]["epoch"]
-        parts.append(f"best on test {score:.2f} (epoch {of})")
-    return "  ".join((*parts, time_split(seconds)))
-
-
-def time_split(seconds: dict[str, float]) -> str:
-    """Seconds of an epoch, and the shares that are worth naming, largest first."""
-    total = seconds["total"]
-    shares = {n: 100 * s / max(total, 1e-9) for n, s in seconds.items() if n != "total"}
-    named = sorted(shares.items(), key=lambda item: -item[1])
-    shown = ", ".join(f"{name} {share:.0f} %" for name, share in named if share >= 1)
-    return f"{total:.0f} s ({shown})"

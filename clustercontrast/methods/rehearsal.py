@@ -103,7 +103,7 @@ def rehearse(
         torch.OutOfMemoryError: the device's memory does not suffice.
     """
     with tempfile.TemporaryDirectory() as folder, torch.random.fork_rng(devices=[]):
-        run = RehearsedRun(Path(folder), device, args.precision, steps, warm_up)
+        run = RehearsedRun(Path(folder), device, args.precision, steps, warm_up, args.deterministic)
         stage = rehearsed(make)(args, data, run)
         stage.setup()
         for own in stage.optimisers.values():
@@ -130,12 +130,19 @@ class RehearsedRun(Run):
         precision: as of any run.
         steps: that are measured.
         warm_up: steps before those.
+        deterministic: as of any run.
     """
 
     def __init__(
-        self, folder: Path, device: torch.device, precision: str, steps: int, warm_up: int
+        self,
+        folder: Path,
+        device: torch.device,
+        precision: str,
+        steps: int,
+        warm_up: int,
+        deterministic: bool = False,
     ) -> None:
-        super().__init__(folder, device, precision)
+        super().__init__(folder, device, precision, deterministic=deterministic)
         self.log = _Silence()
         self.steps, self.warm_up = steps, warm_up
         self.memory = PeakMemory(device)

@@ -1,7 +1,6 @@
 """ResNet with a global feature and one per horizontal stripe, as PPLR trains it."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from clustercontrast.models.bn_groups import forward_in_groups
@@ -49,9 +48,19 @@ class PartResNet(nn.Module):
         g = self.neck(maps.mean((2, 3)))
         if not self.parts:
             return (g,)
-        stripes = F.adaptive_avg_pool2d(maps, (self.parts, 1)).flatten(2).unbind(2)
-        necks = zip(self.part_necks, stripes, strict=True)
+        necks = zip(self.part_necks, stripes(maps, self.parts), strict=True)
         return g, *(neck(stripe) for neck, stripe in necks)
+
+
+def stripes(maps: torch.Tensor, parts: int) -> list[torch.Tensor]:
+    """Means (B, d) of the parts of maps (B, d, H, W), from top to bottom.
+
+    Torch's adaptive pooling: parts share a row where H does not divide.  As means, since the
+    backward pass of that one is not deterministic on CUDA.
+    """
+    rows = maps.shape[2]
+    bounds = ((i * rows // parts, -(-(i + 1) * rows // parts)) for i in range(parts))
+    return [maps[:, :, top:bottom].mean((2, 3)) for top, bottom in bounds]
 
 
 def _neck(width: int) -> nn.BatchNorm1d:

@@ -78,7 +78,7 @@ def ari(runs: Mapping[str, Sequence[Mapping[str, Any]]], notes: Sequence[str] = 
             points = curve(_heights(epochs, keys), stage_starts(epochs))
             axes.plot(*points, label=label, marker="o", markersize=2.5, **style)
         axes.set_title(name, loc="left", fontweight="bold")
-        axes.set_xlabel("epoch, counted over all stages")
+        axes.set_xlabel("epoch, counted from 0 over all stages")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         calm(axes)
     if not any(np.isfinite(line.get_ydata()).any() for axes in plots for line in axes.lines):
@@ -118,7 +118,7 @@ def together(
         points = curve(heights, stage_starts(epochs))
         axes.plot(*points, label=label, marker="o", markersize=4, **style)
     axes.set_title(measure.title, loc="left", fontweight="bold", fontsize="medium")
-    axes.set_xlabel("epoch, counted over all stages")
+    axes.set_xlabel("epoch, counted from 0 over all stages")
     axes.set_ylabel(measure.unit)
     low, high = min(0, axes.dataLim.y0), axes.dataLim.y1
     axes.set_ylim(low, high + 0.06 * (high - low) if high > low else None)

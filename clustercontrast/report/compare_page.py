@@ -306,7 +306,7 @@ def _table_of(name: str, labels: Sequence[str], rows: differences.Rows) -> str:
 
 def _curves(content: Content) -> str:
     said = (
-        "Every run over its own epochs, counted over all its stages; a gap separates stages. "
+        "Every run over its own epochs, counted from 0 over its stages; a gap separates stages. "
         "Scores are those that training logged, on the gallery draws that it tests in between."
     )
     runs = {run.title: run.epochs for run in content.runs}

@@ -7,7 +7,7 @@ for "cycle"; shares, ARI and NMI lie in [0, 1].
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -107,6 +107,13 @@ NAMES = {
 """Legends of curves whose key does not read well."""
 
 
+PUBLISHED = "dashed: published log"
+TICKS = 12
+"""Numbers below a plot, at most, of all stages."""
+
+Records = Sequence[Mapping[str, Any]]
+
+
 @dataclass(frozen=True)
 class Best:
     """The best epochs under one rule.
@@ -126,20 +133,27 @@ class Best:
     epochs: Sequence[int]
 
 
-def curves(metrics_jsonl: Path, png: Path, select: str | None = None) -> None:
+def curves(
+    metrics_jsonl: Path,
+    png: Path,
+    select: str | None = None,
+    beside: Callable[[Records], Sequence[Mapping[str, float]]] = lambda _: (),
+) -> None:
     """Draw loss terms, clusters, their quality and the retrieval scores of a run.
 
     Args:
         metrics_jsonl: log of the run.
         png: picture to write; it is replaced only when the new one is complete.
         select: score of the test set that chose a model, whose best epochs are marked.
+        beside: records of the epochs -> published figures of each, under dotted keys.
 
     Raises:
         UserError: the log is missing, damaged or has no finished epoch; the picture cannot be
             written.
     """
     epochs = read_epochs(metrics_jsonl)
-    figure = draw(epochs, panels_for(epochs), best=best_epochs(epochs, select))
+    best = best_epochs(epochs, select)
+    figure = draw(epochs, panels_for(epochs), best=best, published=beside(epochs))
     with atomic(png, "wb") as file:
         figure.savefig(file, format="png")
 
@@ -196,6 +210,7 @@ def draw(
     columns: int = 2,
     size: tuple[float, float] = (6.5, 3.7),
     best: Sequence[Best] = (),
+    published: Sequence[Mapping[str, float]] = (),
 ) -> Figure:
     """One plot per panel, row by row, stages side by side in each.
 
@@ -205,6 +220,7 @@ def draw(
         columns: plots beside one another.
         size: width and height of a plot, inches.
         best: of ``best_epochs``: marked on the curve of the score, in other plots below the curves.
+        published: figures of others beside each epoch's own, under dotted keys; none by default.
     """
     rows = len(panels) // columns
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=110, layout="constrained")
@@ -215,19 +231,23 @@ def draw(
     starts = stage_starts(epochs)
     plots = figure.subplots(rows, columns, squeeze=False)
     for panel, axes in zip(panels, plots.flat, strict=True):
-        companions = _draw_panel(axes, panel, values, starts)
+        companions = _draw_panel(axes, panel, values, starts, published)
         if axes.lines:
             _mark_best(axes, panel, values, best)
         _decorate(axes, panel, len(values), companions)
         _mark_stages(axes, stages, starts)
+        _number_epochs(axes, epochs, starts)
     return figure
 
 
 def draw_narrow(
-    epochs: Sequence[Mapping[str, Any]], panel: Panel, best: Sequence[Best] = ()
+    epochs: Sequence[Mapping[str, Any]],
+    panel: Panel,
+    best: Sequence[Best] = (),
+    published: Sequence[Mapping[str, float]] = (),
 ) -> Figure:
     """One plot for a narrow window, its legend below."""
-    figure = draw(epochs, [panel], 1, (COLUMN, 2.7), best)
+    figure = draw(epochs, [panel], 1, (COLUMN, 2.7), best, published)
     figure.get_layout_engine().set(w_pad=0.05, h_pad=0.03)
     figure.suptitle(panel.title, x=0.02, ha="left", fontweight="bold", fontsize="medium")
     (axes,) = figure.axes
@@ -268,9 +288,13 @@ def flattened(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str
 
 
 def _draw_panel(
-    axes: Axes, panel: Panel, values: Sequence[Mapping[str, float]], starts: Sequence[int]
+    axes: Axes,
+    panel: Panel,
+    values: Sequence[Mapping[str, float]],
+    starts: Sequence[int],
+    published: Sequence[Mapping[str, float]],
 ) -> str:
-    """Draw all curves of one panel over the epochs counted from 1; words for styles of lines."""
+    """Draw all curves of one panel, each below the published one; words for styles of lines."""
     spare, colours = itertools.cycle(OTHER_COLOURS), dict(COLOURS)
     keys = _keys(panel, values)
     names, companions = [_curve_name(key) for key in keys], {}
@@ -291,6 +315,11 @@ def _draw_panel(
             marker="o",
             markersize=2.5,
         )
+        others = [value.get(key, np.nan) for value in published]
+        if np.isfinite(others).any():
+            companions[PUBLISHED] = None
+            epochs, heights = curve(others, starts)
+            axes.plot(epochs, scale * heights, "--", color=colours[of], linewidth=1.4)
     return ", ".join(companions)
 
 
@@ -302,7 +331,7 @@ def _mark_best(
         is_here = _fits(own.key, panel.curves)
         scale = 100 if _fits(own.key, panel.percent) else 1
         axes.plot(
-            [epoch + 1 for epoch in own.epochs],
+            list(own.epochs),
             [scale * values[epoch][own.key] if is_here else 0 for epoch in own.epochs],
             transform=axes.transData if is_here else axes.get_xaxis_transform(),
             label=own.words if is_here and own.epochs else None,
@@ -331,10 +360,10 @@ def curve(heights: Sequence[float], starts: Sequence[int]) -> tuple[np.ndarray, 
         starts: positions of the first epochs of the stages.
 
     Returns:
-        Epochs, counted from 1, and heights.
+        Positions of the epochs, counted from 0 over all stages, and heights.
     """
     known = np.insert(np.isfinite(heights), starts, True)
-    epochs = np.insert(np.arange(1.0, len(heights) + 1), starts, np.nan)
+    epochs = np.insert(np.arange(0.0, len(heights)), starts, np.nan)
     return epochs[known], np.insert(heights, starts, np.nan)[known]
 
 
@@ -358,11 +387,10 @@ def _curve_name(key: str) -> str:
 def _decorate(axes: Axes, panel: Panel, epochs: int, companions: str) -> None:
     """Title, axes, grid and legend of one panel."""
     axes.set_title(panel.title, loc="left", fontweight="bold", pad=20)
-    axes.set_xlabel("epoch, counted over all stages")
+    axes.set_xlabel("epoch of the stage")
     axes.set_ylabel(panel.unit)
-    axes.set_xlim(0.5, epochs + 0.5)
+    axes.set_xlim(-0.5, epochs - 0.5)
     axes.set_ylim(min(0, axes.dataLim.y0), panel.top)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     if axes.lines:
         axes.grid(alpha=0.25)
@@ -378,9 +406,9 @@ def _mark_stages(axes: Axes, stages: Sequence[str], starts: Sequence[int]) -> No
     """A vertical line between stages and the name of each above its epochs."""
     for start, end in zip(starts, [*starts[1:], len(stages)], strict=True):
         if start:
-            axes.axvline(start + 0.5, color="0.4", linestyle="--", linewidth=1)
+            axes.axvline(start - 0.5, color="0.4", linestyle=":", linewidth=1)
         axes.text(
-            (start + end + 1) / 2,
+            (start + end - 1) / 2,
             1.01,
             stages[start],
             transform=axes.get_xaxis_transform(),
@@ -389,3 +417,14 @@ def _mark_stages(axes: Axes, stages: Sequence[str], starts: Sequence[int]) -> No
             fontsize="small",
             color="0.35",
         )
+
+
+def _number_epochs(axes: Axes, epochs: Records, starts: Sequence[int]) -> None:
+    """Numbers of epochs as the log has them, stage by stage."""
+    places: dict[int, int] = {}
+    for start, end in zip(starts, [*starts[1:], len(epochs)], strict=True):
+        numbers = {epochs[place]["epoch"]: place for place in range(start, end)}
+        locator = MaxNLocator(max(1, TICKS * (end - start) // len(epochs)), integer=True)
+        ticks = locator.tick_values(min(numbers), max(numbers)) if end - start > 1 else numbers
+        places |= {numbers[tick]: int(tick) for tick in ticks if tick in numbers}
+    axes.set_xticks(list(places), list(map(str, places.values())))

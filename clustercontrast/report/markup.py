@@ -18,7 +18,8 @@ NARROW = "screen and (max-width: 960px)"
 """Windows that are shown the narrow form of a plot; page.css has rules for the same ones."""
 
 COMMAND_LINE = "command line"
-"""Origin of a value that was not taken from a recipe."""
+AS_IN = "as in "
+"""Origins of values that were not taken from a recipe: typed, or those of another run."""
 
 
 def document(
@@ -157,7 +158,7 @@ def command(text: str) -> str:
 
 def configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     """A table of flag, value and origin, what was given on the command line first."""
-    flags = sorted(values, key=lambda flag: origins.get(flag) != COMMAND_LINE)
+    flags = sorted(values, key=lambda flag: not _is_given(origins.get(flag, "")))
     rows = "".join(_flag_row(flag, values[flag], origins.get(flag, "")) for flag in flags)
     return (
         '<table class="config"><thead><tr><th scope="col">flag</th><th scope="col">value</th>'
@@ -165,10 +166,14 @@ def configuration(values: Mapping[str, Any], origins: Mapping[str, str]) -> str:
     )
 
 
+def _is_given(origin: str) -> bool:
+    return origin.startswith((COMMAND_LINE, AS_IN))
+
+
 def _flag_row(flag: str, value: Any, origin: str) -> str:
     name = "--" + flag.replace("_", "-")
     return (
-        f"<tr{_class('given', origin == COMMAND_LINE)}>"
+        f"<tr{_class('given', _is_given(origin))}>"
         f'<td class="flag">{escape(name)}</td><td>{escape(shown(value))}</td>'
         f"<td>{escape(origin)}</td></tr>\n"
     )

@@ -20,6 +20,7 @@ from clustercontrast.evaluation.protocols import Search, score
 from clustercontrast.files import atomic
 from clustercontrast.report import pictures
 from clustercontrast.report.activations import Heat, pairs
+from clustercontrast.report.beside import figures_beside
 from clustercontrast.report.figures import (
     Best,
     Panel,
@@ -215,27 +216,33 @@ def _with_notes(table: Table) -> str:
 def _curves(content: Content) -> str:
     best = best_epochs(content.epochs, content.config.get("values", {}).get("select"))
     said = (
-        "Epochs are counted over all stages; dashed lines separate the stages. Clusters are "
-        "compared with true identities for the reader; training never sees these."
+        "Epochs are counted from 0 in every stage, as in the log; dotted lines separate the "
+        "stages. Clusters are compared with true identities for the reader; training never sees "
+        "these."
     )
     if any(own.epochs for own in best):
         said += (
             " Marked is the best epoch of each stage: ★ by its score on the test set, ◇ by cycle "
             "consistency, which needs no test label."
         )
+    beside = figures_beside(content.config["about"], content.epochs)
     plots = "".join(
-        plot(functools.partial(_curve, content.epochs, panel, best), _over_epochs(panel))
+        plot(functools.partial(_curve, content.epochs, panel, best, beside), _over_epochs(panel))
         for panel in panels_for(content.epochs)
     )
     return f'{explanation(said)}<div class="plots">{plots}</div>\n'
 
 
 def _curve(
-    epochs: Sequence[Mapping[str, Any]], panel: Panel, best: Sequence[Best], is_narrow: bool
+    epochs: Sequence[Mapping[str, Any]],
+    panel: Panel,
+    best: Sequence[Best],
+    beside: Sequence[Mapping[str, float]],
+    is_narrow: bool,
 ) -> Figure:
     if is_narrow:
-        return draw_narrow(epochs, panel, best)
-    return draw(epochs, [panel], 1, PLOT, best)
+        return draw_narrow(epochs, panel, best, beside)
+    return draw(epochs, [panel], 1, PLOT, best, beside)
 
 
 def _over_epochs(panel: Panel) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from clustercontrast.files import UserError
+from clustercontrast.settings import like
 from clustercontrast.settings.flags import NOT_GIVEN, Flag, Where, switch
 from clustercontrast.settings.official import FLAGS as OFFICIAL_FLAGS
 from clustercontrast.settings.official import MEMORIES, SAME, method_name
@@ -27,6 +28,7 @@ from clustercontrast.settings.options import (
     readers,
 )
 from clustercontrast.settings.parser import (
+    LIKE,
     OneLineParser,
     TrainingParser,
     choices_of,
@@ -55,6 +57,8 @@ RESNETS = (10, 18, 34, 50)
 def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
     """Read ``--method`` and ``--variant``, lay their defaults out, then the command line over them.
 
+    Between the two go the values of the run that ``--like`` names.
+
     Args:
         dataset: a key of ``DATASETS``.
         argv: the command line; the process's own by default.
@@ -63,19 +67,35 @@ def parse(dataset: str, argv: Sequence[str] | None = None) -> Options:
         UserError: the command line is wrong.
         SystemExit: it asked for ``--help``.
     """
-    argv = sys.argv[1:] if argv is None else argv
     first = OneLineParser(add_help=False, allow_abbrev=False)
-    first.add_argument("--method", default=DEFAULT_METHOD, type=method_name)
+    first.add_argument(LIKE)
+    known, argv = first.parse_known_args(sys.argv[1:] if argv is None else argv)
+    first.add_argument("--method", type=method_name)
     first.add_argument("--variant")
-    known, _ = first.parse_known_args(argv)
+    typed, _ = first.parse_known_args(argv)
     _check_one_method(argv)
-    recipe = all_recipes()[known.method]
-    values, origins = defaults(recipe, dataset, known.variant)
-    values["method"] = known.method
+    repeated = like.read(known.like) if known.like is not None else None
+    if repeated:
+        repeated.check(dataset, typed.method, typed.variant)
+    method = typed.method or (repeated.method if repeated else DEFAULT_METHOD)
+    recipe = _recipe(method, repeated)
+    variant = repeated.variant if repeated else typed.variant
+    values, origins = defaults(recipe, dataset, variant)
+    values["method"] = method
+    if repeated:
+        read = CommandLine(method, recipe, dataset, {}).value
+        values, origins = repeated.over(recipe, values, origins, read)
     flags = flags_of_method(recipe, dataset)
     described = functools.partial(help_text, dataset, recipe, flags, values, origins)
-    given = vars(TrainingParser(known.method, all_flags().values(), described).parse_args(argv))
-    return CommandLine(known.method, recipe, dataset, given).over(values, origins)
+    given = vars(TrainingParser(method, all_flags().values(), described).parse_args(argv))
+    return CommandLine(method, recipe, dataset, given).over(values, origins)
+
+
+def _recipe(method: str, repeated: like.Repeated | None) -> Recipe:
+    """The recipe of a method, whose name may come from a file."""
+    if method not in all_recipes():
+        raise UserError(f"{repeated.path} names no method of this version: '{method}'")
+    return all_recipes()[method]
 
 
 def _check_one_method(argv: Sequence[str]) -> None:
@@ -163,8 +183,8 @@ def _divisors(groups: int) -> str:
 
 
 def _check_file(options: Options, name: str) -> None:
-    value = options.values.get(name)
-    if not value or value in NO_FILES or options.origins[name] != COMMAND_LINE:
+    value, origin = options.values.get(name), options.origins.get(name, "")
+    if not value or value in NO_FILES or not origin.startswith((COMMAND_LINE, like.AS_IN)):
         return
     runs = [own for one in options.of_each_seed() for own in map(one.of_trial, one.trials())]
     for path in dict.fromkeys(run.values[name] for run in runs):
@@ -226,7 +246,7 @@ class CommandLine:
         """A value, or {stage: value} where stages were told apart."""
         words = words or ["on"]  # of a switch
         if not flag.per_stage:
-            found = [self._value(flag, word) for word in words]
+            found = [self.value(flag, word) for word in words]
             if len(found) > 1 and not flag.many:
                 raise UserError(f"{flag.spelled} takes one value, not {' '.join(words)}")
             return found if flag.many else found[0]
@@ -256,9 +276,14 @@ class CommandLine:
                 f"stage {stage} of {self.method} does not read {flag.spelled}: "
                 f"{_listed(stages)}; leave it out"
             )
-        return stage or None, self._value(flag, value)
+        return stage or None, self.value(flag, value)
 
-    def _value(self, flag: Flag, word: str) -> Any:
+    def value(self, flag: Flag, word: str) -> Any:
+        """One word as a value of a flag.
+
+        Raises:
+            UserError: it is none that the method knows.
+        """
         try:
             value = flag.kind(word)
         except argparse.ArgumentTypeError as error:

@@ -186,6 +186,8 @@ SHARED: tuple[Flag, ...] = (
              " tf32-conv, which is TF32 in convolutions alone",
              choices=("fp32", "tf32", "tf32-conv", "bf16")),
         Flag("compile", switch, "compile the networks: minutes at first, faster steps", free=True),
+        Flag("deterministic", switch, "kernels on CUDA that give the same bits every time, slower;"
+             " on a CPU runs repeat exactly anyway", sample=True),
         Flag("seed", any_seed, "of the generator behind all random draws", sample=True),
         Flag("seeds", any_seed, "in place of --seed: a run for each, all under one name, and their"
              " means", many=True, free=True),

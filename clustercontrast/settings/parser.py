@@ -16,7 +16,8 @@ from clustercontrast.settings.recipes import all_recipes
 from clustercontrast.settings.recipes.common import Recipe
 
 DRY_RUN = "--dry-run"
-"""Word of a training command that is no value of the run."""
+LIKE = "--like"
+"""Words of a training command that are no values of the run."""
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -73,7 +74,7 @@ class TrainingParser(OneLineParser):
         described: makes the text of ``--help``.
     """
 
-    others = (DRY_RUN,)
+    others = (DRY_RUN, LIKE)
 
     def __init__(self, method: str, flags: Iterable[Flag], described: Callable[[], str]) -> None:
         super().__init__(argument_default=argparse.SUPPRESS, allow_abbrev=False)
@@ -112,12 +113,12 @@ def help_text(
     lines = [
         f"{values['method']} on {dataset}: {recipe.paper}",
         f"{DRY_RUN} checks images, weights, disk and flags, prints the memory plan, and times two "
-        "steps of every stage.",
+        f"steps of every stage.  {LIKE} RUN puts another run's values in place of the defaults.",
         "In brackets: the default, and where it comes from.  V per stage: one value, one per stage "
         f"that reads the flag, or STAGE=V; the stages are {', '.join(recipe.stages)}.",
     ]
-    for title in dict.fromkeys(flag.group for flag in flags):
-        lines += ["", f"{title}:"]
+    for number, title in enumerate(dict.fromkeys(flag.group for flag in flags)):
+        lines += [*[""] * bool(number), f"{title}:"]
         for flag in flags:
             if flag.group == title:
                 left = f"  {_spelled(flag)} "

@@ -12,7 +12,7 @@ from torch import nn
 from clustercontrast.engine.checkpoint import load
 from clustercontrast.engine.loop import resumed_under, take_step, train
 from clustercontrast.engine.pipeline import run_pipeline
-from clustercontrast.engine.run import Run, saved_model, time_split
+from clustercontrast.engine.run import Run, saved_model
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import ScheduledOptimiser, Stage
 from clustercontrast.files import UserError
@@ -390,6 +390,79 @@ def test_a_stage_counts_from_its_first_epoch(tmp_path):
     assert stage.epochs == range(3, 5)
 
 
-def test_the_summary_names_where_the_time_went():
-    seconds = {"features": 2.0, "steps": 7.0, "saving": 0.001, "total": 10.0}
-    assert time_split(seconds) == "10 s (steps 70 %, features 20 %)"
+def lines_of(folder):
+    """The epochs' lines in log.txt, without their dates."""
+    lines = (line.split("  ", 1)[1] for line in (folder / "log.txt").read_text().splitlines())
+    return [line for line in lines if " epoch " in line]
+
+
+def slow_epochs(folder, stage, seconds):
+    """A log of another trial, in which a stage's epochs took so long."""
+    folder.mkdir()
+    events = [{"event": "saved", "stage": stage, "epoch": 0, "seconds": {"total": seconds}}]
+    (folder / "metrics.jsonl").write_text("".join(f"{json.dumps(e)}\n" for e in events))
+    return folder
+
+
+def test_epochs_are_counted_alike_wherever_they_are_named(tmp_path, monkeypatch):
+    titles = []
+    bar = lambda batches, title, *_, **__: titles.append(title) or EmptyBar(batches)  # noqa: E731
+    monkeypatch.setattr("clustercontrast.engine.run.tqdm", bar)
+    go(tmp_path, epochs=2, iters=1, first_epoch=3)
+    lines = lines_of(tmp_path)
+    assert titles == ["toy 3/4", "toy 4/4"]
+    assert [line.partition(":")[0] for line in lines[::2]] == [
+        "toy epoch 3 of 4",
+        "toy epoch 4 of 4",
+    ]
+    assert {json.loads(own)["epoch"] for own in (tmp_path / "metrics.jsonl").open()} == {3, 4}
+    assert load(tmp_path / "toy" / "last.pth")["epoch"] == 4
+
+
+class EmptyBar(list):
+    """What stands for a progress bar."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def set_postfix_str(self, _):
+        pass
+
+
+def test_every_line_says_what_is_left(tmp_path):
+    """Nothing is known of the second stage before it begins, but from another trial."""
+    go(tmp_path / "alone", stages=[Toy, Second])
+    said = [line.rpartition("  ")[2] for line in lines_of(tmp_path / "alone")[::2]]
+    assert [text.replace("1 s", "0 s") for text in said] == [
+        "left 0 s, then second",
+        "then second",
+        "left 0 s",
+        said[3],
+    ]
+    assert "left" not in said[3]
+    run = make_run(tmp_path / "run", others=[slow_epochs(tmp_path / "trial1", "second", 1800.0)])
+    go(tmp_path / "run", stages=[Toy, Second], run=run)
+    said = [line.rpartition("  ")[2] for line in lines_of(tmp_path / "run")[::2]]
+    assert said[0].endswith("run 60 min")
+    assert said[1] == "left run 60 min"
+
+
+def test_a_resumed_run_remembers_how_long_its_epochs_took(tmp_path):
+    go(tmp_path, epochs=1)
+    path = tmp_path / "metrics.jsonl"
+    *before, last = map(json.loads, path.read_text().splitlines())
+    last["seconds"]["total"] = 7200.0
+    path.write_text("".join(f"{json.dumps(event)}\n" for event in (*before, last)))
+    go(tmp_path, epochs=3)
+    (line,) = (line for line in lines_of(tmp_path) if "epoch 1 of 2: loss" in line)
+    assert line.endswith("left 60 min")  # the mean of 2 h and of nothing
+
+
+def test_what_is_said_of_an_epoch_beside_others_has_its_record(tmp_path):
+    beside = lambda record: f"beside {record['stage']} {record['epoch']}" * record["epoch"]  # noqa: E731
+    go(tmp_path, run=make_run(tmp_path, beside=beside))
+    assert (tmp_path / "log.txt").read_text().count("beside") == 1
+    assert "  beside toy 1\n" in (tmp_path / "log.txt").read_text()

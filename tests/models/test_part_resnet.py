@@ -6,7 +6,7 @@ from torchvision.models import resnet18
 
 from clustercontrast.files import UserError
 from clustercontrast.models import weights
-from clustercontrast.models.part_resnet import PartResNet
+from clustercontrast.models.part_resnet import PartResNet, stripes
 from clustercontrast.models.single_stream_resnet import SingleStreamResNet
 from clustercontrast.models.two_stream_resnet import TwoStreamResNet
 
@@ -44,6 +44,13 @@ def test_no_parts():
     g, q = network(images())
     assert (g.shape, q.shape) == ((2, 512), (0, 2, 512))
     assert not any(name.startswith("part_necks") for name in network.state_dict())
+
+
+@pytest.mark.parametrize(("rows", "parts"), [(6, 3), (7, 3), (2, 3), (5, 1)])
+def test_stripes_are_those_of_adaptive_pooling(rows, parts):
+    maps = torch.randn(2, 4, rows, 3, generator=torch.Generator().manual_seed(1))
+    wanted = torch.nn.functional.adaptive_avg_pool2d(maps, (parts, 1)).flatten(2).unbind(2)
+    torch.testing.assert_close(stripes(maps, parts), [*wanted])
 
 
 def test_more_parts_than_rows_of_the_map(network):

@@ -33,9 +33,9 @@ def test_every_run_has_a_curve_in_every_plot_of_ari():
     """ALL is of matched clusters, or, where nothing is matched, of clusters of both modalities."""
     figure = ari({"pgm": MATCHED, "pca": CLUSTERED})
     assert {axes.get_title(loc="left"): known(axes) for axes in figure.axes} == {
-        "RGB": {"pgm": [(1, 0.1), (2, 0.3)], "pca": [(1, 0.6)]},
-        "IR": {"pgm": [(1, 0.2), (2, 0.4)], "pca": [(1, 0.7)]},
-        "ALL": {"pgm": [(2, 0.5)], "pca": [(1, 0.8)]},
+        "RGB": {"pgm": [(0, 0.1), (1, 0.3)], "pca": [(0, 0.6)]},
+        "IR": {"pgm": [(0, 0.2), (1, 0.4)], "pca": [(0, 0.7)]},
+        "ALL": {"pgm": [(1, 0.5)], "pca": [(0, 0.8)]},
     }
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["pgm", "pca"]
 
@@ -89,8 +89,8 @@ def test_runs_over_one_another_in_a_measure_of_each_epoch():
     ]  # fmt: skip
     for is_narrow in (False, True):
         (axes,) = together(runs, measures["ARI of visible clusters"], is_narrow).axes
-        assert known(axes) == {"A": [(1, 0.1), (2, 0.3)], "B": [(1, 0.6)]}
+        assert known(axes) == {"A": [(0, 0.1), (1, 0.3)], "B": [(0, 0.6)]}
         (axes,) = together(runs, measures["cycle consistency"], is_narrow).axes
-        assert known(axes) == {"A": [], "B": [(2, 50)]}
+        assert known(axes) == {"A": [], "B": [(1, 50)]}
         low, high = axes.get_ylim()
         assert low <= 0 < 50 < high

@@ -62,18 +62,18 @@ def test_every_number_is_in_its_plot(tmp_path):
     shown = plotted(draw(read_epochs(write(tmp_path / "metrics.jsonl", RUN))))
     assert shown == {
         "loss terms": {
-            "visible": [(1, 5), (2, 4), (3, 3)],
-            "total": [(1, 9), (2, 7), (3, 5)],
-            "cross": [(3, 2)],
+            "visible": [(0, 5), (1, 4), (2, 3)],
+            "total": [(0, 9), (1, 7), (2, 5)],
+            "cross": [(2, 2)],
         },
-        "retrieval": {"Rank-1": [(2, 30), (3, 40)], "cycle consistency": [(2, 40)]},
-        "clusters": {"visible": [(3, 8)]},
-        "outliers": {"visible": [(3, 25)]},
+        "retrieval": {"Rank-1": [(1, 30), (2, 40)], "cycle consistency": [(1, 40)]},
+        "clusters": {"visible": [(2, 8)]},
+        "outliers": {"visible": [(2, 25)]},
         "clusters and identities: ARI, matching": {
-            "visible": [(3, -0.1)],
-            "matched to the same identity": [(3, 0.75)],
+            "visible": [(2, -0.1)],
+            "matched to the same identity": [(2, 0.75)],
         },
-        "clusters and identities: NMI": {"visible": [(3, 0.5)]},
+        "clusters and identities: NMI": {"visible": [(2, 0.5)]},
     }
 
 
@@ -98,9 +98,9 @@ def test_stages_are_named_parted_and_not_joined():
     figure = draw([r for r in RUN if r["event"] == "epoch"])
     axes = figure.axes[0]
     assert [text.get_text() for text in axes.texts] == ["intra", "progressive"]
-    assert [text.get_position()[0] for text in axes.texts] == [1.5, 3]
-    (border,) = [line for line in axes.lines if line.get_linestyle() == "--"]
-    assert set(border.get_xdata()) == {2.5}
+    assert [text.get_position()[0] for text in axes.texts] == [0.5, 2]
+    (border,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+    assert set(border.get_xdata()) == {1.5}
     total = next(line for line in axes.lines if line.get_label() == "total")
     gap = np.flatnonzero(np.isnan(total.get_ydata()))
     assert 9 in total.get_ydata()[: gap[-1]]
@@ -112,7 +112,30 @@ def test_an_epoch_without_value_is_bridged():
     (line,) = draw(records).axes[0].lines
     heights = line.get_ydata()[1:]
     assert np.isfinite(heights).all()
-    np.testing.assert_array_equal(line.get_xdata()[1:], [1, 3])
+    np.testing.assert_array_equal(line.get_xdata()[1:], [0, 2])
+
+
+def test_epochs_have_the_numbers_of_the_log():
+    """Two stages from 0, and one that goes on counting, as SDCL's does."""
+    for first, numbers in ((0, [0, 5, 10, 15, 20]), (30, [30, 35, 40, 45, 50])):
+        records = [epoch("intra", n, loss={"total": 1.0}) for n in range(30)]
+        records += [epoch("agreed", first + n, loss={"total": 1.0}) for n in range(21)]
+        axes = draw(records).axes[0]
+        shown = [int(label.get_text()) for label in axes.get_xticklabels()]
+        assert shown == [0, 5, 10, 15, 20, 25, *numbers]
+        assert axes.get_xticks().tolist() == list(range(0, 51, 5))
+        assert axes.get_xlabel() == "epoch of the stage"
+
+
+def test_published_figures_are_dashed_in_the_colour_of_the_own_curve():
+    records = [epoch("intra", n, loss={"total": 2.0}) for n in range(3)]
+    axes = draw(records, published=[{"loss.total": 9.0}, {}, {"loss.total": 7.0}]).axes[0]
+    own, others = axes.lines
+    assert (others.get_linestyle(), others.get_color()) == ("--", own.get_color())
+    assert [tuple(p) for p in others.get_xydata() if np.isfinite(p[1])] == [(0, 9), (2, 7)]
+    assert axes.get_legend().get_title().get_text() == "dashed: published log"
+    assert axes.get_ylim()[1] >= 9
+    assert not draw(records, published=[{}, {}, {}]).axes[0].get_legend().get_title().get_text()
 
 
 def test_the_first_best_epoch_of_every_stage_is_marked():
@@ -132,10 +155,10 @@ def test_the_first_best_epoch_of_every_stage_is_marked():
     assert [own.epochs for own in best_epochs(epochs, None)] == [[0, 4]]
     figure = draw(epochs, PANELS, best=best)
     shown = plotted(figure)["retrieval"]
-    assert shown["best on the test set"] == [(2, 50), (4, 40)]
-    assert shown["best by cycle consistency"] == [(1, 40), (5, pytest.approx(30))]
+    assert shown["best on the test set"] == [(1, 50), (3, 40)]
+    assert shown["best by cycle consistency"] == [(0, 40), (4, pytest.approx(30))]
     losses = {line.get_marker(): line for line in figure.axes[0].lines}
-    for marker, own in (("*", [2, 4]), ("D", [1, 5])):
+    for marker, own in (("*", [1, 3]), ("D", [0, 4])):
         assert list(losses[marker].get_xdata()) == own
         assert losses[marker].get_transform() == figure.axes[0].get_xaxis_transform()
     untested = [epoch("intra", 0, loss={"total": 1.0})]

@@ -108,6 +108,20 @@ def test_what_is_refused(source, events):
     assert events("mistake") == 1
 
 
+def test_what_has_no_deterministic_kernel_is_refused_where_one_is_asked_for(events):
+    """Pooling to a grid is; its means by hand are not, and neither is where nobody asks."""
+    maps = torch.randn(2, 4, 6, 2, device=GPU, requires_grad=True)
+    F.adaptive_avg_pool2d(maps, (3, 1)).sum().backward()
+    torch.use_deterministic_algorithms(True)
+    try:
+        maps[:, :, :2].mean((2, 3)).sum().backward()
+        assert events("mistake") == 0
+        with pytest.raises(RuntimeError, match="does not have a deterministic implementation"):
+            F.adaptive_avg_pool2d(maps, (3, 1)).sum().backward()
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_autocast_follows_the_lists_of_cuda():
     """CUDA's lists put softmax, group norm and losses into float32; CPU's leave group norm."""
     x = torch.randn(2, 4, 6, 6, device=GPU)

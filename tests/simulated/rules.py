@@ -29,6 +29,17 @@ COPIES_SCALARS = {"where", *(name for name in INDEXING if "put" in name)}
 """Operations that copy a host scalar to the device, where others take it as an argument."""
 FLOATING_PRODUCTS = {"mm", "bmm", "addmm", "baddbmm", "mv", "addmv", "dot", "_addmm_activation"}
 
+WITHOUT_ORDER = {
+    "_adaptive_avg_pool2d_backward", "_adaptive_avg_pool3d_backward",
+    "adaptive_max_pool2d_backward",
+    "avg_pool3d_backward", "upsample_linear1d_backward", "upsample_bilinear2d_backward",
+    "upsample_bicubic2d_backward", "upsample_trilinear3d_backward", "reflection_pad1d_backward",
+    "reflection_pad2d_backward", "reflection_pad3d_backward", "nll_loss2d_forward",
+    "nll_loss2d_backward", "put_", "put", "histc", "median", "grid_sampler_2d_backward",
+    "grid_sampler_3d_backward", "_ctc_loss_backward", "max_unpool2d",
+}  # fmt: skip
+"""Operations that torch has no deterministic kernel for (torch.use_deterministic_algorithms)."""
+
 
 def leaves_of(nested: Any) -> Iterator[Any]:
     """What lists, tuples and dictionaries hold; torch's tree functions take ten times as long."""
@@ -100,6 +111,8 @@ def mistakes(call: Call) -> Iterator[str]:
         yield f"{call.function}: expected a 'cuda' generator, found a 'cpu' one"
     if not call.device_tensors or call.name in COPYING:
         return
+    if call.name in WITHOUT_ORDER and torch.are_deterministic_algorithms_enabled():
+        yield f"{call.function} does not have a deterministic implementation"
     yield from _mixed_devices(call)
     if call.name in FLOATING_PRODUCTS and not call.device_tensors[0].dtype.is_floating_point:
         yield f"{call.function} is not implemented for {call.device_tensors[0].dtype} on CUDA"

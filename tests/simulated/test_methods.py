@@ -51,7 +51,7 @@ def trained(tmp_path_factory):
 
 
 def arguments(method, logs):
-    flags = ("--device", "cuda", "--draws", "1")
+    flags = ("--device", "cuda", "--draws", "1", "--deterministic")
     if method in method_runs.FROM_A_SOURCE:
         return tiny_runs.cmam_arguments(logs, *flags)
     network = NETWORKS.get(method, ["--depth", "10"])

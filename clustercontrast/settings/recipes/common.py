@@ -88,9 +88,10 @@ class Recipe:
 # --- flags that are read together ---
 
 RUN = (
-    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile", "seed",
-    "seeds", "print_freq", "overwrite", "data_dir", "cache_dir", "cache_root", "images", "height",
-    "width", "pretrained", "select", "selection_images", "test_batch",
+    "method", "variant", "name", "logs_dir", "stages", "device", "precision", "compile",
+    "deterministic", "seed", "seeds", "print_freq", "overwrite", "data_dir", "cache_dir",
+    "cache_root", "images", "height", "width", "pretrained", "select", "selection_images",
+    "test_batch",
 )  # fmt: skip
 SCHEDULE = ("epochs", "first_epoch", "iters", "eval_from", "eval_step")
 ADAM = ("lr", "weight_decay", "step_size")
@@ -188,6 +189,7 @@ SHARED_ROWS = (
             "stages": None,
             "device": "auto",
             "compile": False,
+            "deterministic": False,
             "overwrite": False,
             "cache_dir": None,
             "cache_root": None,
