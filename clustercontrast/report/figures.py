@@ -327,14 +327,14 @@ def _mark_best(
     axes: Axes, panel: Panel, values: Sequence[Mapping[str, float]], best: Sequence[Best]
 ) -> None:
     """Markers at the best epochs: on the curve of their score, else on the axis of the epochs."""
-    for own in best:
+    for own in (rule for rule in best if rule.epochs):  # an empty curve would break the layout
         is_here = _fits(own.key, panel.curves)
         scale = 100 if _fits(own.key, panel.percent) else 1
         axes.plot(
             list(own.epochs),
             [scale * values[epoch][own.key] if is_here else 0 for epoch in own.epochs],
             transform=axes.transData if is_here else axes.get_xaxis_transform(),
-            label=own.words if is_here and own.epochs else None,
+            label=own.words if is_here else None,
             marker=own.marker,
             linestyle="",
             clip_on=False,
@@ -419,6 +419,10 @@ def _mark_stages(axes: Axes, stages: Sequence[str], starts: Sequence[int]) -> No
         )
 
 
+ROOM = 25
+"""Numbers of epochs that have room below a plot."""
+
+
 def _number_epochs(axes: Axes, epochs: Records, starts: Sequence[int]) -> None:
     """Numbers of epochs as the log has them, stage by stage."""
     places: dict[int, int] = {}
@@ -426,5 +430,10 @@ def _number_epochs(axes: Axes, epochs: Records, starts: Sequence[int]) -> None:
         numbers = {epochs[place]["epoch"]: place for place in range(start, end)}
         locator = MaxNLocator(max(1, TICKS * (end - start) // len(epochs)), integer=True)
         ticks = locator.tick_values(min(numbers), max(numbers)) if end - start > 1 else numbers
-        places |= {numbers[tick]: int(tick) for tick in ticks if tick in numbers}
+        room = len(epochs) / ROOM if end < len(epochs) else 0  # before the next stage's first one
+        places |= {
+            numbers[tick]: int(tick)
+            for tick in ticks
+            if tick in numbers and (tick == min(numbers) or end - numbers[tick] > room)
+        }
     axes.set_xticks(list(places), list(map(str, places.values())))

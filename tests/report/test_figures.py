@@ -1,6 +1,8 @@
 """Curves of a run: what is read from the log, which numbers end up in which plot."""
 
+import itertools
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -201,6 +203,23 @@ def test_a_modality_keeps_its_colour_in_every_plot():
         ]
         assert len(colours) == 5
         assert len(set(colours)) == 1
+
+
+def test_a_score_that_no_epoch_has_leaves_the_layout_as_it_is(tmp_path):
+    """Cycle consistency is missing here; an empty curve at the corner made all plots collapse."""
+    log = write(tmp_path / "m.jsonl", [epoch("intra", n, scores={"mAP": n}) for n in range(3)])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        curves(log, tmp_path / "curves.png", "mAP")
+
+
+def test_numbers_of_two_stages_do_not_touch():
+    """The last number of a stage of fifty epochs would stand beside the next one's 0."""
+    epochs = [epoch(stage, n, loss={"total": 1.0}) for stage in ("a", "b") for n in range(50)]
+    axes = draw(epochs).axes[0]
+    places = [int(place) for place in axes.get_xticks()]
+    assert 50 in places
+    assert min(b - a for a, b in itertools.pairwise(places)) >= 4
 
 
 def test_repeated_epochs_and_a_cut_last_line(tmp_path):
