@@ -1,5 +1,5 @@
 #!/bin/sh
-# sh run_tests.sh            all tests, in about 20 minutes on 2 cores
+# sh run_tests.sh            all tests, in about 35 minutes on 2 cores
 # sh run_tests.sh --fast     without the slow-marked part, in at most 5
 # Anything else is handed to pytest; GOLDEN_DIR names another set of golden vectors.
 set -eu
