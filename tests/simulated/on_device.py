@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.torch_version import TorchVersion
 
 from simulated.records import RECORDS
 
@@ -31,6 +32,10 @@ def run(source: str) -> None:
     exec(source, names)
 
 
+SCALARS_WAIT = int(TorchVersion(torch.__version__) < (2, 15))
+"""Since 2.15 torch makes the scalar of an assignment where the tensor is."""
+
+
 @pytest.mark.parametrize(
     ("source", "waits", "pageable"),
     [
@@ -48,7 +53,7 @@ def run(source: str) -> None:
         ("x[x > 0] = 0", 0, 0),
         ("x[x > 0] = x[:2] + 1", 1, 0),
         ("x[j]", 1, 1),
-        ("x[i] = 0", 1, 1),
+        ("x[i] = 0", SCALARS_WAIT, SCALARS_WAIT),
         ("x.nonzero()", 1, 0),
         ("x.unique()", 1, 0),
         ("i.bincount()", 1, 0),
