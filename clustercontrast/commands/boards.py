@@ -3,7 +3,7 @@
 import os
 import tempfile
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,18 +103,30 @@ def _points(folder: Path) -> tuple[list[Point], float]:
     return found, path.stat().st_mtime
 
 
-def _folders(places: Sequence[Path]) -> Iterator[Path]:
-    """Folders of single models: of every trial, of every seed."""
-    for place in places:
-        yield from runs.models_of(place)
+def _folders(places: Sequence[Path]) -> list[Path]:
+    """Folders of single models: of every trial, of every seed, each once.
+
+    Raises:
+        UserError: two are called alike, and one would take the place of the other.
+    """
+    found = dict.fromkeys(folder for place in places for folder in runs.models_of(place))
+    named: dict[str, Path] = {}
+    for folder in found:
+        other = named.setdefault(_name(folder), folder)
+        if other != folder:
+            raise UserError(
+                f"{other} and {folder} are both called {_name(folder)}: write one of them, or both "
+                "with an --out of its own"
+            )
+    return list(found)
 
 
 def _name(folder: Path) -> str:
     config = runs.config(folder)
-    about, values = config["about"], config["values"]
-    seed = [f"seed{values['seed']}"] if values.get("seeds") else []
+    about = config["about"]
     trial = [] if about["trial"] is None else [f"trial{about['trial']}"]
-    return "-".join((about["dataset"], about["method"], about["name"], *seed, *trial))
+    name = about["name"].replace("/", "-")  # of a seed, NAME/seedN
+    return "-".join((about["dataset"], about["method"], name, *trial))
 
 
 def _about(folder: Path) -> str:

@@ -213,15 +213,24 @@ def report_seeds(folder: Path, rerank: bool = False) -> None:
 
 
 def check_shown(folder: Path) -> None:
-    """Refuse the page of a run on images without a test identity.
+    """Refuse the page of a run on images without a test identity, or of one trained on since.
 
     Raises:
-        UserError: it would show nobody, or the run is not tested.
+        UserError: it would show nobody, the run is not tested, or it is trained further than that.
     """
-    if not read_report(folder)["results"]:
+    tested = read_report(folder)
+    if not tested["results"]:
         raise UserError(
             f"{folder} has no page: a page shows test identities, and the images of this run have "
             "none; curves.png shows its training"
+        )
+    stage = runs.last_stage(folder)
+    now = (stage, checkpoint.record(folder / stage)["epoch"])
+    then = (tested["about"]["stage"], tested["about"]["epoch"])
+    if now != then:
+        raise UserError(
+            f"{folder} was tested at {then[0]} epoch {then[1]} and stands at {now[0]} epoch "
+            f"{now[1]}: train it to its end by the same command, or test it again"
         )
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from clustercontrast.commands import circumstances, evaluating, reporting, results, runs
 from clustercontrast.commands.configuration import configuration
@@ -131,6 +132,26 @@ def check_kind(options: Options, folder: Path) -> None:
         raise UserError(f"{folder} is the folder of one run, and --seeds makes several: {remedy}")
     if not options.seeds and runs.seeds_of(folder):
         raise UserError(f"{folder} holds runs of several seeds (--seeds), no single one: {remedy}")
+    if options.seeds:
+        _check_group(options, folder)
+
+
+def _check_group(options: Options, folder: Path) -> None:
+    """Refuse other flags than those of the seeds that are there: no mean could be taken of them.
+
+    Raises:
+        UserError: names the flags, before a seed is trained.
+    """
+    given = options.seeds if options.overwrite else []
+    for seed in (own for own in runs.seeds_of(folder) if own not in given):
+        for place in runs.models_of(runs.seed_folder(folder, seed)):
+            own = options.of_seed(seed).of_trial(runs.about(place)["trial"])
+            changed = _changed(runs.config(place)["numbers"], own.numbers())
+            if changed:
+                raise UserError(
+                    f"{place} is of a run with another {changed}, and the seeds of one name are "
+                    "averaged: give what stands there, or give these another --name"
+                )
 
 
 def asked_stages(options: Options) -> list[type[Stage]]:
@@ -485,17 +506,20 @@ def _check_flags(options: Options, folder: Path) -> None:
     Raises:
         UserError: the flags differ from those of config.json or of a stage's state.
     """
-    now = options.numbers()
     for place, found in _records(folder).items():
-        before = found["numbers"]
-        flags = all_flags()
-        changed = [k for k in now if k not in before or not flags[k].is_same(before[k], now[k])]
+        changed = _changed(found["numbers"], options.numbers())
         if changed:
-            shown = ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in changed)
             raise UserError(
-                f"{place} is of a run with another {shown}: give what stands there to go on with "
+                f"{place} is of a run with another {changed}: give what stands there to go on with "
                 "it, give this one another --name, or --overwrite to delete that one"
             )
+
+
+def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Flags whose values are others now, in words; empty if there are none."""
+    flags = all_flags()
+    names = [k for k in now if k not in before or not flags[k].is_same(before[k], now[k])]
+    return ", ".join(f"--{k.replace('_', '-')} ({before.get(k)} there)" for k in names)
 
 
 def _check_images(data: TargetImages, folder: Path) -> None:

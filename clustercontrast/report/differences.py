@@ -7,7 +7,7 @@ from clustercontrast.report.markup import COMMAND_LINE, shown
 
 Rows = list[tuple[str, ...]]
 
-NAMES_OF_RUNS = ("name", "logs_dir")
+NAMES_OF_RUNS = ("name", "logs_dir", "seeds")
 """Flags that differ between any two runs and say nothing of how they were made."""
 
 PLACES = ("data_dir", "cache_dir", "cache_root", "manifest")

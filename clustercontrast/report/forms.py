@@ -33,7 +33,8 @@ NARROW = 4
 """Columns of numbers that one column of a two-column paper has room for."""
 
 BEST = (
-    "bold: the best figure of its column, among models that were selected alike on the same images"
+    "bold: the best figure of its column, among models that were selected alike, on the same "
+    "images, over as many trials and draws"
 )
 
 

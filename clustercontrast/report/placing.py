@@ -1,14 +1,14 @@
 """Where the rows of a comparison stand: their section, their words in a paper, their rivals."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from clustercontrast.data.provenance import TITLES
 from clustercontrast.report.forms import Place
 from clustercontrast.report.published import labels_of
 from clustercontrast.report.references.commands import AS_IT_IS
 from clustercontrast.report.references.rows import Published
-from clustercontrast.report.tables import spread_notes
+from clustercontrast.report.tables import TRIALS, spread_notes
 from clustercontrast.report.tested import Tested
 
 OFFICIAL = "official images"
@@ -25,7 +25,7 @@ def of_published(entry: Published, says: Iterable[str]) -> Place:
     return Place(
         section=SECTIONS[entry.labels],
         words=(entry.method, ", ".join(filter(None, says))),
-        alike=f"{entry.labels}, {entry.selection}, {OFFICIAL}",
+        alike=f"{entry.labels}, {entry.selection}, {OFFICIAL}{_of_trials(entry.trials)}",
         remark=entry.where,
         dataset=TITLES[entry.dataset],
     )
@@ -38,10 +38,27 @@ def of_model(run: Tested, selection: str, words: tuple[str, ...] = ()) -> Place:
     return Place(
         section=SECTIONS[labels_of(run.about)],
         words=words,
-        alike=f"{labels_of(run.about)}, {selection}, {images}",
+        alike=f"{labels_of(run.about)}, {selection}, {images}{_few(run)}",
         remark="; ".join([*run.images.notes(), *spread_notes(shown)]),
         dataset=run.images.title,
     )
+
+
+def _of_trials(trials: Sequence[int]) -> str:
+    """Which trials a figure is of, where they are fewer than papers average over."""
+    return f", trials {', '.join(map(str, trials))}" if 0 < len(trials) < TRIALS else ""
+
+
+def _few(run: Tested) -> str:
+    """What a figure is a mean over, where it is less than papers average over.
+
+    One of several seeds is ranked with its like, and not with their mean: one of them is best by
+    chance.
+    """
+    draws = {row["searches"] for row in run.results if row["searches"] < run.protocol.draws}
+    few = "".join(f", {number} draws" for number in sorted(draws))
+    is_one = "/" in run.about["name"] and not run.seeds  # NAME/seedN
+    return f"{_of_trials(run.trials)}{few}" + (", one of several seeds" if is_one else "")
 
 
 def of_difference(run: Tested, words: tuple[str, ...] = ()) -> Place:

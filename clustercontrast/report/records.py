@@ -84,7 +84,7 @@ def _run_of(row: Row) -> tuple[str, str, str]:
 def _place(row: Row) -> tuple:
     """What rows are ordered by; numbers in names count as numbers."""
     modes = list(PROTOCOLS[row["dataset"]].headings)
-    parts = itertools.groupby(row["name"], str.isdigit)
+    parts = itertools.groupby(row["name"], str.isdecimal)
     words = [(int("".join(own)), "") if number else (-1, "".join(own)) for number, own in parts]
     trial, model = int(row["trial"] or 0), MODELS.index(row["model"])
     return row["method"], words, trial, model, modes.index(row["mode"])
@@ -111,16 +111,47 @@ def recorded(folder: Path, dataset: str) -> list[Row]:
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            rows = list(reader)
+            columns, rows = reader.fieldnames, list(reader)
     except (ValueError, csv.Error) as error:
         raise UserError(f"{path} is damaged ({error}): {remedy}") from error
-    if tuple(reader.fieldnames or ()) != COLUMNS:
+    if tuple(columns or ()) != COLUMNS:
         raise UserError(f"{path} has other columns than this version writes: {remedy}")
     for number, row in enumerate(rows, start=2):
         found = _fault(row, dataset)
         if found:
             raise UserError(f"{path}, line {number} is damaged ({found}): {remedy}")
+    twice = _twice((*_run_of(row), row["model"], row["mode"]) for row in rows)
+    if twice:
+        raise UserError(f"{path} is damaged ({' '.join(twice)} stands there twice): {remedy}")
     return rows
+
+
+def _twice(keys: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """The first key that occurs again; empty if all are different."""
+    seen: set[tuple[str, ...]] = set()
+    return next((key for key in keys if key in seen or seen.add(key)), ())
+
+
+def _check_once(path: Path, rows: Sequence[Row]) -> None:
+    """Refuse two runs of one name, and two of one seed: a mean over seeds counts each once.
+
+    Raises:
+        UserError: names them.
+    """
+    twice = _twice((*_run_of(row), row["model"], row["mode"]) for row in rows)
+    if twice:
+        raise UserError(
+            f"two of the runs given are called {twice[0]} {twice[1]}: record one of them, or train "
+            "the other with a --name of its own"
+        )
+    for own in trained(rows):
+        again = sorted({seed for seed in own.seeds if own.seeds.count(seed) > 1})
+        if again:
+            raise UserError(
+                f"{own.run.method} with seed {again[0]} would stand in {path} twice, under two "
+                "names, and count twice in the mean over seeds: leave one out, or delete the rows "
+                "of the one recorded before"
+            )
 
 
 def _fault(row: Mapping[str, str | None], dataset: str) -> str | None:
@@ -148,6 +179,7 @@ def record(folder: Path, dataset: str, rows: Sequence[Row]) -> None:
     """
     new = {_run_of(row) for row in rows}
     kept = [row for row in recorded(folder, dataset) if _run_of(row) not in new]
+    _check_once(file_of(folder, dataset), [*kept, *rows])
     content = io.StringIO()
     writer = csv.DictWriter(content, COLUMNS, lineterminator="\n")
     writer.writeheader()
@@ -187,7 +219,8 @@ class Trained:
 
     def cell(self, model: str, mode: str) -> str:
         """Rank-1 / mAP, with the sample deviation over the seeds if there are several."""
-        return " / ".join(_shown(self.values[model, mode, metric]) for metric in ("rank1", "mAP"))
+        found = [self.values.get((model, mode, metric)) for metric in ("rank1", "mAP")]
+        return " / ".join(map(_shown, found)) if all(found) else "–"
 
 
 def _shown(values: Sequence[float]) -> str:

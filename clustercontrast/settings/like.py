@@ -13,9 +13,10 @@ from clustercontrast.settings.recipes.common import Recipe
 
 AS_IN = "as in "
 """How the origin of a repeated value begins."""
-NOT_REPEATED = ("method", "variant", "name", "overwrite", "seeds")
+NOT_REPEATED = ("method", "variant", "name", "overwrite", "seeds", "stages", "shard")
 """Flags that a repetition has of its own: a name of its own, so that nothing is written over.  Of
-several seeds a run has its own alone, as --seed."""
+several seeds a run has its own alone, as --seed; its stages were perhaps trained by several
+commands, of which the file knows the last."""
 SHAPE = {"about": {"method": str, "dataset": str, "variant": str}, "values": dict}
 
 

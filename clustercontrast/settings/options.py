@@ -92,12 +92,13 @@ class Options:
         return self if trial is None else self._of("trial", trial, trial=trial)
 
     def of_each_seed(self) -> list["Options"]:
-        """The values of the run of every seed, whose number replaces ``{seed}`` in paths.
-
-        Without ``--seeds`` there is one run.
-        """
+        """The values of the run of every seed; without ``--seeds`` there is one run."""
         seeds = self.values["seeds"]
-        return [self._of("seed", own, seed=own, seeds=[own]) for own in seeds] if seeds else [self]
+        return list(map(self.of_seed, seeds)) if seeds else [self]
+
+    def of_seed(self, seed: int) -> "Options":
+        """The values of one run of a group, whose seed replaces ``{seed}`` in paths of weights."""
+        return self._of("seed", seed, seed=seed, seeds=[seed])
 
     def _of(self, word: str, number: int, **values: Any) -> "Options":
         """Other values, and a number in place of ``{word}`` in paths of weights."""

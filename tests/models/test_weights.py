@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from official import official_shapes
-from pickles import Opened, with_pickle
+from pickles import Opened, of_another_numpy
 from torchvision.models import resnet
 
 from clustercontrast.files import UserError
@@ -114,14 +114,14 @@ def test_wrappers_of_any_depth_and_repeated_prefixes_do_not_matter(tmp_path, key
     assert torch.equal(read["neck.weight"], bare["bottleneck.weight"])
 
 
-@pytest.mark.parametrize("old_module", [False, True])
+@pytest.mark.parametrize("other", [False, True])
 @pytest.mark.parametrize("kind", [np.float64, np.float32])
-def test_numpy_scalars_are_let_through_under_both_names(tmp_path, old_module, kind):
+def test_numpy_scalars_are_let_through_under_both_names(tmp_path, other, kind):
     """NumPy 2 pickles a scalar as numpy._core..., NumPy 1 did as numpy.core..."""
     content = {"weights": small().state_dict(), "best_mAP": kind(0.5), "curve": np.arange(3.0)}
     path = save(tmp_path / "model.pth", content)
-    if old_module:
-        path = with_pickle(path, b"numpy._core.multiarray", b"numpy.core.multiarray")
+    if other:
+        path = of_another_numpy(path)
     read = weights.read_checkpoint(path)
     assert read["best_mAP"] == pytest.approx(0.5)
     assert read["curve"].tolist() == [0, 1, 2]

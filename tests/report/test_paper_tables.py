@@ -64,6 +64,16 @@ def test_own_runs_are_ranked_with_published_figures_of_models_selected_alike(tmp
     assert [own for own in found if own] == [["58.7", "69.5", "74.4"], ["69.00 ± 0.50"]]  # of 69.5
 
 
+def test_one_trial_is_not_ranked_with_means_over_ten(tmp_path):
+    """RegDB: ADCA's paper 67.2 over ten trials; ours 95 in one trial is no better for that."""
+    one = write_trials(tmp_path / "one", {1: 85.0}, method="adca")
+    ten = write_trials(tmp_path / "ten", dict.fromkeys(range(1, 11), 60.0), method="adca")
+    (table,) = comparison_tables([one, ten], ["test"])
+    rows = [row for row in table.only(["Rank-1"]).markdown().splitlines() if "**" in row]
+    assert len(rows) == 1
+    assert "**70.00 ± 0.00**" in rows[0]
+
+
 def test_columns_are_those_asked_for_in_their_order(tmp_path, capsys):
     run = write(tmp_path / "run", "sysu", 50.0)
     main(["tables", str(run), "--metrics", "mAP", "rank1", "--format", "markdown"])

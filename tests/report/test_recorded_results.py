@@ -88,7 +88,8 @@ def test_a_row_says_how_the_run_was_made_and_all_that_was_measured(tmp_path, out
 
 
 def test_runs_are_added_in_a_fixed_order_and_replaced(tmp_path, out):
-    runs = [write_run(tmp_path / name, "sysu", 1.0) for name in ("run10", "run9", "run1")]
+    seeds = {"run10": 10, "run9": 9, "run1": 1}
+    runs = [write_run(tmp_path / name, "sysu", 1.0, seed) for name, seed in seeds.items()]
     recording(out, *runs)
     first = (out / "sysu.csv").read_bytes()
     recording(out, runs[1])
@@ -96,10 +97,37 @@ def test_runs_are_added_in_a_fixed_order_and_replaced(tmp_path, out):
     assert (out / "sysu.csv").read_bytes() == first
     shown = dict.fromkeys(row["name"] for row in recorded(out, "sysu"))
     assert list(shown) == ["run1", "run9", "run10"]
-    write_run(tmp_path / "run9", "sysu", 5.0)
+    write_run(tmp_path / "run9", "sysu", 5.0, 9)
     recording(out, runs[1])
     changed = zip(first.splitlines(), (out / "sysu.csv").read_bytes().splitlines(), strict=True)
     assert sum(before != after for before, after in changed) == 4
+
+
+def test_a_seed_counts_once(tmp_path, out, capsys):
+    """Under two names, or in two folders of one name, at once or one after the other."""
+    first = write_run(tmp_path / "first", "sysu", 20.0)
+    again = write_run(tmp_path / "again", "sysu", 30.0)
+    twin = write_run(tmp_path / "elsewhere" / "first", "sysu", 30.0)
+    assert "pclhd with seed 1 would stand in" in refused(capsys, out, first, again)
+    assert "two of the runs given are called pclhd first" in refused(capsys, out, first, twin)
+    assert not out.exists()
+    recording(out, first)
+    assert "pclhd with seed 1 would stand in" in refused(capsys, out, again)
+    assert "12" not in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda text: "", "has other columns"),
+        (lambda text: text + text.split("\n", 1)[1], "stands there twice"),
+    ],
+)
+def test_a_file_that_somebody_has_changed_is_one_line(tmp_path, out, capsys, damage, line):
+    recording(out, write_run(tmp_path / "run", "sysu", 20.0))
+    path = out / "sysu.csv"
+    path.write_text(damage(path.read_text()))
+    assert line in refused(capsys, out, tmp_path / "run")
 
 
 LACKED = ("ours/seed2", "1", "test")

@@ -1,6 +1,7 @@
 """Runs for TensorBoard and W&B: what becomes of metrics.jsonl, read back by the tools' readers."""
 
 import json
+import shutil
 import sys
 from datetime import datetime
 from types import SimpleNamespace
@@ -114,6 +115,14 @@ def test_tensorboard_reads_them_back(run, tmp_path):
         assert shown == [(1, 4), (2, 3), (3, 9), (5, 2)]
         (text,) = read.Tensors("run/text_summary")
         assert b"rendered identities: not a SYSU-MM01 result" in text.tensor_proto.string_val[0]
+
+
+def test_two_runs_of_one_name_do_not_take_each_others_place(run, tmp_path, capsys):
+    copy = shutil.copytree(run, tmp_path / "copy")
+    with pytest.raises(SystemExit):
+        report.main(["tensorboard", str(run), str(copy), "--out", str(tmp_path / "boards")])
+    assert "are both called" in capsys.readouterr().err
+    assert not (tmp_path / "boards").exists()
 
 
 def test_wandb_gets_an_offline_run_with_an_axis_of_epochs_per_stage(run, tmp_path, monkeypatch):

@@ -104,6 +104,14 @@ def test_a_name_is_that_of_a_run_or_of_a_group(group, capsys):
         assert "alone is the folder of one run, and --seeds makes several" in line
 
 
+def test_a_seed_with_other_flags_is_refused_before_it_is_trained(group, capsys):
+    """No mean could be taken of it and the seeds that are there."""
+    words = arguments(group.parents[2], "--seeds", "7", "--k1", "9")
+    (line,) = refused(capsys, cli.train, "sysu", words)
+    assert "--k1 (8 there)" in line
+    assert not (group / "seed7").exists()
+
+
 def test_a_seed_that_fails_loses_no_other_and_cells_of_a_sweep_are_groups(
     tmp_path, monkeypatch, capsys
 ):
