@@ -16,14 +16,15 @@ LIBRARY = "libcuda.so.1"
 
 @functools.cache
 def missing() -> str | None:
-    """What the simulated device needs and this machine lacks, in one word; None for nothing."""
+    """What the simulated device needs and this machine lacks, in a word; None for nothing."""
     if shutil.which("g++") is None:
         return "g++"
     if not _headers():
         return "headers"
     import torch
 
-    return None if torch.version.cuda else "CUDA"
+    is_known = int((torch.version.cuda or "0").split(".")[0]) >= 13  # torch for 12 asks for more
+    return None if is_known else "CUDA 13"
 
 
 @functools.cache
