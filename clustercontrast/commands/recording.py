@@ -11,7 +11,7 @@ from clustercontrast.data.provenance import Provenance
 from clustercontrast.evaluation.protocols import protocol_of
 from clustercontrast.files import UserError, atomic, check_shape, read_events, say
 from clustercontrast.report.generated import pages
-from clustercontrast.report.records import Row, file_of, record, rows_of
+from clustercontrast.report.records import Row, file_of, joined, rows_of, write
 from clustercontrast.report.tables import UNTESTED
 from clustercontrast.report.tested import read_report
 from clustercontrast.settings.recipes import all_recipes
@@ -41,9 +41,12 @@ def write_results(args: Namespace) -> None:
     for folder in dict.fromkeys(models):
         rows = _rows(folder)
         found.setdefault(rows[0]["dataset"], []).extend(rows)
-    for dataset, rows in found.items():
-        record(args.out, dataset, rows)
-        say(f"recorded in {file_of(args.out, dataset)}: {_counted(rows)}")
+    every = {dataset: joined(args.out, dataset, rows) for dataset, rows in found.items()}
+    for dataset, (rows, replaced) in every.items():
+        write(file_of(args.out, dataset), rows)
+        say(f"recorded in {file_of(args.out, dataset)}: {_counted(found[dataset])}")
+        if replaced:
+            say(f"in place of other figures under the same name: {', '.join(replaced)}")
     for page, text in pages(args.out.absolute().parent, args.out, names()).items():
         if text != page.read_text("utf-8"):
             with atomic(page) as file:

@@ -18,6 +18,7 @@ from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError, atomic
 from clustercontrast.report.references.rows import METRICS, Configuration
 from clustercontrast.report.tables import TRIALS
+from clustercontrast.settings.recipes import all_recipes
 
 MODELS = ("last", "test", "cycle")
 """Models of a run that are recorded."""
@@ -160,6 +161,8 @@ def _fault(row: Mapping[str, str | None], dataset: str) -> str | None:
         return "it has not a value for every column"
     if row["dataset"] != dataset:
         return f"dataset is {row['dataset']!r}"
+    if row["method"] not in all_recipes():
+        return f"method is {row['method']!r}"
     if row["model"] not in MODELS or row["mode"] not in PROTOCOLS[dataset].headings:
         return f"model is {row['model']!r}, mode {row['mode']!r}"
     if not (row["seed"].isdecimal() and (row["trial"] or "0").isdecimal()):
@@ -171,20 +174,33 @@ def _fault(row: Mapping[str, str | None], dataset: str) -> str | None:
     return f"{wrong[0]} is {row[wrong[0]]}" if wrong else None
 
 
-def record(folder: Path, dataset: str, rows: Sequence[Row]) -> None:
-    """Add the rows of runs on a dataset, in place of those of the same runs.
+def joined(folder: Path, dataset: str, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+    """The rows of runs on a dataset, in place of those of the same runs, among all others.
+
+    Returns:
+        All rows in their order; names of runs that were recorded before as something else.
 
     Raises:
-        UserError: the file that is there is damaged, or cannot be written.
+        UserError: the file that is there is damaged, or a run, or a seed, would count twice.
     """
-    new = {_run_of(row) for row in rows}
-    kept = [row for row in recorded(folder, dataset) if _run_of(row) not in new]
+    new, before = {_run_of(row) for row in rows}, recorded(folder, dataset)
+    kept = [row for row in before if _run_of(row) not in new]
     _check_once(file_of(folder, dataset), [*kept, *rows])
+    others = [row for row in before if _run_of(row) in new and row not in rows]
+    return sorted([*kept, *rows], key=_place), list(dict.fromkeys(row["name"] for row in others))
+
+
+def write(path: Path, rows: Sequence[Row]) -> None:
+    """Write a file of results.
+
+    Raises:
+        UserError: it cannot be written.
+    """
     content = io.StringIO()
     writer = csv.DictWriter(content, COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(sorted([*kept, *rows], key=_place))
-    with atomic(file_of(folder, dataset)) as file:
+    writer.writerows(rows)
+    with atomic(path) as file:
         file.write(content.getvalue())
 
 

@@ -87,7 +87,7 @@ def test_a_row_says_how_the_run_was_made_and_all_that_was_measured(tmp_path, out
     assert recorded(out, "sysu") == rows
 
 
-def test_runs_are_added_in_a_fixed_order_and_replaced(tmp_path, out):
+def test_runs_are_added_in_a_fixed_order_and_replaced(tmp_path, out, capsys):
     seeds = {"run10": 10, "run9": 9, "run1": 1}
     runs = [write_run(tmp_path / name, "sysu", 1.0, seed) for name, seed in seeds.items()]
     recording(out, *runs)
@@ -97,8 +97,10 @@ def test_runs_are_added_in_a_fixed_order_and_replaced(tmp_path, out):
     assert (out / "sysu.csv").read_bytes() == first
     shown = dict.fromkeys(row["name"] for row in recorded(out, "sysu"))
     assert list(shown) == ["run1", "run9", "run10"]
+    assert "in place of other figures" not in capsys.readouterr().out
     write_run(tmp_path / "run9", "sysu", 5.0, 9)
     recording(out, runs[1])
+    assert "in place of other figures under the same name: run9" in capsys.readouterr().out
     changed = zip(first.splitlines(), (out / "sysu.csv").read_bytes().splitlines(), strict=True)
     assert sum(before != after for before, after in changed) == 4
 
@@ -120,6 +122,7 @@ def test_a_seed_counts_once(tmp_path, out, capsys):
     ("damage", "line"),
     [
         (lambda text: "", "has other columns"),
+        (lambda text: text.replace("pclhd", "foo"), "method is 'foo'"),
         (lambda text: text + text.split("\n", 1)[1], "stands there twice"),
     ],
 )
