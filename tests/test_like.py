@@ -7,6 +7,7 @@ import pytest
 from clustercontrast.commands import cli
 from clustercontrast.files import UserError
 from clustercontrast.settings.command_line import check_needs, parse
+from clustercontrast.settings.like import lacking
 
 TYPED = ("--method", "pgm", "--eps", "0.55", "--epochs", "intra=20", "--name", "old", "--seed", "7")
 
@@ -60,6 +61,16 @@ def test_where_the_values_come_from(old):
     from_file = {name for name, origin in options.origins.items() if origin == f"as in {old}"}
     assert from_file == {"eps", "epochs", "seed"}
     assert options.origins["lr"] == usual.origins["lr"]
+
+
+def test_flags_of_which_an_older_file_says_nothing_are_named(tmp_path):
+    options = parse("sysu", TYPED)
+    older = {name: own for name, own in options.values.items() if name not in ("k1", "stages")}
+    found = like(config(tmp_path, options, values=older))
+    assert lacking(found.origins) == [
+        "the run of --like says nothing of --k1: defaults of this version"
+    ]
+    assert lacking(like(config(tmp_path, options)).origins) == []
 
 
 def test_flags_lie_over_it_wherever_they_stand(old):

@@ -43,6 +43,7 @@ from clustercontrast.settings.command_line import (
     without_effect_there,
 )
 from clustercontrast.settings.flags import Flag, count, draws, intensity, pixels, share, switch
+from clustercontrast.settings.like import lacking
 from clustercontrast.settings.official import script_answer
 from clustercontrast.settings.options import Options, all_flags
 from clustercontrast.settings.parser import DRY_RUN, OneLineParser
@@ -232,7 +233,7 @@ def _train(dataset: str, argv: Sequence[str] | None) -> None:
     options, typed = read_options(dataset, words)
     check_processes(options, launch.count, len(words) < len(given))
     say_located(options)
-    for line in without_effect_there(options):
+    for line in (*without_effect_there(options), *lacking(options.origins)):
         say(f"note: {line}")
     if len(words) < len(given):
         with_torch("dry_run").dry_run(options)

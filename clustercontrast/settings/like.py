@@ -13,6 +13,8 @@ from clustercontrast.settings.recipes.common import Recipe
 
 AS_IN = "as in "
 """How the origin of a repeated value begins."""
+NOT_IN = "; not in "
+"""In the origin of a default whose flag the run did not know."""
 NOT_REPEATED = ("method", "variant", "name", "overwrite", "seeds", "stages", "shard")
 """Flags that a repetition has of its own: a name of its own, so that nothing is written over.  Of
 several seeds a run has its own alone, as --seed; its stages were perhaps trained by several
@@ -95,6 +97,8 @@ class Repeated:
                 self._check_form(flag, value, values[name], recipe)
                 values[name] = self._checked(flag, value, read)
                 origins[name] = self.origin
+        for name in values.keys() - self.values.keys() - {*NOT_REPEATED}:
+            origins[name] = f"{origins.get(name, '')}{NOT_IN}{self.path}"
         return values, origins
 
     def _check_known(self, unknown: Iterable[str]) -> None:
@@ -125,6 +129,13 @@ class Repeated:
             return _each(value, lambda one: None if one is None else read(flag, shown(one)))
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from error
+
+
+def lacking(origins: Mapping[str, str]) -> list[str]:
+    """A line on flags that the repeated run says nothing of; none if it says all."""
+    names = [all_flags()[name].spelled for name, origin in origins.items() if NOT_IN in origin]
+    said = "the run of --like says nothing of {}: defaults of this version"
+    return [said.format(", ".join(names))] if names else []
 
 
 def _plain(value: Any) -> Any:
