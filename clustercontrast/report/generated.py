@@ -86,14 +86,14 @@ def command(run: Configuration) -> str:
 
 
 def _methods(runs: Sequence[Trained], names: Names) -> str:
-    """A row per method: the first row published of it, and ours of the last epoch."""
+    """A row per method: the first row published of it, and ours of the model chosen as theirs."""
     rows = [("method", "paper", "command", "published", "ours"), ("---",) * 5]
     mode = MODES[MAIN][0]
     for run in _with_figures(MAIN):
         if run not in AS_IT_IS.values() and run != WITHOUT_CAMERAS:
             continue
         entry, (_, paper) = published(MAIN, run)[0], names[run.method]
-        ours = next((own.cell("last", mode) for own in runs if own.run == run), NOT_RUN)
+        ours = next((own.cell(entry.selection, mode) for own in runs if own.run == run), NOT_RUN)
         link = f"[{entry.method}](docs/methods/{run.method}.md)"
         words = f"`bash run_train_{MAIN}.sh {command(run)}`"
         rows.append((link, paper, words, _quoted(entry, mode), ours))
