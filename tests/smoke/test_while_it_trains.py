@@ -31,7 +31,7 @@ def test_a_run_and_one_like_it(tmp_path, small, monkeypatch):
 
     said = lambda about, record: f"{about['images']['rendered']} {record['clusters'].keys()}"  # noqa: E731
     monkeypatch.setattr(training, "line_beside", said)
-    cli.train("sysu", ["--like", str(first), "--name", "again"])
+    cli.train("sysu", ["--like", str(first), "--name", "again", "--stages", "intra"])
     again = tiny_runs.run_folder(tmp_path, "pgm", "again")
     log, after = content(again)
     assert "  True dict_keys(['visible', 'infrared'])\n" in log
