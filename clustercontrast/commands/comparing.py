@@ -41,6 +41,8 @@ def compare(args: Namespace) -> None:
             f"runs given: {len(args.runs)}; give the baseline and 1 to {len(LABELS) - 1} more"
         )
     folders = [runs.single(folder) for folder in args.runs]
+    if len({folder.resolve() for folder in folders}) < len(folders):
+        raise UserError("a run is given twice: give each once, the baseline first")
     for folder in folders:
         reporting.check_shown(folder)
     _check_tasks(folders)

@@ -92,8 +92,12 @@ def _report_seeds(options: Options, folder: Path, failed: Mapping[int, UserError
     """
     seeds = options.seeds or []
     trained = [own for own in seeds if own not in failed]
-    if trained and runs.seeds_of(folder):
+    there = runs.seeds_of(folder)
+    others = [str(own) for own in there if own not in seeds]
+    if trained and there:
         reporting.report_seeds(folder)
+    if trained and others:
+        say(f"in these means are also seeds of earlier commands: {', '.join(others)}")
     if failed:
         kind = SomeSeedsError if trained else UserError
         raise kind(f"{len(failed)} of {len(seeds)} seeds failed: {', '.join(map(str, failed))}")

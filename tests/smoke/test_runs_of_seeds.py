@@ -71,6 +71,8 @@ def test_finished_seeds_are_skipped_and_another_joins_them(group, monkeypatch, c
     assert set(trained) == {"seed2"}
     assert capsys.readouterr().out.count("trained and tested before, left as it is") == 2
     assert read_json(group / "report.json")["about"]["seeds"] == [1, 2, 3]
+    cli.train("sysu", arguments(group.parents[2], "--seeds", "1", "2"))
+    assert "also seeds of earlier commands: 3" in capsys.readouterr().out
 
 
 def test_the_test_command_tests_every_seed_and_makes_the_report_again(group):

@@ -206,6 +206,7 @@ def test_comparisons_of_what_cannot_be_compared_are_one_line(both, changed, tmp_
     out = ["--out", tmp_path / "x.html", "--device", "cpu"]
     lines = {
         "runs given: 1; give the baseline": [sysu],
+        "a run is given twice": [sysu, sysu],
         "holds trials, each with a model of its own": [sysu, regdb],
         "differ in their dataset (SYSU-MM01; RegDB)": [sysu, regdb / "trial2"],
         "differ in their trial (2; 5)": [regdb / "trial2", regdb / "trial5"],
