@@ -107,8 +107,8 @@ class Table:
         wanted = [heads[:width].index(name) for name in metrics if name in heads[:width]]
         starts = range(self.words, len(self.header), width)
         chosen = [*range(self.words), *(start + column for start in starts for column in wanted)]
-        rows = [tuple(row[i] for i in chosen) for row in self.rows]
-        return replace(self, header=tuple(self.header[i] for i in chosen), rows=tuple(rows))
+        header, rows = self._picked(chosen)
+        return replace(self, header=header, rows=tuple(rows))
 
     def text(self) -> str:
         """Columns aligned with blanks, words to the left; a block for every group of columns."""
@@ -207,9 +207,13 @@ class Table:
         """Header and rows of one group; rows that say nothing in it are left out."""
         start = self.words + group * self._width()
         chosen = [*range(self.words), *range(start, start + self._width())]
-        rows = [tuple(row[i] for i in chosen) for row in self.rows]
-        header = tuple(self.header[i] for i in chosen)
+        header, rows = self._picked(chosen)
         return header, [self._dashed(row) for row in rows if any(row[self.words :])]
+
+    def _picked(self, chosen: Sequence[int]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+        """Header and rows of some columns."""
+        rows = [tuple(row[i] for i in chosen) for row in self.rows]
+        return tuple(self.header[i] for i in chosen), rows
 
     def _dashed(self, row: Sequence[str]) -> tuple[str, ...]:
         return (*row[: self.words], *(cell or UNKNOWN for cell in row[self.words :]))
