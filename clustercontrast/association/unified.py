@@ -41,10 +41,14 @@ def positives(
     return own
 
 
+def rows_of_partners(to_infrared: torch.Tensor, to_visible: torch.Tensor) -> torch.Tensor:
+    """Row of the partner of every row (C_v + C_r,) int64, visible rows first, -1 for none."""
+    beyond = torch.where(to_infrared >= 0, len(to_infrared) + to_infrared, -1)
+    return torch.cat([beyond, to_visible])
+
+
 def _edges(to_infrared: torch.Tensor, to_visible: torch.Tensor) -> np.ndarray:
     """Rows (2, E) of clusters that have a partner, and of that partner."""
-    visible = len(to_infrared)
-    partners = np.concatenate([to_infrared.numpy(), to_visible.numpy()])
-    beyond = np.repeat([visible, 0], [visible, len(to_visible)])  # where the other modality begins
+    partners = rows_of_partners(to_infrared, to_visible).numpy()
     matched = np.flatnonzero(partners >= 0)
-    return np.stack([matched, (partners + beyond)[matched]])
+    return np.stack([matched, partners[matched]])

@@ -57,14 +57,16 @@ def balanced_centroids(
 
 @dataclass(frozen=True, eq=False)
 class Proxies:
-    """The means of the visible and of the infrared members of joint clusters (BMIL).
+    """The means of the members of joint clusters, a mean per group of images (BMIL).
+
+    Groups are the modalities, or the cameras of either modality.
 
     Attributes:
-        means: (P, d) float32, not normalised: clusters ascending, visible before infrared; a
-            cluster of one modality has one.
+        means: (P, d) float32, not normalised: clusters ascending, in each the groups ascending; a
+            cluster has as many as there are groups among its members.
         clusters: (P,) int64 cluster of every proxy.
-        rows: (2, C) int64 proxy of the visible and of the infrared members of every cluster, -1
-            where there are none.
+        rows: (G, C) int64 proxy of every group and cluster, -1 where the cluster has no member of
+            the group.
     """
 
     means: torch.Tensor
@@ -72,12 +74,12 @@ class Proxies:
     rows: torch.Tensor
 
     @property
-    def visible(self) -> int:
-        """How many of the proxies are visible."""
-        return int((self.rows[0] >= 0).sum())
+    def sizes(self) -> tuple[int, ...]:
+        """How many proxies every group has."""
+        return tuple((self.rows >= 0).sum(1).tolist())
 
-    def visible_first(self) -> "Proxies":
-        """The same in another order: all visible proxies, then the infrared ones."""
+    def by_group(self) -> "Proxies":
+        """The same in another order: all proxies of the first group, then those of the next."""
         present = self.rows.flatten() >= 0
         order = self.rows.flatten()[present]
         rows = torch.full_like(self.rows.flatten(), -1)
@@ -86,8 +88,30 @@ class Proxies:
         return Proxies(means, self.clusters[order], rows.view_as(self.rows))
 
 
+def group_proxies(features: torch.Tensor, labels: Labels, groups: np.ndarray) -> Proxies:
+    """A mean per cluster and group that it has members of.
+
+    Args:
+        features: (N, d), not normalised.
+        labels: (N,) integers, clusters 0 … C−1 without gaps; −1 marks outliers.
+        groups: (N,) integers from 0; a group without members has no proxy.
+
+    Raises:
+        ValueError: one label per row is missing, or a cluster id below C has no row.
+    """
+    labels = _checked(labels, len(features))
+    clusters, count = labels.max(initial=-1) + 1, groups.max(initial=0) + 1
+    cells = np.where(labels >= 0, labels * count + groups, -1)
+    places = np.unique(cells[cells >= 0])  # clusters ascending, in each the groups ascending
+    rows = np.full(clusters * count, -1)
+    rows[places] = np.arange(len(places))
+    means = centroids(features, np.append(rows, -1)[cells])
+    clusters_of = torch.from_numpy(places // count)
+    return Proxies(means, clusters_of, torch.from_numpy(rows.reshape(clusters, count).T.copy()))
+
+
 def modality_proxies(visible: torch.Tensor, infrared: torch.Tensor, labels: Labels) -> Proxies:
-    """A mean per cluster and modality that it has members of.
+    """A mean per cluster and modality that it has members of, visible before infrared.
 
     Args:
         visible: (N_v, d), not normalised.
@@ -98,21 +122,8 @@ def modality_proxies(visible: torch.Tensor, infrared: torch.Tensor, labels: Labe
     Raises:
         ValueError: one label per row is missing, or a cluster id below C has no row.
     """
-    labels = _checked(labels, len(visible) + len(infrared))
-    parts = labels[: len(visible)], labels[len(visible) :]
-    clusters = labels.max(initial=-1) + 1
-    counts = np.stack([np.bincount(part[part >= 0], minlength=clusters) for part in parts], axis=1)
-    places = np.flatnonzero(counts)  # clusters ascending, visible before infrared
-    rows = np.full(2 * clusters, -1)
-    rows[places] = np.arange(len(places))
-    rows = rows.reshape(clusters, 2).T
-    means = [
-        _weighted_sums(f, part, 1 / np.maximum(count, 1))[torch.from_numpy(count > 0)]
-        for f, part, count in zip((visible, infrared), parts, counts.T, strict=True)
-    ]
-    order = torch.from_numpy(np.argsort(rows[rows >= 0])).to(visible.device)
-    means = torch.cat([own.to(visible.device) for own in means])[order]
-    return Proxies(means, torch.from_numpy(places // 2), torch.from_numpy(rows))
+    groups = np.repeat([0, 1], [len(visible), len(infrared)])
+    return group_proxies(torch.cat([visible, infrared]), labels, groups)
 
 
 def farthest_members(

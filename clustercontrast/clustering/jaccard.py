@@ -1,4 +1,4 @@
-"""Jaccard distance of k-reciprocal encodings: plain, modality-balanced and modality-aware.
+"""Jaccard distance of k-reciprocal encodings: plain, balanced, modality-aware, camera-aware.
 
 Every image is described by its k-reciprocal neighbours, weighted by their similarity; two images
 are close when their descriptions overlap.  The functions below are the steps of
@@ -15,7 +15,12 @@ import torch
 from scipy.sparse import csr_array
 
 from clustercontrast.clustering.compiled import compiled, in_blocks
-from clustercontrast.clustering.neighbours import Search, nearest, nearest_of_both
+from clustercontrast.clustering.neighbours import (
+    Search,
+    nearest,
+    nearest_of_both,
+    nearest_of_groups,
+)
 from clustercontrast.clustering.overlaps import compare, index_dtype, upper_rows
 
 CONVERTED_ROWS = 128  # features that are not float32 are converted for so many rows at a time
@@ -108,21 +113,85 @@ def modality_jaccard(
     Raises:
         ValueError: k1 below 2, k2 below 1, a modality without rows, or non-finite features.
     """
-    count = min(k1 // 2, len(visible), len(infrared))
-    if count < 1 or k2 < 1:
-        raise ValueError(
-            f"k1 is {k1}, k2 is {k2}, with {len(visible)} visible and {len(infrared)} infrared "
-            "rows: expected k1 ≥ 2, k2 ≥ 1 and rows of both"
-        )
-    features = torch.cat([visible, infrared])
-    own, ranking = nearest_of_both(visible, infrared, count, rank)
-    encoding = encodings(features, ranking, k1, 1)
+    if k2 < 1:
+        raise ValueError(f"k2 is {k2}, expected at least 1")
+    own, encoding = _encodings_of_both(visible, infrared, k1, rank)
     if k2 > 1:
+        count = own.shape[1] // 2
         k2, of_each = min(k2, count), own.reshape(len(own), 2, count)
-        is_infrared = np.arange(len(features)) >= len(visible)
+        is_infrared = np.arange(len(own)) >= len(visible)
         nearest_rows = of_each[:, :, :k2].reshape(len(own), 2 * k2).astype(np.int32)
         encoding = expand_query(encoding, nearest_rows, is_infrared)
     return compare(encoding, cutoff)
+
+
+def camera_jaccard(
+    visible: torch.Tensor,
+    infrared: torch.Tensor,
+    cameras: tuple[np.ndarray, np.ndarray],
+    k1: int,
+    cap: int,
+    cutoff: float = 1.0,
+    rank: str = "dot",
+) -> csr_array:
+    """``modality_jaccard`` whose expansion is even over the cameras of either modality.
+
+    The encoding of a row is averaged over its nearest rows of every camera, then over the cameras
+    of a modality, then over the two modalities (docs/methods/united.md#cameras).
+
+    Args:
+        visible: (N_v, d) flip-averaged features, norm ≤ 1, *not* re-normalised.
+        infrared: (N_r, d), same space and device.
+        cameras: (N_v,), (N_r,) integers; equal numbers in both modalities are two cameras.
+        k1: as in ``modality_jaccard``.
+        cap: rows of every camera in the expansion; a camera with fewer gives all.
+        cutoff: largest distance that is stored; DBSCAN needs its eps only.
+        rank: as in ``modality_jaccard``.
+
+    Returns:
+        (N, N) CSR float32, N = N_v + N_r, visible rows first; contents as in ``jaccard``.
+
+    Raises:
+        ValueError: k1 below 2, cap below 1, a modality without rows, or non-finite features.
+    """
+    if cap < 1:
+        raise ValueError(f"cap is {cap}, expected at least 1")
+    _, encoding = _encodings_of_both(visible, infrared, k1, rank)
+    groups, of_modality = camera_groups(*cameras)
+    near = nearest_of_groups(torch.cat([visible, infrared]), groups, cap, rank)
+    counts = np.array([own.shape[1] for own in near])
+    shares = 1 / (2 * np.repeat(of_modality, of_modality) * counts)
+    shares = np.repeat(shares, counts).astype(np.float32)
+    return compare(_averaged(encoding, np.concatenate(near, axis=1), shares), cutoff)
+
+
+def camera_groups(visible: np.ndarray, infrared: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cameras of both modalities, counted from 0, the visible ones first.
+
+    Args:
+        visible: (N_v,) integers.
+        infrared: (N_r,) integers; equal numbers in both modalities are two cameras.
+
+    Returns:
+        (N_v + N_r,) int64 camera of every image; (2,) int64 number of cameras of either modality.
+    """
+    kinds = [np.unique(own, return_inverse=True) for own in (visible, infrared)]
+    counts = np.array([len(names) for names, _ in kinds])
+    return np.concatenate([kinds[0][1], counts[0] + kinds[1][1]]), counts
+
+
+def _encodings_of_both(
+    visible: torch.Tensor, infrared: torch.Tensor, k1: int, rank: str
+) -> tuple[np.ndarray, csr_array]:
+    """Neighbours of either modality of every row, and the encodings by all of them, unexpanded."""
+    count = min(k1 // 2, len(visible), len(infrared))
+    if count < 1:
+        raise ValueError(
+            f"k1 is {k1}, with {len(visible)} visible and {len(infrared)} infrared rows: expected "
+            "k1 ≥ 2 and rows of both"
+        )
+    own, ranking = nearest_of_both(visible, infrared, count, rank)
+    return own, encodings(torch.cat([visible, infrared]), ranking, k1, 1)
 
 
 def from_ranking(
@@ -280,9 +349,15 @@ def expand_query(
         # A row's share: one over (rows of its modality times modalities present).
         peers = np.take_along_axis(counts, infrared.astype(np.int8), axis=1)
         peers = peers * np.count_nonzero(counts, axis=1)[:, None]
-    shares = (1 / peers).astype(np.float32)
-    structure = (nearest_rows.ravel(), _even_starts(size, k2))
-    return csr_array((shares.ravel(), *structure), shape=(size, size)) @ encoding
+    return _averaged(encoding, nearest_rows, (1 / peers).astype(np.float32))
+
+
+def _averaged(encoding: csr_array, nearest_rows: np.ndarray, shares: np.ndarray) -> csr_array:
+    """Σ_k shares_k V[nearest_rows_k] of every row; shares (k,) or (N, k) float32."""
+    size, k = nearest_rows.shape
+    shares = np.broadcast_to(shares, nearest_rows.shape).ravel()
+    structure = (nearest_rows.ravel().astype(np.int32), _even_starts(size, k))
+    return csr_array((shares, *structure), shape=(size, size)) @ encoding
 
 
 def is_compiled() -> bool:

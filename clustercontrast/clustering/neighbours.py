@@ -100,8 +100,7 @@ def nearest_of_both(
     Raises:
         ValueError: empty or non-finite features, or an unknown rank.
     """
-    if rank not in ("dot", "l2"):
-        raise ValueError(f"rank is {rank!r}, expected 'dot' or 'l2'")
+    _check_rank(rank)
     sides, columns, scores = (visible, infrared), [], []
     for number, gallery in enumerate(map(FeatureRows, sides)):
         half = gallery.half_squares * (rank == "l2")
@@ -111,6 +110,46 @@ def nearest_of_both(
     own = np.concatenate(columns, axis=1)
     order = np.argsort(-np.concatenate(scores, axis=1), axis=1, kind="stable")
     return own, np.take_along_axis(own, order, axis=1)
+
+
+def nearest_of_groups(
+    features: torch.Tensor, groups: np.ndarray, count: int, rank: str = "dot"
+) -> list[np.ndarray]:
+    """The rows of every group that are most like every row.
+
+    The search is exact.  Several processes share it as in :func:`nearest`.
+
+    Args:
+        features: (N, d) float32.
+        groups: (N,) integers.
+        count: rows of a group; of a smaller one, all.
+        rank: as in :func:`nearest_of_both`.
+
+    Returns:
+        For every group, ascending: (N, k) int64 rows of that group, the likest first.
+
+    Raises:
+        ValueError: empty or non-finite features, or an unknown rank.
+    """
+    _check_rank(rank)
+    found = []
+    for group in np.unique(groups):
+        members = np.flatnonzero(groups == group)
+        gallery = FeatureRows(features[torch.from_numpy(members)])
+        half = gallery.half_squares * (rank == "l2")
+        k = min(count, len(members))
+        found.append(members[exact_search.best_between(features, gallery, k, half)[0]])
+    return found
+
+
+def _check_rank(rank: str) -> None:
+    """Refuse what is no likeness.
+
+    Raises:
+        ValueError: it is another word.
+    """
+    if rank not in ("dot", "l2"):
+        raise ValueError(f"rank is {rank!r}, expected 'dot' or 'l2'")
 
 
 def _automatic(rows: FeatureRows, say: Callable[[str], None]) -> str:

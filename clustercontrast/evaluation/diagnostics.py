@@ -110,9 +110,9 @@ def match_accuracy(
     if not len(to_infrared):
         return 0.0
     clusters_r = 1 + max(labels_r.max(initial=-1), to_infrared.max())
-    people_v = _majority(labels_v, identities_v, len(to_infrared))
+    people_v = majority(labels_v, identities_v, len(to_infrared))
     # The last entry, no identity, answers for unmatched clusters.
-    people_r = np.append(_majority(labels_r, identities_r, clusters_r), -1)
+    people_r = np.append(majority(labels_r, identities_r, clusters_r), -1)
     right = (people_v == people_r[to_infrared]) & (people_v >= 0)
     unknown_r = np.append(_unknown(labels_r, identities_r, clusters_r), False)
     judged = ~(_unknown(labels_v, identities_v, len(to_infrared)) | unknown_r[to_infrared])
@@ -122,20 +122,21 @@ def match_accuracy(
 def association_recall(
     labels: tuple[np.ndarray, np.ndarray],
     identities: tuple[np.ndarray, np.ndarray],
-    maps: tuple[np.ndarray, np.ndarray] | None,
+    partners: np.ndarray | None,
     likely: np.ndarray,
 ) -> dict[str, float]:
     """How many true pairs of clusters a matching finds, alone and with a teacher's candidates.
 
     A pair is a visible and an infrared cluster; it is true if their most frequent identities are
-    equal.  The matching proposes the pairs of either map.  The teacher proposes, for every
-    cluster, those of its likely rows that belong to the other modality.
+    equal.  For every cluster the matching proposes its partners, and the teacher its likely rows,
+    as far as they belong to the other modality.
 
     Args:
         labels: (N_v,), (N_r,) int64 pseudo labels, -1 = outlier.
         identities: (N_v,), (N_r,) int64 true identities, -1 = unknown.
-        maps: to_infrared (C_v,), to_visible (C_r,) int64, -1 = unmatched; None: nothing is matched.
-        likely: (C_v + C_r, n) int64 rows of both modalities, visible ones first.
+        partners: (C_v + C_r, n) int64 rows of both modalities, visible ones first, -1 for none;
+            None: nothing is matched.
+        likely: (C_v + C_r, n) int64 rows, likewise.
 
     Returns:
         "matched": share of the true pairs that the matching finds; "united": share that it or the
@@ -143,23 +144,77 @@ def association_recall(
         is none.  Nothing where no pair is true, as with unknown identities.
     """
     counts = [1 + y.max(initial=-1) for y in labels]
-    people = [_majority(*own) for own in zip(labels, identities, counts, strict=True)]
+    people = [majority(*own) for own in zip(labels, identities, counts, strict=True)]
     same = (people[0][:, None] == people[1]) & (people[0][:, None] >= 0)
     true = np.flatnonzero(same)  # pair (v, r) is v C_r + r
     if not len(true):
         return {}
     taught = _pairs_of(likely, *counts)
-    if maps is None:
-        matched = np.empty(0, dtype=np.int64)
-    else:
-        partners = np.concatenate([np.where(maps[0] >= 0, counts[0] + maps[0], -1), maps[1]])
-        matched = _pairs_of(partners[:, None], *counts)
+    matched = np.empty(0, dtype=np.int64) if partners is None else _pairs_of(partners, *counts)
     united = np.union1d(matched, taught)
     return {
         "matched": float(np.isin(true, matched).mean()),
         "united": float(np.isin(true, united).mean()),
         "overlap": len(np.intersect1d(matched, taught)) / max(1, len(united)),
     }
+
+
+def teacher_quality(
+    targets: np.ndarray,
+    rows: np.ndarray,
+    clusters: np.ndarray,
+    is_infrared: np.ndarray,
+    people: np.ndarray,
+    identities: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """What a teacher's distributions over proxies of both modalities say of n images.
+
+    Args:
+        targets: (n, P) rows that sum to 1.
+        rows: (n,) proxy of every image.
+        clusters: (P,) joint cluster of every proxy.
+        is_infrared: (P,) bool.
+        people: (P,) most frequent identity of every proxy, -1 = unknown.
+        identities: (n,) true identities, -1 = unknown.
+
+    Returns:
+        (n,) float each.  "entropy_own", "entropy_other": nats of the part on the image's own and
+        on the other modality, each as a distribution, 0 for a part without mass; "positives": mass
+        on the proxies of the image's cluster; "right": share of the other modality's mass that
+        lies on proxies of the image's person, NaN where no proxy there or no identity is known.
+    """
+    is_other = is_infrared != is_infrared[rows][:, None]
+    own, other = (_distribution(np.where(part, targets, 0)) for part in (~is_other, is_other))
+    same = (people == identities[:, None]) & (people >= 0)
+    return {
+        "entropy_own": _entropy(own),
+        "entropy_other": _entropy(other),
+        "positives": np.where(clusters == clusters[rows][:, None], targets, 0).sum(1),
+        "right": np.where((same & is_other).any(1), np.where(same, other, 0).sum(1), np.nan),
+    }
+
+
+def modality_gap(visible: np.ndarray, infrared: np.ndarray) -> float:
+    """Mean cosine distance of the visible and the infrared mean (C, d) of joint clusters.
+
+    In [0, 2]; 0 without clusters.
+    """
+    lengths = np.linalg.norm(visible, axis=1) * np.linalg.norm(infrared, axis=1)
+    distances = 1 - (visible * infrared).sum(1) / np.maximum(lengths, 1e-12)
+    return float(distances.mean()) if len(distances) else 0.0
+
+
+def majority(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:
+    """(clusters,) most frequent known identity of every cluster, -1 where there is none.
+
+    The smallest of equally frequent ones.  Labels (N,) int64, -1 = outlier; identities (N,) int64.
+    """
+    identities = np.asarray(identities)
+    people, person = np.unique(identities, return_inverse=True)
+    member = (labels >= 0) & (identities >= 0)
+    cells = labels[member] * len(people) + person[member]
+    counts = np.bincount(cells, minlength=clusters * len(people)).reshape(clusters, len(people))
+    return np.where(counts.any(axis=1), people[counts.argmax(axis=1)], -1)
 
 
 def cycle_consistency(
@@ -220,22 +275,22 @@ def _check_map(labels: np.ndarray, to_other: np.ndarray) -> None:
         raise ValueError(f"label {labels.max()} has no entry in a map of {len(to_other)} clusters")
 
 
-def _majority(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:
-    """(clusters,) most frequent known identity of every cluster, -1 where there is none."""
-    identities = np.asarray(identities)
-    people, person = np.unique(identities, return_inverse=True)
-    member = (labels >= 0) & (identities >= 0)
-    cells = labels[member] * len(people) + person[member]
-    counts = np.bincount(cells, minlength=clusters * len(people)).reshape(clusters, len(people))
-    return np.where(counts.any(axis=1), people[counts.argmax(axis=1)], -1)
-
-
 def _pairs_of(rows: np.ndarray, visible: int, infrared: int) -> np.ndarray:
     """Distinct pairs v C_r + r among clusters and the rows (C, n) named for each, -1 for none."""
     own = np.repeat(np.arange(visible + infrared), rows.shape[1])
     low, high = np.minimum(own, rows.ravel()), np.maximum(own, rows.ravel())
     crosses = (low >= 0) & (low < visible) & (visible <= high)
     return np.unique(low[crosses] * infrared + high[crosses] - visible)
+
+
+def _distribution(masses: np.ndarray) -> np.ndarray:
+    """Rows (n, P) that sum to 1, or to 0 without mass."""
+    return masses / np.maximum(masses.sum(1, keepdims=True), 1e-12)
+
+
+def _entropy(rows: np.ndarray) -> np.ndarray:
+    """(n,) entropy of every row in nats."""
+    return -(rows * np.log(np.maximum(rows, 1e-30))).sum(1)
 
 
 def _unknown(labels: np.ndarray, identities: np.ndarray, clusters: int) -> np.ndarray:

@@ -37,6 +37,12 @@ def teacher(
     return q / q.sum(1, keepdim=True)  # Eq. 9
 
 
+def prototype_similarity(rows: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    """M_u Mᵀ (B, C) of labels u (B,) int64, at best on the CPU, in the precision of the rows."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows[beside(labels, rows)] @ rows.T
+
+
 def distil(logits: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """-Σ_j Q̄_j log softmax_j(logits), mean over the batch; both (B, C) (Eq. 10)."""
     return -(q * logits.log_softmax(1)).sum(1).mean()
@@ -68,26 +74,39 @@ class SelfDistillation:
         features: torch.Tensor,
         labels: torch.Tensor,
         rows: torch.Tensor,
-        visible: int,
+        groups: Sequence[int],
+        taught_by: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """L_sd; the rows stay as they are and carry no gradient.
 
         Args:
-            features: (B, d), not normalised.
+            features: f, (B, d), not normalised.
             labels: (B,) int64 row u of every feature, at best on the CPU.
-            rows: M, (C, d).
-            visible: how many of the rows are visible.
+            rows: M, (C, d), those of a group side by side.
+            groups: how many rows every group has: of the modalities, visible first.
+            taught_by: (B, d) features of another network in the place of f in Eq. 7.
         """
         student = similarity(features, rows)  # f Mᵀ
-        seen = student if self.has_gradient else student.detach()
-        with torch.autocast(features.device.type, enabled=False):
-            known = rows[beside(labels, rows)] @ rows.T  # M_u Mᵀ
-        both = (visible, len(rows) - visible)
+        seen = student if taught_by is None else similarity(taught_by, rows)
+        seen = seen if self.has_gradient else seen.detach()
+        known = prototype_similarity(rows, labels)
         if not self.is_separate:
-            groups = both if self.is_grouped else (len(rows),)
-            return self._part(known, seen, student, groups)
-        parts = zip(*(x.split(both, 1) for x in (known, seen, student)), both, strict=True)
-        return sum(self._part(*part, (size,)) for *part, size in parts if size)
+            return self._part(known, seen, student, groups if self.is_grouped else (len(rows),))
+        parts = zip(*(x.split(list(groups), 1) for x in (known, seen, student)), strict=True)
+        kept = (part for part, size in zip(parts, groups, strict=True) if size)
+        return sum(self._part(*part, (part[0].shape[1],)) for part in kept)
+
+    def targets(
+        self,
+        features: torch.Tensor,
+        labels: torch.Tensor,
+        rows: torch.Tensor,
+        groups: Sequence[int],
+    ) -> torch.Tensor:
+        """Q̄ (B, C) of features (B, d) that are taught by themselves; arguments as in a call."""
+        known, seen = prototype_similarity(rows, labels), similarity(features, rows)
+        groups = groups if self.is_grouped else (len(rows),)
+        return teacher(known, seen, groups, self.fusion, self.teacher_temperature)
 
     def _part(
         self,
@@ -99,9 +118,7 @@ class SelfDistillation:
         q = teacher(known, seen, groups, self.fusion, self.teacher_temperature)
         return distil(student / self.temperature, q)
 
-    def likely(self, rows: torch.Tensor, visible: int, count: int = 2) -> torch.Tensor:
+    def likely(self, rows: torch.Tensor, groups: Sequence[int], count: int = 2) -> torch.Tensor:
         """Rows (C, count) int64 with the greatest Q̄ of every row, as if it were a feature."""
-        known = similarity(rows, rows)
-        groups = (visible, len(rows) - visible) if self.is_grouped else (len(rows),)
-        q = teacher(known, known, groups, self.fusion, self.teacher_temperature)
+        q = self.targets(rows, torch.arange(len(rows)), rows, groups)
         return q.topk(min(count, len(rows)), dim=1).indices

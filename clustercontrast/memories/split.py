@@ -23,9 +23,10 @@ class SplitMemory:
         clusters: (P,) int64 joint cluster of every proxy.
         temperature: τ.
         momentum: μ, weight of the old row.
-        contrasted: |K|, the positives included; 0, or more than there are: all.
+        negatives: |K|, the positives included; 0, or more than there are: all.
         gradient: "upstream" or "clean", see :mod:`clustercontrast.memories.rows`.
         unit: rows are stored, and stay, at unit length.
+        halves: "both", or "hard": L = l_H.
 
     Calling the memory with features (B, d), not normalised, and the *proxies* of the images (B,)
     int64, at best on the CPU, gives the loss.
@@ -37,11 +38,13 @@ class SplitMemory:
         clusters: torch.Tensor,
         temperature: float,
         momentum: float,
-        contrasted: int = 50,
+        negatives: int = 50,
         gradient: str = "upstream",
         unit: bool = True,
+        halves: str = "both",
     ) -> None:
-        self.clusters, self.temperature, self.contrasted = clusters, temperature, contrasted
+        self.clusters, self.temperature, self.negatives = clusters, temperature, negatives
+        self.kind = halves
         blend = Momentum(momentum, unit=unit)
         self.bank = RowBank(blend.begin(torch.cat([means, means])), hybrid_update, blend, gradient)
 
@@ -56,16 +59,18 @@ class SplitMemory:
         return self.bank.halves
 
     def __call__(self, features: torch.Tensor, proxies: torch.Tensor) -> torch.Tensor:
-        """½ (l_H + l_C), mean over the batch."""
+        """½ (l_H + l_C), or l_H alone, mean over the batch."""
         logits = self.bank.similarity(features, proxies) / self.temperature
         clusters = self.clusters.to(proxies.device)
         is_positive = beside(clusters[proxies][:, None] == clusters, logits)
-        mean, hard = (self._contrast(half, is_positive) for half in logits.chunk(2, dim=1))
-        return (hard + mean) / 2
+        mean, hard = logits.chunk(2, dim=1)
+        if self.kind == "hard":
+            return self._contrast(hard, is_positive)
+        return (self._contrast(hard, is_positive) + self._contrast(mean, is_positive)) / 2
 
     def _contrast(self, logits: torch.Tensor, is_positive: torch.Tensor) -> torch.Tensor:
         """l_W over the rows of one half, K chosen in it."""
-        count = min(self.contrasted or logits.shape[1], logits.shape[1])
+        count = min(self.negatives or logits.shape[1], logits.shape[1])
         likest = logits.detach().masked_fill(is_positive, torch.inf).topk(count, dim=1).indices
         is_contrasted = is_positive.scatter(1, likest, value=True)
         return multi_positive(logits.masked_fill(~is_contrasted, -torch.inf), is_positive)

@@ -72,16 +72,21 @@ class Invariance(ClusteringStage):
     def check_flags(self) -> None:
         """Refuse, besides what every stage refuses, neighbours and memories that are not there."""
         super().check_flags()
+        self.check_memory()
+        a = self.args
+        if a.joint_distance == "modality" and a.joint_k2 > a.joint_k1 // 2:
+            raise UserError(
+                f"--joint-k2 {a.joint_k2} is more than half of --joint-k1 {a.joint_k1}, the "
+                "neighbours of either modality: the expansion is part of them"
+            )
+
+    def check_memory(self) -> None:
+        """Refuse a joint memory that the modalities' memories do not have."""
         a = self.args
         if a.joint_memory == "hybrid" and a.memory != "hybrid":
             raise UserError(
                 f"--joint-memory hybrid goes with --memory hybrid, which is {a.memory} here: leave "
                 "one of them out"
-            )
-        if a.joint_distance == "modality" and a.joint_k2 > a.joint_k1 // 2:
-            raise UserError(
-                f"--joint-k2 {a.joint_k2} is more than half of --joint-k1 {a.joint_k1}, the "
-                "neighbours of either modality: the expansion is part of them"
             )
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
@@ -158,7 +163,7 @@ class Invariance(ClusteringStage):
             return
         proxies = modality_proxies(*features, y)
         if a.joint_loss == "posed":
-            proxies = proxies.visible_first()
+            proxies = proxies.by_group()
         means = proxies.means.to(self.run.device)
         ranks.equalise((means,))
         self.joint_memory = SplitMemory(
@@ -166,11 +171,11 @@ class Invariance(ClusteringStage):
             proxies.clusters,
             a.temp,
             a.momentum,
-            a.joint_contrasted,
+            a.joint_negatives,
             a.memory_gradient,
             a.unit_prototypes,
         )
-        self.joint_targets, self.visible_proxies = proxies.rows, proxies.visible
+        self.joint_targets, self.proxies_of = proxies.rows, proxies.sizes
         self.facts["proxies"] = len(means)
 
     def joint_queries(self, batch: Batch) -> tuple[Pair, Pair]:
@@ -195,7 +200,7 @@ class Invariance(ClusteringStage):
         """L_sd^v + L_sd^r + L_unified of PoSeD Eq. 11, over the proxies."""
         (f_v, f_r), (q_v, q_r) = features, rows
         mean, hard = self.joint_memory.halves
-        distil = partial(self.distillation, rows=mean, visible=self.visible_proxies)
+        distil = partial(self.distillation, rows=mean, groups=self.proxies_of)
         clusters = self.joint_memory.clusters
         is_positive = beside(clusters[:, None] == clusters, mean)
         side = (epoch - self.epochs[0]) % 2  # visible features first, then in turns

@@ -17,6 +17,7 @@ from torch import nn
 
 from clustercontrast.association.choice import Clusters, associate
 from clustercontrast.association.graph_matching import rewrites
+from clustercontrast.association.unified import rows_of_partners
 from clustercontrast.clustering.centroids import (
     balanced_centroids,
     centroids,
@@ -172,6 +173,11 @@ class ClusteringStage(Stage):
 
     # --- features, labels, centroids ---
 
+    @property
+    def clusterer(self) -> nn.Module:
+        """The network whose features are clustered."""
+        return self.encoder
+
     def extract(self, network: nn.Module, rows: Sequence[torch.Tensor] | None = None) -> Pair:
         """Clustering features of the training images: (N_v, d), (N_r, d), norm at most 1.
 
@@ -278,7 +284,7 @@ class ClusteringStage(Stage):
         if not self.args.export_labels or epoch != self.epochs[-1]:
             return
         self._parts_of = self.epoch, (np.arange(len(self.data.visible)),)
-        features = self.extract(self.encoder)
+        features = self.extract(self.clusterer)
         labels = self.pseudo_labels(features)
         path = self.run.folder / self.name / pseudo_labels.FILE
         if ranks.is_first():
@@ -568,8 +574,8 @@ class ClusteringStage(Stage):
 
     def grade_candidates(self, labels: Labels, likely: np.ndarray) -> None:
         """Grade the matching and rows (C, n), visible ones first, that a teacher finds likely."""
-        maps = self.maps and tuple(m.numpy() for m in self.maps)
-        self.facts["association"] = association_recall(labels, self.identities, maps, likely)
+        partners = self.maps and rows_of_partners(*self.maps).numpy()[:, None]
+        self.facts["association"] = association_recall(labels, self.identities, partners, likely)
 
     @property
     def identities(self) -> Labels:

@@ -88,7 +88,7 @@ class Unified(ClusteringStage):
         labels = batch.visible.labels, batch.infrared.labels
         features = self.encoder(batch.visible.images, batch.infrared.images)  # (2B, d), (B, d)
         centroids, hard = rows_of(self.visible_memory, self.infrared_memory)  # M, P
-        rows = labels[0], self.visible_clusters + labels[1]  # u(y)
+        rows = labels[0], self.clusters_of[0] + labels[1]  # u(y)
         terms = self.intra_terms(features, labels)  # Eq. 3
         terms |= self.distil_terms(features, rows, centroids)  # Eq. 7-10
         if self.args.cross == "unified":
@@ -101,7 +101,7 @@ class Unified(ClusteringStage):
 
     def unify_clusters(self, means: Pair) -> None:
         """Which rows are positives of which; without matching every row is alone."""
-        self.visible_clusters = len(means[0])
+        self.clusters_of = tuple(map(len, means))
         maps = self.maps or tuple(torch.full((len(own),), -1) for own in means)
         self.is_positive = positives(*maps, self.args.unified_labels).to(self.run.device)
 
@@ -116,7 +116,7 @@ class Unified(ClusteringStage):
         a, (f_v, f_r), (u_v, u_r) = self.args, features, rows
         if a.distil == "none":
             return {}
-        distil = partial(self.distillation, rows=centroids, visible=self.visible_clusters)
+        distil = partial(self.distillation, rows=centroids, groups=self.clusters_of)
         return {
             "distil_infrared": (a.distil_weight, distil(f_r, u_r)),
             "distil_visible": (a.distil_weight, distil(f_v, u_v)),
@@ -142,7 +142,7 @@ class Unified(ClusteringStage):
     def likely_rows(self) -> np.ndarray:
         """Two rows (C, 2) that the teacher finds most likely for every row's cluster."""
         centroids, _ = rows_of(self.visible_memory, self.infrared_memory)
-        return self.distillation.likely(centroids, self.visible_clusters).cpu().numpy()
+        return self.distillation.likely(centroids, self.clusters_of).cpu().numpy()
 
 
 STAGES = [dcl.Intra, Unified]

@@ -9,18 +9,20 @@ from torch import nn
 class MomentumEncoder(nn.Module):
     """φ_m: parameters follow the online encoder φ_o, without gradients (PCLHD Eq. 16).
 
-    Buffers are **not** averaged: the copy is forwarded in train mode and keeps BatchNorm statistics
-    of its own activations, which are those used at test time (PCLHD-7).  Its state dict is
-    that of an ordinary encoder, so a saved model loads into either.
+    Buffers are **not** averaged.  In PCLHD the copy is forwarded in train mode and keeps BatchNorm
+    statistics of its own activations, which are those used at test time (PCLHD-7); else it takes
+    over those of the network that it follows.  Its state dict is that of an ordinary encoder, so a
+    saved model loads into either.
 
     Args:
         encoder: network to copy, weights and buffers included.
         decay: weight β of the old parameters.
+        copies_buffers: an update takes over the encoder's buffers.
     """
 
-    def __init__(self, encoder: nn.Module, decay: float) -> None:
+    def __init__(self, encoder: nn.Module, decay: float, copies_buffers: bool = False) -> None:
         super().__init__()
-        self.decay = decay
+        self.decay, self.copies_buffers = decay, copies_buffers
         self.network = copy.deepcopy(encoder).requires_grad_(False)
 
     @torch.no_grad()
@@ -38,6 +40,9 @@ class MomentumEncoder(nn.Module):
         mine, theirs = list(self.network.parameters()), list(encoder.parameters())
         torch._foreach_mul_(mine, self.decay)
         torch._foreach_add_(mine, theirs, alpha=1 - self.decay)
+        if self.copies_buffers:
+            for own, followed in zip(self.network.buffers(), encoder.buffers(), strict=True):
+                own.copy_(followed)
 
     def state_dict(self, *args, **kwargs) -> dict[str, torch.Tensor]:
         """State of the copied network."""

@@ -8,9 +8,11 @@ import functools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clustercontrast.association.unified import rows_of_partners
 from clustercontrast.evaluation import diagnostics
 from clustercontrast.evaluation.diagnostics import (
     association_recall,
@@ -190,8 +192,8 @@ def clusters_of(*people):
 
 def recall(people_v, people_r, maps, likely):
     (y_v, t_v), (y_r, t_r) = clusters_of(*people_v), clusters_of(*people_r)
-    maps = maps and tuple(map(np.array, maps))
-    return association_recall((y_v, y_r), (t_v, t_r), maps, np.array(likely))
+    partners = maps and rows_of_partners(*map(torch.tensor, maps)).numpy()[:, None]
+    return association_recall((y_v, y_r), (t_v, t_r), partners, np.array(likely))
 
 
 def test_association_recall_by_hand():

@@ -109,7 +109,7 @@ def joint_memory_of(stage, vectors, facts):
         torch.from_numpy(clusters),
         a.temp,
         a.momentum,
-        a.joint_contrasted,
+        a.joint_negatives,
         a.memory_gradient,
     )
 

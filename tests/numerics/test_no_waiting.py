@@ -56,7 +56,7 @@ LOSSES = {
     "similarities": lambda f: similarity_preservation(f, f.detach()),
     "unified": lambda f: unified_contrast(f, LABELS, rows(5), rows(5, 5) > 0, 0.05),
     "partners": lambda f: partner_contrast(f, LABELS, (rows(5), rows(5)), 0.05),
-    "distillation": lambda f: SelfDistillation(0.05, 0.05)(f, LABELS, rows(5), 3),
+    "distillation": lambda f: SelfDistillation(0.05, 0.05)(f, LABELS, rows(5), (3, 2)),
     "separate distillation": lambda f: SelfDistillation(0.05, 0.05, is_separate=True)(
         f, LABELS, rows(5), 3
     ),

@@ -9,6 +9,7 @@ from clustercontrast.settings.recipes.common import (
     Row,
 )
 
+DISTANCES = ("modality", "balanced", "plain", "camera")
 SPLIT = {"joint_memory": ("split",)}
 TEACHER = ("teacher_temp", "fusion")  # flags of PoSeD
 FLAGS: tuple[Flag, ...] = group(
@@ -17,27 +18,27 @@ FLAGS: tuple[Flag, ...] = group(
         "joint_distance",
         text,
         "neighbours of the joint clustering: half of either modality; plain ones, expanded evenly "
-        "over the modalities; plain",
-        choices=("modality", "balanced", "plain"),
+        "over the modalities; plain; camera: as the first, expanded evenly over cameras",
+        choices=DISTANCES,
     ),
     Flag(
         "joint_rank",
         text,
         "likeness by which they are found (BMIL-9)",
         choices=("dot", "l2"),
-        when={"joint_distance": ("modality",)},
+        when={"joint_distance": ("modality", "camera")},
     ),
     Flag(
         "joint_memory",
         text,
-        "of the joint clusters: a proxy of either modality, or a centroid and a hard prototype",
+        "of a joint cluster: a proxy of either modality, or one centroid and one hard prototype",
         choices=("split", "hybrid"),
     ),
     Flag(
-        "joint_contrasted",
+        "joint_negatives",
         natural,
-        "proxies that an image is contrasted with, its positives included; 0: all (BMIL-5)",
-        when=SPLIT | {"joint_loss": ("split",)},
+        "proxies that an image is contrasted with, its positives counted; 0: all (BMIL-5)",
+        when={"joint_loss": ("split",)},
     ),
     Flag(
         "joint_loss",
@@ -63,7 +64,8 @@ RECIPE = Recipe(
         ),
     },
     flags=FLAGS,
-    when=dict.fromkeys(TEACHER, SPLIT | {"joint_loss": ("posed",)}),
+    choices={"joint_distance": DISTANCES[:3]},
+    when={"joint_negatives": SPLIT} | dict.fromkeys(TEACHER, SPLIT | {"joint_loss": ("posed",)}),
     rows=(
         Row(
             OFFICIAL,
@@ -77,7 +79,7 @@ RECIPE = Recipe(
                 "joint_rank": "dot",
                 "joint_memory": "split",
                 "joint_loss": "split",
-                "joint_contrasted": 50,
+                "joint_negatives": 50,
                 "joint_mixed_only": False,
                 "select": "rank1",
                 "eval_step": 2,

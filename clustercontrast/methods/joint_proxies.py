@@ -1,0 +1,211 @@
+"""The proxies of joint clusters: one per modality or camera, of clusters or of matches, and graded.
+
+What :mod:`clustercontrast.methods.united` contrasts images with, and what its log says of it.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from scipy.sparse import csr_array
+
+from clustercontrast.association.unified import unified_labels
+from clustercontrast.clustering.centroids import (
+    Proxies,
+    balanced_centroids,
+    group_proxies,
+    modality_proxies,
+)
+from clustercontrast.clustering.jaccard import camera_groups, camera_jaccard
+from clustercontrast.data.batches import Stream
+from clustercontrast.evaluation.diagnostics import (
+    association_recall,
+    majority,
+    modality_gap,
+    teacher_quality,
+)
+from clustercontrast.files import UserError
+from clustercontrast.memories.split import SplitMemory
+from clustercontrast.methods.bmil import Invariance
+from clustercontrast.methods.clustering_stage import Labels, Pair
+from clustercontrast.processes import ranks
+
+Streams = tuple[Stream, Stream]  # visible, infrared
+GRADED_ROWS = 4096  # images whose distributions over the proxies are held at a time
+
+
+class JointProxies(Invariance):
+    """BMIL's joint clusters, whose proxies may be those of cameras, or clusters that are matched.
+
+    Attributes:
+        groups: (N_v,), (N_r,) int64 group of every image: its modality, or camera of a modality.
+        proxies: of the joint clusters, in the order of the joint memory's rows.
+    """
+
+    def setup(self) -> None:
+        super().setup()
+        self.groups = self.groups_of_images()
+
+    def joint_distances(self, features: Pair) -> csr_array:
+        """Those of BMIL, or with an expansion that is even over cameras."""
+        a = self.args
+        if a.joint_distance != "camera":
+            return super().joint_distances(features)
+        of_visible, of_infrared = self.cameras
+        cameras = of_visible[self.joint_rows], of_infrared
+        return camera_jaccard(
+            *features, cameras, a.joint_k1, a.camera_cap, a.eps_joint, a.joint_rank
+        )
+
+    def remember_jointly(self, features: Pair, y: np.ndarray) -> None:
+        """A proxy of every joint cluster and group, or one row pair for each cluster."""
+        if self.args.joint_memory == "hybrid":
+            c, clusters = balanced_centroids(*features, y), torch.arange(y.max() + 1)
+            self.remember(Proxies(c, clusters, clusters[None]))
+        else:
+            proxies = group_proxies(torch.cat(features), y, np.concatenate(self.groups))
+            self.remember(proxies.by_group())
+        self.grade_gap(features, y)
+        self.grade_proxies(features, (y[: len(features[0])], y[len(features[0]) :]))
+
+    def match_jointly(self, features: Pair, labels: Labels, means: Pair) -> None:
+        """Clusters of either modality as proxies, those that matches connect as one (PoSeD)."""
+        self.match_clusters(features, labels, means)
+        maps = self.maps or tuple(torch.full((len(own),), -1) for own in means)
+        visible, infrared = map(len, means)
+        rows = torch.full((2, max(visible, infrared)), -1)
+        rows[0, :visible] = torch.arange(visible)
+        rows[1, :infrared] = visible + torch.arange(infrared)
+        self.remember(Proxies(torch.cat(means), unified_labels(*maps), rows))
+        self.grade_proxies(features, labels)
+
+    def remember(self, proxies: Proxies) -> None:
+        """A memory of C and H over these proxies, whose groups lie side by side."""
+        a, means = self.args, proxies.means.to(self.run.device)
+        ranks.equalise((means,))
+        self.proxies = proxies
+        self.joint_memory = SplitMemory(
+            means,
+            proxies.clusters,
+            a.temp,
+            a.momentum,
+            a.joint_negatives,
+            a.memory_gradient,
+            a.unit_prototypes,
+            a.joint_halves,
+        )
+        self.facts["proxies"] = len(means)
+
+    def groups_of_images(self) -> Labels:
+        """Group of every image of both modalities, counted from 0, visible ones first."""
+        a, (visible, infrared) = self.args, self.image_lists()
+        split, size = len(visible.paths), len(visible.paths) + len(infrared.paths)
+        if a.ties == "clusters" and a.joint_memory == "hybrid":
+            groups = np.zeros(size, dtype=np.int64)
+        elif a.ties == "clusters" and a.proxies == "camera":
+            groups, _ = camera_groups(*self.cameras)
+        else:
+            groups = np.repeat([0, 1], [split, size - split])
+        return groups[:split], groups[split:]
+
+    @property
+    def cameras(self) -> Labels:
+        """(N_v,), (N_r,) camera of every image."""
+        return tuple(images.cameras for images in self.image_lists())
+
+    def proxies_of(self, streams: Streams) -> Pair:
+        """Row q (2B,), (B,) of every image of a batch, every view counted; on the CPU."""
+        return tuple(
+            self.proxies.rows[groups_of(stream, own), stream.labels]
+            for stream, own in zip(streams, self.groups, strict=True)
+        )
+
+    # --- flags that do not go together ---
+
+    def check_flags(self) -> None:
+        """Refuse, besides what BMIL does, cameras that are not there."""
+        super().check_flags()
+        self.check_cameras()
+
+    def check_memory(self) -> None:
+        """One row pair of a joint cluster goes with every memory of the modalities."""
+
+    def check_cameras(self) -> None:
+        """Refuse a distance or proxies by camera where each modality has a single one."""
+        a = self.args
+        by_camera = {"--joint-distance": a.joint_distance, "--proxies": a.proxies}
+        flags = [name for name, value in by_camera.items() if value == "camera"]
+        if a.ties == "clusters" and flags and max(camera_groups(*self.cameras)[1]) < 2:
+            raise UserError(
+                f"{flags[0]} camera needs a modality with two cameras or more, and each has one "
+                f"here: say {flags[0]} modality"
+            )
+
+    # --- for the log alone ---
+
+    def grade_gap(self, features: Pair, y: np.ndarray) -> None:
+        """How far apart the two modalities of a joint cluster are."""
+        proxies = modality_proxies(*features, y)
+        mixed = proxies.rows[:, (proxies.rows >= 0).all(0)]
+        self.facts["modality_gap"] = modality_gap(*(proxies.means[rows] for rows in mixed))
+
+    def grade_proxies(self, features: Pair, labels: Labels) -> None:
+        """What the teacher says of proxies and images, and which true pairs it finds."""
+        a, rows = self.args, self.proxies.rows.numpy()
+        if a.distil == "none" or len(rows) < 2:  # one row pair has no modality
+            return
+        own = tuple(
+            np.where(y >= 0, rows[groups, y], -1)
+            for groups, y in zip(self.groups, labels, strict=True)
+        )
+        self.facts["association"] = self.recall_of_proxies(own)
+        self.facts["teacher"] = self.grade_teacher(features, own)
+
+    def recall_of_proxies(self, own: Labels) -> dict[str, float]:
+        """True pairs of a visible and an infrared proxy that clusters and teacher find."""
+        c, _ = self.joint_memory.halves
+        likely = self.distillation.likely(c, self.proxies.sizes).cpu().numpy()
+        partners = self.proxies.rows[:, self.proxies.clusters].T.numpy()
+        infrared = np.where(own[1] >= 0, own[1] - self.visible_proxies, -1)
+        return association_recall((own[0], infrared), self.identities, partners, likely)
+
+    def grade_teacher(self, features: Pair, own: Labels) -> dict[str, float]:
+        """Means over the images of joint clusters, and over those of clusters of one modality."""
+        rows, identities = np.concatenate(own), np.concatenate(self.identities)
+        images = np.flatnonzero(rows >= 0)
+        clusters = self.proxies.clusters.numpy()
+        is_infrared = np.arange(len(clusters)) >= self.visible_proxies
+        people = majority(rows, identities, len(clusters))
+        parts = [
+            teacher_quality(targets, rows[some], clusters, is_infrared, people, identities[some])
+            for some, targets in self.targets(torch.cat(features), rows, images)
+        ]
+        quality = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        sides = [np.isin(clusters, clusters[is_infrared == side]) for side in (False, True)]
+        is_mixed = np.logical_and(*sides)[rows[images]]
+        quality |= {"right_mixed": quality["right"][is_mixed]}
+        quality |= {"right_single": quality["right"][~is_mixed]}
+        known = {name: values[~np.isnan(values)] for name, values in quality.items()}
+        return {name: float(values.mean()) for name, values in known.items() if len(values)}
+
+    def targets(
+        self, features: torch.Tensor, rows: np.ndarray, images: np.ndarray
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Some of the images (n,) after the other, and their Q̄ (n, P) as self-taught images."""
+        c, _ = self.joint_memory.halves
+        for first in range(0, len(images), GRADED_ROWS):
+            some = images[first : first + GRADED_ROWS]
+            f, own = features[torch.from_numpy(some)].to(c), torch.from_numpy(rows[some])
+            yield some, self.distillation.targets(f, own, c, self.proxies.sizes).cpu().numpy()
+
+    @property
+    def visible_proxies(self) -> int:
+        """How many of the proxies are visible: those of the first groups."""
+        of_visible = self.groups[0].max() + 1
+        return sum(self.proxies.sizes[:of_visible])
+
+
+def groups_of(stream: Stream, groups: np.ndarray) -> torch.Tensor:
+    """Group (V B,) of every image of a batch's stream, every view counted."""
+    own = torch.from_numpy(groups)[stream.rows]
+    return own.repeat(len(stream.labels) // len(own))
