@@ -113,9 +113,7 @@ def modality_jaccard(
     Raises:
         ValueError: k1 below 2, k2 below 1, a modality without rows, or non-finite features.
     """
-    if k2 < 1:
-        raise ValueError(f"k2 is {k2}, expected at least 1")
-    own, encoding = _encodings_of_both(visible, infrared, k1, rank)
+    own, encoding = _encodings_of_both(visible, infrared, k1, k2, rank)
     if k2 > 1:
         count = own.shape[1] // 2
         k2, of_each = min(k2, count), own.reshape(len(own), 2, count)
@@ -154,9 +152,7 @@ def camera_jaccard(
     Raises:
         ValueError: k1 below 2, cap below 1, a modality without rows, or non-finite features.
     """
-    if cap < 1:
-        raise ValueError(f"cap is {cap}, expected at least 1")
-    _, encoding = _encodings_of_both(visible, infrared, k1, rank)
+    _, encoding = _encodings_of_both(visible, infrared, k1, cap, rank)
     groups, of_modality = camera_groups(*cameras)
     near = nearest_of_groups(torch.cat([visible, infrared]), groups, cap, rank)
     counts = np.array([own.shape[1] for own in near])
@@ -181,14 +177,14 @@ def camera_groups(visible: np.ndarray, infrared: np.ndarray) -> tuple[np.ndarray
 
 
 def _encodings_of_both(
-    visible: torch.Tensor, infrared: torch.Tensor, k1: int, rank: str
+    visible: torch.Tensor, infrared: torch.Tensor, k1: int, k2: int, rank: str
 ) -> tuple[np.ndarray, csr_array]:
     """Neighbours of either modality of every row, and the encodings by all of them, unexpanded."""
     count = min(k1 // 2, len(visible), len(infrared))
-    if count < 1:
+    if count < 1 or k2 < 1:
         raise ValueError(
-            f"k1 is {k1}, with {len(visible)} visible and {len(infrared)} infrared rows: expected "
-            "k1 ≥ 2 and rows of both"
+            f"k1 is {k1}, k2 is {k2}, with {len(visible)} visible and {len(infrared)} infrared "
+            "rows: expected k1 ≥ 2, k2 ≥ 1 and rows of both"
         )
     own, ranking = nearest_of_both(visible, infrared, count, rank)
     return own, encodings(torch.cat([visible, infrared]), ranking, k1, 1)

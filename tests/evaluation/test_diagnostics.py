@@ -20,6 +20,8 @@ from clustercontrast.evaluation.diagnostics import (
     cycle_consistency,
     joint_quality,
     match_accuracy,
+    modality_gap,
+    teacher_quality,
 )
 
 seeds = st.integers(0, 2**32 - 1)
@@ -215,6 +217,25 @@ def test_without_a_true_pair_there_is_no_recall():
     likely = [[0, 1], [1, 0]]
     assert recall([1], [2], ([0], [0]), likely) == {}
     assert recall([-1], [-1], ([0], [0]), likely) == {}  # unknown identities
+
+
+def test_a_teacher_is_graded_by_hand():
+    """Proxies 0, 1 visible, 2, 3 infrared, of clusters 0, 1, 0, 2 and people 7, 8, 7, 8."""
+    targets = np.array([[0.4, 0.1, 0.4, 0.1], [0.0, 0.5, 0.25, 0.25], [0.5, 0.0, 0.0, 0.5]])
+    rows, people = np.array([0, 1, 3]), np.array([7, 8, 7, 8])
+    clusters, is_infrared = np.array([0, 1, 0, 2]), np.array([False, False, True, True])
+    found = teacher_quality(targets, rows, clusters, is_infrared, people, np.array([7, 8, -1]))
+    mixed = -(0.8 * np.log(0.8) + 0.2 * np.log(0.2))
+    np.testing.assert_allclose(found["entropy_own"], [mixed, 0, 0])
+    np.testing.assert_allclose(found["entropy_other"], [mixed, np.log(2), 0])
+    np.testing.assert_allclose(found["positives"], [0.8, 0.5, 0.5])
+    np.testing.assert_allclose(found["right"], [0.8, 0.5, np.nan])  # the last is of nobody known
+
+
+def test_the_gap_of_modalities_is_a_mean_cosine_distance():
+    visible, infrared = np.array([[2.0, 0], [0, 1]]), np.array([[0, 3.0], [0, 5]])
+    assert modality_gap(visible, infrared) == pytest.approx(0.5)
+    assert modality_gap(visible[:0], infrared[:0]) == 0.0
 
 
 @given(st.integers(0, 10**6))

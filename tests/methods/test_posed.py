@@ -52,7 +52,7 @@ def twin_terms(stage, features, labels, before, epoch):
     f = [F.normalize(x).double().numpy() for x in features]
     y = [own.numpy() for own in labels]
     m, p = (np.concatenate([own[half].double() for own in before]) for half in (0, 1))
-    first = (slice(0, stage.clusters_of[0]), slice(stage.visible_clusters, None))
+    first = (slice(0, stage.clusters_of[0]), slice(stage.clusters_of[0], None))
     maps = [own.numpy() for own in stage.maps]
     z = walk(*maps)
     found = {}
@@ -233,5 +233,5 @@ def test_the_association_in_the_log_is_that_of_the_rows(make):
     likely = stage.likely_rows()
     own = np.arange(len(likely))
     assert likely.shape == (len(own), 2)
-    crosses = (likely < stage.clusters_of[0]) != (own < stage.visible_clusters)[:, None]
+    crosses = (likely < stage.clusters_of[0]) != (own < stage.clusters_of[0])[:, None]
     assert crosses.any(1).mean() > 0.9  # nearly every cluster has a candidate on the other side

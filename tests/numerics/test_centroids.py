@@ -14,7 +14,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clustercontrast.clustering.centroids import balanced_centroids, centroids, farthest_members
+from clustercontrast.clustering.centroids import (
+    balanced_centroids,
+    centroids,
+    farthest_members,
+    group_proxies,
+)
 
 FEATURES = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 8.0], [5.0, 5.0], [100.0, 1.0], [0.0, 2.0]])
 LABELS = np.array([1, 1, 0, 1, -1, 0])
@@ -156,3 +161,25 @@ def test_device_is_kept():
     torch.testing.assert_close(found.cpu(), expected)
     hard = farthest_members(features.cuda(), labels, found)
     torch.testing.assert_close(hard.cpu(), farthest_members(features, labels, expected))
+
+
+@given(st.integers(0, 9999), st.integers(1, 40), st.integers(1, 4))
+def test_proxies_are_means_over_cluster_and_group(seed, images, groups):
+    generator = np.random.default_rng(seed)
+    labels = np.unique(generator.integers(-1, 5, images), return_inverse=True)[1] - 1
+    of_groups = generator.integers(0, groups, images)
+    features = torch.randn(images, 3, generator=torch.Generator().manual_seed(seed))
+    found = group_proxies(features, labels, of_groups)
+    pairs = sorted({(c, g) for c, g in zip(labels, of_groups, strict=True) if c >= 0})
+    assert found.clusters.tolist() == [c for c, _ in pairs]
+    assert (found.rows >= 0).sum() == len(pairs)
+    for row, (c, g) in enumerate(pairs):
+        own = torch.from_numpy((labels == c) & (of_groups == g))
+        torch.testing.assert_close(found.means[row], features[own].mean(0))
+        assert found.rows[g, c] == row
+    sorted_by_group = found.by_group()
+    assert sorted_by_group.clusters.tolist() == [c for c, _ in sorted(pairs, key=lambda p: p[::-1])]
+    assert sum(found.sizes) == sum(sorted_by_group.sizes) == len(pairs)
+    for g, c in found.rows.ge(0).nonzero().tolist():
+        one, other = found.rows[g, c], sorted_by_group.rows[g, c]
+        assert torch.equal(found.means[one], sorted_by_group.means[other])

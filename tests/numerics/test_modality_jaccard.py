@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sparse_distances import dense
 
 from clustercontrast.clustering.dbscan import dbscan
-from clustercontrast.clustering.jaccard import modality_jaccard
+from clustercontrast.clustering.jaccard import camera_groups, camera_jaccard, modality_jaccard
 from clustercontrast.clustering.neighbours import nearest_of_both
 
 FILES = golden_set.files_c("jaccard_")
@@ -42,7 +42,7 @@ def test_recorded_distances_and_labels(file):
 # The twin: docs/methods/bmil.md#modality-aware-distance in loops, sets and float64.
 
 
-def twin(visible, infrared, k1, k2, rank):
+def twin(visible, infrared, k1, k2, rank, cameras=None):
     x = np.concatenate([visible, infrared]).astype(np.float64)
     size, split = len(x), len(visible)
     half = x**2 @ np.ones(x.shape[1]) / 2 if rank == "l2" else np.zeros(size)
@@ -72,7 +72,10 @@ def twin(visible, infrared, k1, k2, rank):
         if chosen:
             weights = np.exp(2 * (x[chosen] @ x[i]) - 2)
             encoding[i, chosen] = weights / weights.sum()
-    if k2 > 1:
+    if cameras is not None:
+        near = [nearest_of_cameras(score[i], *cameras, k2) for i in range(size)]
+        encoding = np.stack([mean_of_means(encoding, sides) for sides in near])
+    elif k2 > 1:
         k2 = min(k2, count)
         encoding = np.stack(
             [
@@ -82,6 +85,20 @@ def twin(visible, infrared, k1, k2, rank):
         )
     overlap = np.minimum(encoding[:, None], encoding[None]).sum(2)
     return np.maximum(1 - overlap / (2 - overlap), 0)
+
+
+def nearest_of_cameras(score, visible, infrared, cap):
+    """Rows of every camera of either modality that are likest, by modality."""
+    split, found = len(visible), []
+    for start, cameras in ((0, visible), (split, infrared)):
+        rows = start + np.arange(len(cameras))
+        of_each = [rows[cameras == camera] for camera in np.unique(cameras)]
+        found.append([sorted(own, key=lambda j: -score[j])[:cap] for own in of_each])
+    return found
+
+
+def mean_of_means(encoding, sides):
+    return np.mean([np.mean([encoding[own].mean(0) for own in side], 0) for side in sides], 0)
 
 
 def people(rows, seed, width=6):
@@ -107,6 +124,36 @@ def test_the_twin_agrees(seed, visible, infrared, k1, k2, rank):
     sides = x[:visible], x[visible:]
     found = modality_jaccard(*map(torch.from_numpy, sides), k1, k2, rank=rank)
     np.testing.assert_allclose(dense(found), twin(*sides, k1, k2, rank), atol=1e-5)
+
+
+@given(
+    st.integers(0, 9999),
+    st.integers(1, 25),
+    st.integers(1, 25),
+    st.integers(2, 14),
+    st.integers(1, 4),
+    st.sampled_from(["dot", "l2"]),
+)
+def test_the_twin_by_camera_agrees(seed, visible, infrared, k1, cap, rank):
+    """Equal camera numbers of both modalities are two cameras."""
+    x, generator = people(visible + infrared, seed), np.random.default_rng(seed)
+    sides = x[:visible], x[visible:]
+    cameras = tuple(generator.integers(1, 4, len(side)) for side in sides)
+    found = camera_jaccard(*map(torch.from_numpy, sides), cameras, k1, cap, rank=rank)
+    np.testing.assert_allclose(dense(found), twin(*sides, k1, cap, rank, cameras), atol=1e-5)
+
+
+def test_with_one_camera_per_modality_it_is_the_modality_aware_distance():
+    sides = torch.from_numpy(people(40, 3)).split([25, 15])
+    cameras = np.full(25, 1), np.full(15, 2)
+    one, other = camera_jaccard(*sides, cameras, 12, 3), modality_jaccard(*sides, 12, 3)
+    np.testing.assert_allclose(dense(one), dense(other), atol=TOLERANCE)
+
+
+def test_cameras_are_counted_over_both_modalities():
+    groups, counts = camera_groups(np.array([4, 1, 4]), np.array([4, 6]))
+    assert groups.tolist() == [1, 0, 1, 2, 3]
+    assert counts.tolist() == [2, 2]
 
 
 def test_swapped_modalities_permute_the_distances():

@@ -58,7 +58,7 @@ LOSSES = {
     "partners": lambda f: partner_contrast(f, LABELS, (rows(5), rows(5)), 0.05),
     "distillation": lambda f: SelfDistillation(0.05, 0.05)(f, LABELS, rows(5), (3, 2)),
     "separate distillation": lambda f: SelfDistillation(0.05, 0.05, is_separate=True)(
-        f, LABELS, rows(5), 3
+        f, LABELS, rows(5), (3, 2)
     ),
     "refined parts": lambda f: part_refinement.part_guided_loss(
         f, part_refinement.refined_targets(LABELS, f[None], f[:, :1].detach(), 0.5)

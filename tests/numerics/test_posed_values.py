@@ -79,7 +79,7 @@ def unified(side, reading="components"):
 
 def distilled(side, **settings):
     (rows, _), features, u = rows_and_queries(side)
-    return SelfDistillation(TAU, GAMMA, **settings)(features, u, rows, 3), features
+    return SelfDistillation(TAU, GAMMA, **settings)(features, u, rows, (3, 2)), features
 
 
 def test_costs_of_the_matching():
@@ -168,10 +168,10 @@ def test_gradients_are_central_differences(side, form):
 
     def value(x):
         if loss.has_gradient:
-            return loss(x, u, rows, 3)
+            return loss(x, u, rows, (3, 2))
         return student_under(loss, x, features, u, rows)
 
-    loss(features, u, rows, 3).backward()
+    loss(features, u, rows, (3, 2)).backward()
     np.testing.assert_allclose(features.grad, differences(value, features), rtol=1e-5, atol=1e-7)
 
 
@@ -270,8 +270,8 @@ def test_a_modality_without_clusters_leaves_all_the_mass_to_the_other():
     rows = unit("M_visible")
     q = teacher(rows @ rows.T, rows @ rows.T, (3, 0), 0.5, GAMMA)
     torch.testing.assert_close(q, (rows @ rows.T / GAMMA).softmax(1))
-    loss = SelfDistillation(TAU, GAMMA)(rows, torch.arange(3), rows, 3)
-    separate = SelfDistillation(TAU, GAMMA, is_separate=True)(rows, torch.arange(3), rows, 3)
+    loss = SelfDistillation(TAU, GAMMA)(rows, torch.arange(3), rows, (3, 0))
+    separate = SelfDistillation(TAU, GAMMA, is_separate=True)(rows, torch.arange(3), rows, (3, 0))
     torch.testing.assert_close(loss, separate)
     assert loss.isfinite()
 
@@ -282,7 +282,7 @@ def test_the_gradient_is_that_of_the_student_under_a_fixed_teacher(world, gamma)
     """Σ_j (p_j - Q̄_j) m_j / τ, through the normalisation of f: Q̄ enters as a constant."""
     m, _, f, u, visible = world
     f.requires_grad_()
-    SelfDistillation(TAU, gamma)(f, u, m, visible).backward()
+    SelfDistillation(TAU, gamma)(f, u, m, (visible, len(m) - visible)).backward()
     q = taught((m, None, f.detach(), u, visible), gamma=gamma)
     with torch.no_grad():
         z, p = F.normalize(f), (similarity(f, m) / TAU).softmax(1)
@@ -346,14 +346,15 @@ def test_the_order_of_the_modalities_is_of_no_account(world, data):
     other = unified_contrast(f, place, p[turned], positives(*maps[::-1]), TAU)
     torch.testing.assert_close(one, other)
     loss = SelfDistillation(TAU, GAMMA)
-    torch.testing.assert_close(loss(f, u, m, visible), loss(f, place, m[turned], infrared))
+    one = loss(f, u, m, (visible, infrared))
+    torch.testing.assert_close(one, loss(f, place, m[turned], (infrared, visible)))
 
 
 def test_no_row_moves_through_the_contrast_or_the_distillation():
     memories = both_memories()
     before = [own.rows.clone() for own in memories]
     (rows, hard), (features, y) = rows_of(*memories), queries("visible")
-    loss = SelfDistillation(TAU, GAMMA)(features, y, rows, 3)
+    loss = SelfDistillation(TAU, GAMMA)(features, y, rows, (3, 2))
     loss = loss + unified_contrast(features, y, hard, positives(*MAPS), TAU)
     loss = loss + partner_contrast(features, MAPS[0][y], memories[1].halves, TAU)
     loss.backward()
@@ -363,7 +364,7 @@ def test_no_row_moves_through_the_contrast_or_the_distillation():
 def test_rows_most_likely_to_be_the_same_person():
     """Of Q̄ of a row as its own feature: itself, and the other modality's nearest."""
     m, _ = rows_of(*both_memories())
-    likely = SelfDistillation(TAU, GAMMA).likely(m, 3)
+    likely = SelfDistillation(TAU, GAMMA).likely(m, (3, 2))
     assert likely[[0, 1, 3]].tolist() == [[3, 0], [1, 4], [3, 0]]
     assert likely[[2, 4], 0].tolist() == [2, 4]  # two others are as near as each other
 
@@ -371,9 +372,9 @@ def test_rows_most_likely_to_be_the_same_person():
 def test_a_loss_in_half_precision_is_that_of_full_precision():
     (rows, hard), features, u = rows_and_queries("visible")
     rows, hard, features = (x.detach().float() for x in (rows, hard, features))
-    expected = SelfDistillation(TAU, GAMMA)(features, u, rows, 3)
+    expected = SelfDistillation(TAU, GAMMA)(features, u, rows, (3, 2))
     with torch.autocast("cpu", torch.bfloat16):
-        loss = SelfDistillation(TAU, GAMMA)(features, u, rows, 3)
+        loss = SelfDistillation(TAU, GAMMA)(features, u, rows, (3, 2))
         assert similarity(features.bfloat16(), rows).dtype == torch.float32
     assert torch.equal(loss, expected)
 

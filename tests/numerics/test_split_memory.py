@@ -107,6 +107,17 @@ def test_positives_are_always_contrasted(seed, proxies, contrasted):
     torch.testing.assert_close(loss, total / len(q))
 
 
+def test_hard_rows_alone_can_be_contrasted_with():
+    means, clusters, x, q = drawn(5, 8)
+    both, hard = (SplitMemory(means, clusters, 0.05, 0.1, 0, halves=h) for h in ("both", "hard"))
+    for memory in (both, hard):
+        memory(x.requires_grad_(), q).backward()  # now both halves differ
+    logits = F.normalize(x) @ both.halves[1].T / 0.05
+    expected = multi_positive(logits, clusters[q][:, None] == clusters)
+    torch.testing.assert_close(hard(x, q), expected)
+    torch.testing.assert_close(hard.rows, both.rows)
+
+
 def test_only_the_proxies_of_a_call_move():
     means, clusters, x, _ = drawn(3, 8)
     memory = SplitMemory(means, clusters, 0.05, 0.1)

@@ -153,6 +153,8 @@ RECIPE = Recipe(
             for variant, values in (("posed-bmil", LOSSES_OF_POSED), ("posed", LOSSES_OF_POSED))
         ),
         Row("ours: matches of PoSeD", {"ties": "matches"}, variant="posed"),
+        Row(POSED, {"batch_visible": 128}, dataset="regdb", variant="posed"),
+        Row("as in PoSeD's recipe", {"k1": 30}, dataset="llcm", variant="posed"),
         Row("ours", {"proxies": "camera", "joint_distance": "camera"}, variant="united-camera"),
         Row("ours", {"teacher": "ema"}, variant="united-teacher"),
     ),
