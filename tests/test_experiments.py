@@ -2,8 +2,9 @@
 
 import pytest
 
-from benchmarks.experiments import cmam, methods
+from benchmarks.experiments import cmam, methods, united
 from benchmarks.experiments.pages import put_into
+from benchmarks.experiments.recorded import Records, effect, pooled
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.files import UserError
 from clustercontrast.settings.command_line import parse
@@ -64,3 +65,46 @@ def test_tables_replace_what_is_between_their_marks(tmp_path):
     )
     with pytest.raises(UserError, match="has no lines <!-- cmam: rows --> and"):
         put_into(page, "cmam", {"rows": ""})
+
+
+CELLS = {cell.name: cell for own in united.QUESTIONS.values() for cell in own.cells}
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_cells_of_united_are_trainings_of_which_stage_1_is_shared(name):
+    cell = CELLS[name]
+    alone = parse("sysu", cell.first.every_flag.split()).at("intra")
+    first = parse("sysu", [*cell.every_flag.split(), "--stage1", "x"]).at("intra")
+    own = {"stages": None, "start_from": "test", "stage1": None}
+    assert vars(first) | own == vars(alone)
+
+
+def test_the_same_flags_are_one_cell_in_every_experiment():
+    cells = [cell for own in united.QUESTIONS.values() for cell in own.cells]
+    assert len({cell.every_flag for cell in cells}) == len(CELLS)
+    grid = {cell.name for cell in united.QUESTIONS["E6"].cells}
+    assert len(grid) == 8
+    assert {"united", "united_joint-distance_plain", "united_distil_none"} <= grid
+
+
+def test_recorded_runs_are_read_where_their_flags_still_hold(tmp_path):
+    table = Records(tmp_path / "runs.csv", ("mAP", "date"))
+    table.add("one", 2, "--lr 1", {"mAP": 12.3456789, "date": "2026-11-29"})
+    table.add("one", 1, "--lr 1", {"mAP": 10.0})
+    table.add("one", 1, "--lr 2", {"mAP": 99.0})
+    table.add("one", 2, "--lr 1", {"mAP": 13.0})  # the last line of a seed counts
+    assert {seed: run["mAP"] for seed, run in table.of("one", "--lr 1").items()} == {
+        1: "10.0",
+        2: "13.0",
+    }
+    assert list(table.of("one", "--lr 1")) == [1, 2]
+    assert table.of("two", "--lr 1") == {}
+    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 5
+
+
+def test_an_effect_is_counted_in_pooled_deviations():
+    assert pooled([1.0, 3.0], [2.0, 2.0]) == pytest.approx(1.0)  # variances 2 and 0
+    assert pooled([1.0], [1.0, 2.0]) is None
+    assert effect([4.0, 6.0], [1.0, 3.0]) == "+3.00 (2.1 sd)"
+    assert effect([4.0], [1.0]) == "+3.00"
+    assert effect([], [1.0]) == ""

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.experiments.pages import Experiment, listed, mean
-from clustercontrast.commands import cli
+from benchmarks.experiments.training import train
 from clustercontrast.data.augment import normalise
 from clustercontrast.data.images import ImageArray, open_prepared
 from clustercontrast.evaluation.metrics import evaluate
@@ -125,14 +125,10 @@ ROWS = {
 # --- work ---
 
 
-def train(folder: Path, name: str, source: str, *flags: str) -> Path:
-    """Train a run, or what is missing of it; its folder."""
-    place = folder / "logs" / "sysu" / "cmam" / name
-    words = f"--method cmam --name {name} --logs-dir {folder}/logs --data-dir {folder}/target "
-    words += f"--source {folder}/{source} {' '.join(flags)}"
-    if not (place / "report.json").exists():  # the last thing that a run writes
-        cli.train("sysu", words.split())
-    return place
+def train_from(folder: Path, name: str, source: str, *flags: str) -> Path:
+    """Train a run on the target with a source's labels, or what is missing of it; its folder."""
+    words = f"--method cmam --source {folder}/{source} {' '.join(flags)}"
+    return train(folder, name, "target", words)
 
 
 def rendered(folder: Path) -> None:
@@ -161,13 +157,13 @@ def _identity(path: Path) -> int:
 def warm_start(folder: Path) -> Path:
     """Networks that tell visible images of other identities apart."""
     flags = f"{LABELLED} --source-splits train --source-labels {folder}/warm.csv"
-    return train(folder, "warm", "warm", flags) / "pretrain" / "last.pth"
+    return train_from(folder, "warm", "warm", flags) / "pretrain" / "last.pth"
 
 
 def judge(folder: Path) -> Path:
     """A network that tells infrared images of other identities apart."""
     flags = f"{LABELLED} --source-format folder --source-labels {folder}/judge.csv"
-    return train(folder, "judge", "judge", flags) / "pretrain" / "last.pth"
+    return train_from(folder, "judge", "judge", flags) / "pretrain" / "last.pth"
 
 
 def flags_of(row: Row) -> str:
@@ -182,7 +178,7 @@ def train_row(folder: Path, warm: Path, name: str, seed: int) -> Path:
     if row.goes_on:
         first = train_row(folder, warm, "default", seed)
         flags.append(f"--stages selftrain --start-from {first}/pretrain/last.pth")
-    return train(folder, f"{name}-{seed}", "source", *flags)
+    return train_from(folder, f"{name}-{seed}", "source", *flags)
 
 
 # --- fakes ---

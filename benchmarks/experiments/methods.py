@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.experiments.pages import Experiment, listed, mean
+from benchmarks.experiments.training import train
 from clustercontrast.commands import cli
 from clustercontrast.files import read_events
 from clustercontrast.rendering import __main__ as rendering
@@ -92,15 +93,6 @@ def titled(name: str) -> str:
 
 
 # --- work ---
-
-
-def train(folder: Path, name: str, images: str, flags: str) -> Path:
-    """Train a run, or what is missing of it; its folder."""
-    words = f"--name {name} --logs-dir {folder}/logs --data-dir {folder}/{images} {flags}".split()
-    place = folder / "logs" / "sysu" / words[words.index("--method") + 1] / name
-    if not (place / "report.json").exists():  # the last thing that a run writes
-        cli.train("sysu", words)
-    return place
 
 
 def rendered(folder: Path) -> None:

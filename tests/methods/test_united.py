@@ -253,6 +253,61 @@ def test_the_log_grades_teacher_and_clusters(make):
     assert "modality_gap" in one_row.facts
 
 
+# --- sets that are out of the ordinary ---
+
+
+def finite_steps(stage):
+    for loss, gradients in steps_of(stage, 0, 1):
+        assert np.isfinite(loss)
+        assert all(g.isfinite().all() for g in gradients)
+
+
+def given_joint_labels(stage, y_v, y_r):
+    """Joint labels by image number, without a clustering."""
+    sides = (stage.data.visible, y_v), (stage.data.infrared, y_r)
+    y = np.concatenate([label(np.arange(len(images))) for images, label in sides])
+    stage.joint_labels = lambda _: y
+
+
+def test_without_a_cluster_of_both_modalities_distillation_alone_ties_them(make):
+    stage = make(*K2)
+    given_joint_labels(stage, lambda i: i % 5, lambda i: 5 + i % 4)
+    finite_steps(stage)
+    assert stage.facts["association_rate"] == 0
+    assert stage.facts["modality_gap"] == 0
+    assert "right_mixed" not in stage.facts["teacher"]
+    assert stage.facts["teacher"]["right_single"] > 0
+
+
+@pytest.mark.parametrize("flags", [(), ("--distil", "separate"), ("--joint-memory", "hybrid")])
+def test_fewer_proxies_than_are_contrasted_with(make, flags):
+    stage = make(*K2, *flags)
+    given_joint_labels(stage, lambda i: i % 2, lambda i: i % 2)
+    finite_steps(stage)
+    assert len(stage.joint_memory.halves[0]) < stage.args.joint_negatives
+
+
+def test_a_modality_five_times_larger(make):
+    stage = make(*K2)
+    given_joint_labels(stage, lambda i: i % 10, lambda i: np.where(i % 5 == 0, i % 2, -1))
+    finite_steps(stage)
+
+
+def test_one_camera_a_modality_is_enough_without_camera_flags(make):
+    stage = make(*K2, "--joint-half", "all")
+    for images in (stage.data.visible, stage.data.infrared):
+        images.index.cameras[:] = 1
+    finite_steps(stage)
+
+
+def test_a_part_with_fewer_images_than_neighbours_is_clustered_all_the_same(make):
+    """5 % of 250 visible images are 12: fewer than half of k1 30; labels are given, joint ones are
+    clustered."""
+    stage = make("--visible-share", "0.05", "--joint-k1", "30", "--min-samples", "2", *K2)
+    stage.cluster_each = lambda f: tuple(np.arange(len(own)) % 4 for own in f)
+    finite_steps(stage)
+
+
 # --- what is refused ---
 
 

@@ -1,0 +1,69 @@
+"""Figures of finished runs in a table that the repository keeps: what is in it is not run again.
+
+A line is one run: its cell, its seed, the flags it was trained with, and figures.  Lines of other
+flags than a cell has now are not read.  Several processes may add lines to one table.
+"""
+
+import csv
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+KEYS = ("cell", "seed", "flags")
+
+
+@dataclass(frozen=True)
+class Records:
+    """A table of runs.
+
+    Attributes:
+        file: in CSV.
+        figures: names of its columns behind ``KEYS``; a figure that a run lacks is empty.
+    """
+
+    file: Path
+    figures: tuple[str, ...]
+
+    def add(self, cell: str, seed: int, flags: str, found: Mapping[str, float | str]) -> None:
+        """One line more; the first one writes the names of the columns."""
+        is_new = not self.file.exists()
+        with self.file.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, (*KEYS, *self.figures), lineterminator="\n")
+            if is_new:
+                writer.writeheader()
+            own = {name: rounded(value) for name, value in found.items()}
+            writer.writerow({"cell": cell, "seed": seed, "flags": flags} | own)
+
+    def of(self, cell: str, flags: str) -> dict[int, dict[str, str]]:
+        """Seed -> figures of a cell's runs with these flags; the last line of a seed counts."""
+        if not self.file.exists():
+            return {}
+        with self.file.open(newline="", encoding="utf-8") as file:
+            lines = [x for x in csv.DictReader(file) if (x["cell"], x["flags"]) == (cell, flags)]
+        return {int(line["seed"]): line for line in sorted(lines, key=lambda x: int(x["seed"]))}
+
+
+def rounded(value: float | str) -> float | str:
+    """Six significant digits; words as they are."""
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
+def pooled(*groups: Sequence[float]) -> float | None:
+    """Square root of the mean of the groups' variances (n - 1); None with fewer than two values."""
+    variances = [statistics.variance(values) for values in groups if len(values) > 1]
+    return statistics.mean(variances) ** 0.5 if len(variances) == len(groups) else None
+
+
+def effect(values: Sequence[float], reference: Sequence[float]) -> str:
+    """Difference of the means, and in units of the pooled deviation: "+1.2 (0.8 sd)"."""
+    if not values or not reference:
+        return ""
+    difference, sd = statistics.mean(values) - statistics.mean(reference), pooled(values, reference)
+    units = f" ({abs(difference) / sd:.1f} sd)" if sd else ""
+    return f"{difference:+.2f}{units}"
+
+
+def values_of(runs: Mapping[int, Mapping[str, str]], figure: str) -> list[float]:
+    """A figure of every run that has it, in the order of the seeds."""
+    return [float(run[figure]) for run in runs.values() if run[figure]]
