@@ -17,17 +17,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.experiments.pages import Experiment, listed, mean
-from benchmarks.experiments.training import train
-from clustercontrast.commands import cli
+from benchmarks.experiments.training import rendered, train
 from clustercontrast.files import read_events
-from clustercontrast.rendering import __main__ as rendering
 from clustercontrast.settings.recipes import all_recipes
 
 SEEDS = (1, 2, 3)
 PEOPLE = 40  # training identities
 SETS = {  # folder: flags of the renderer
-    "people": "--size demo --identities 40 --seed 1",
-    "others": "--size demo --identities 150 --seed 2",
+    "people": f"--identities {PEOPLE} --seed 1",
+    "others": "--identities 150 --seed 2",
 }
 SIZE = "--height 48 --width 24"
 NETWORK = f"{SIZE} --depth 10 --no-non-local --test-batch 64 --erasing 0.2"
@@ -93,13 +91,6 @@ def titled(name: str) -> str:
 
 
 # --- work ---
-
-
-def rendered(folder: Path) -> None:
-    """Both sets, prepared."""
-    for name, flags in SETS.items():
-        rendering.main([*f"--out {folder}/{name}".split(), *flags.split()])
-        cli.prepare("sysu", f"--data-dir {folder}/{name} {SIZE}".split())
 
 
 def train_row(folder: Path, warm: Path, name: str, seed: int) -> Path:
@@ -180,7 +171,8 @@ def shares(folder: Path) -> str:
 
 def begin(folder: Path) -> Path:
     """Both sets, and the network that every row starts from."""
-    rendered(folder)
+    for name, flags in SETS.items():
+        rendered(folder, name, flags, SIZE)
     return train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
 
 

@@ -1,8 +1,23 @@
-"""One run of an experiment, as a user would start it."""
+"""Sets, runs and results of an experiment, as a user would make them."""
 
 from pathlib import Path
 
 from clustercontrast.commands import cli
+from clustercontrast.files import read_json
+from clustercontrast.rendering import __main__ as rendering
+
+
+def rendered(folder: Path, name: str, flags: str, size: str) -> None:
+    """Identities in SYSU-MM01's layout, prepared; what is there already stays.
+
+    Args:
+        folder: of the experiment.
+        name: of the set, a folder below it.
+        flags: of the renderer.
+        size: ``--height`` and ``--width`` of the prepared images.
+    """
+    rendering.main([*f"--out {folder}/{name} --size demo".split(), *flags.split()])
+    cli.prepare("sysu", f"--data-dir {folder}/{name} {size}".split())
 
 
 def train(folder: Path, name: str, images: str, flags: str) -> Path:
@@ -22,3 +37,9 @@ def train(folder: Path, name: str, images: str, flags: str) -> Path:
     if not (place / "report.json").exists():  # the last thing that a run writes
         cli.train("sysu", words)
     return place
+
+
+def tested(place: Path) -> dict[str, dict]:
+    """All-search results of a finished run, means of its gallery draws, by model."""
+    results = read_json(place / "report.json")["results"]
+    return {row["selection"]: row for row in results if row["mode"] == "all"}

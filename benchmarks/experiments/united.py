@@ -25,17 +25,15 @@ from scipy.sparse import csr_array
 
 from benchmarks.experiments.pages import listed, mean, put_into
 from benchmarks.experiments.recorded import Records, effect, pooled, values_of
-from benchmarks.experiments.training import train
+from benchmarks.experiments.training import rendered, tested, train
 from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import balanced_jaccard, jaccard, modality_jaccard
-from clustercontrast.commands import cli
 from clustercontrast.data.images import open_prepared
 from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.diagnostics import clustering_quality
 from clustercontrast.evaluation.features import extract
-from clustercontrast.files import read_events, read_json
+from clustercontrast.files import read_events
 from clustercontrast.models import weights
-from clustercontrast.rendering import __main__ as rendering
 from clustercontrast.settings.recipes import all_recipes
 
 SEEDS = (1, 2, 3)
@@ -216,17 +214,11 @@ FROZEN_FLAGS = f"{UNSAMPLED.first.every_flag} --joint-k1 {JOINT_K1} --joint-k2 {
 # --- work ---
 
 
-def rendered(folder: Path, name: str, flags: str) -> None:
-    """A set of identities, prepared."""
-    rendering.main([*f"--out {folder}/{name} --size demo".split(), *flags.split()])
-    cli.prepare("sysu", f"--data-dir {folder}/{name} {SIZE}".split())
-
-
 def begin(folder: Path, seeds: Sequence[int]) -> Path:
     """The sets, and the network that every run starts from."""
-    rendered(folder, "others", "--identities 150 --seed 9")
+    rendered(folder, "others", "--identities 150 --seed 9", SIZE)
     for seed in seeds:
-        rendered(folder, f"people-{seed}", f"--identities {PEOPLE} --seed {seed}")
+        rendered(folder, f"people-{seed}", f"--identities {PEOPLE} --seed {seed}", SIZE)
     return train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
 
 
@@ -245,12 +237,6 @@ def run_cell(folder: Path, warm: Path, cell: Cell, seed: int) -> None:
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     found = figures(before, place) | {"minutes": minutes, "date": today}
     RECORDS.add(cell.name, seed, cell.every_flag, found)
-
-
-def tested(place: Path) -> dict[str, dict]:
-    """All-search results of a finished run, means of ten draws, by model."""
-    results = read_json(place / "report.json")["results"]
-    return {row["selection"]: row for row in results if row["mode"] == "all"}
 
 
 def figures(before: Path, place: Path) -> dict[str, float]:
