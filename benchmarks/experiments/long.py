@@ -1,6 +1,6 @@
 """How far label-free training closes the gap to labels, on rendered identities.
 
-    python -m benchmarks.experiments.long                              # what is missing, then the table
+    python -m benchmarks.experiments.long                        # what is missing, then the table
     python -m benchmarks.experiments.long --methods united supervised --seeds 1
     python -m benchmarks.experiments.long --only-tables --write docs/experiments.md
 

@@ -50,6 +50,13 @@ NO_RERANKED = (
     "no mean of re-ranked results: not all {0} have them with the same parameters; test all {0} "
     "with --rerank"
 )
+LAST_LINE = {
+    "chance": "chance",
+    "untrained": "random weights",
+    "start": "warm start",
+    "last": "trained",
+}
+"""Models that the last line of a test names, by selection."""
 REPORT = "report"
 """Name of the files of a run's report, without their endings."""
 
@@ -334,9 +341,10 @@ def _has_reranked(place: Path) -> bool:
 
 
 def _say_last_line(found: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> None:
+    """The run's result beside what it is measured against; a warm start only if there was one."""
     mode = protocol_of(run["dataset"], run.get("rules")).selection
     shown = {r["selection"]: r["mAP"]["mean"] for r in found if r["mode"] == mode}
-    say(
-        f"cross-modality mAP: chance {shown['chance']:.2f}, untrained {shown['untrained']:.2f}, "
-        f"trained {shown['last']:.2f} (percent)"
-    )
+    if any("--pretrained random" in own for own in run.get("changes", {}).values()):
+        shown.pop("start", None)
+    values = (f"{word} {shown[name]:.2f}" for name, word in LAST_LINE.items() if name in shown)
+    say(f"cross-modality mAP: {', '.join(values)} (percent)")
