@@ -68,9 +68,8 @@ class JointProxies(Invariance):
         self.grade_gap(features, y)
         self.grade_proxies(features, (y[: len(features[0])], y[len(features[0]) :]))
 
-    def match_jointly(self, features: Pair, labels: Labels, means: Pair) -> None:
-        """Clusters of either modality as proxies, those that matches connect as one (PoSeD)."""
-        self.match_clusters(features, labels, means)
+    def remember_matches(self, features: Pair, labels: Labels, means: Pair) -> None:
+        """Clusters of either modality as proxies, joined by their matches (PoSeD)."""
         maps = self.maps or tuple(torch.full((len(own),), -1) for own in means)
         visible, infrared = map(len, means)
         rows = torch.full((2, max(visible, infrared)), -1)

@@ -65,10 +65,12 @@ class United(JointProxies):
         means = self.centroids(features, labels)
         self.visible_memory, self.infrared_memory = self.build_memories(features, labels, means)
         self.use_labels(labels)
-        self.grade_labels(labels)
         if self.args.ties == "matches":
-            self.match_jointly(features, labels, means)
+            self.match_clusters(features, labels, means)
+            self.grade_labels(labels, self.maps)
+            self.remember_matches(features, labels, means)
         else:
+            self.grade_labels(labels)
             self.cluster_jointly(features)  # part B and all infrared images
         yield self.batches()
         self.export_labels(epoch)
