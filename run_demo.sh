@@ -2,7 +2,7 @@
 # sh run_demo.sh     a whole run on rendered identities: no dataset, no GPU, about ten minutes on 2 cores
 #
 # Renders two sets of identities in SYSU-MM01's layout, gives a small network a warm start on the one (the
-# part ImageNet plays in a real run), trains PCLHD on the other without labels, and tests it. Run again,
+# part ImageNet plays in a real run), trains united on the other without labels, and tests it. Run again,
 # it goes on where it stopped. No number printed here is a SYSU-MM01 result.
 set -eu
 cd "$(dirname "$(readlink -f "$0")")"
@@ -27,9 +27,9 @@ python train_sysu.py --method supervised --name demo --data-dir "$others" $small
     $network --pretrained random --epochs 1 --iters 350 --lr 1e-3 --erasing 0.2 \
     --batch-size 16 --batch-visible 16 --num-instances 2 --selection-images 256 --draws 2
 
-echo "4/4  PCLHD on identities never seen before, without a label"
-python train_sysu.py --method pclhd --name demo --data-dir "$people" $small \
+echo "4/4  united on identities never seen before, without a label"
+python train_sysu.py --method united --name demo --data-dir "$people" $small \
     $network --pretrained logs/sysu/supervised/demo/supervised/last.pth \
-    --epochs 2 4 --iters 40 --lr 5e-4 --step-size 2 --ema-decay 0.9 --erasing 0.2 \
-    --batch-size 32 --batch-visible 32 --num-instances 4 --selection-images 256 \
-    --k1 15 --k2 4 --joint-k1 24 --joint-k2 10 --eps 0.6 --eps-visible 0.72 --eps-joint 0.65
+    --epochs 2 8 --iters 60 --lr 5e-4 --step-size 4 --erasing 0.2 \
+    --batch-size 32 --batch-visible 32 --num-instances 4 --selection-images 256 --eval-draws 1 \
+    --k1 15 --k2 4 --joint-k1 24 --joint-k2 4 --eps 0.6 --eps-joint 0.55
