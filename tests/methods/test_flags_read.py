@@ -33,7 +33,7 @@ TINY = [
 CLUSTERING = ["--k1", "6", "--k2", "2", "--eps", "0.7", "--min-samples", "2"]
 LATER = {  # so that the only epoch has all there is
     "mmm": ["--warm-epochs", "0"],
-    "bmil": ["--eps-joint", "0.4"],  # two joint clusters
+    **dict.fromkeys(("bmil", "united"), ["--eps-joint", "0.4"]),  # two joint clusters
     "pca": ["--adversarial-from", "0"],
     "gur": ["--unify-from", "0", "--smooth-from", "0"],
     "sdcl": ["--first-epoch", "0", "--homogeneous-from", "0", "--heterogeneous-from", "0"],
