@@ -33,12 +33,12 @@ TINY = [
 CLUSTERING = ["--k1", "6", "--k2", "2", "--eps", "0.7", "--min-samples", "2"]
 LATER = {  # so that the only epoch has all there is
     "mmm": ["--warm-epochs", "0"],
-    **dict.fromkeys(("bmil", "united"), ["--eps-joint", "0.4"]),  # two joint clusters
     "pca": ["--adversarial-from", "0"],
     "gur": ["--unify-from", "0", "--smooth-from", "0"],
     "sdcl": ["--first-epoch", "0", "--homogeneous-from", "0", "--heterogeneous-from", "0"],
 }
-JOINT = ["--joint-k1", "6", "--joint-k2", "2"]
+JOINT = {"joint_k1": 6, "joint_k2": 2}
+TWO_JOINT_CLUSTERS = dict.fromkeys(("bmil", "united"), {"eps_joint": 0.4})
 
 
 class Watched(Namespace):
@@ -170,17 +170,25 @@ def tiny(method: str, flags: tuple[str, ...], data: SimpleNamespace) -> list[str
         return [*tiny_cmam.FLAGS, "--source", "images", "--labelled", "0.5", *more]
     reads = {name for stage in all_recipes()[method].stages.values() for name in stage}
     is_vit = "vit" in flags or method == "sdcl"
-    words = [*TINY, "--batch-visible", "8", "--depth", "2" if is_vit else "10"]
-    words += ["--vit-width", "64"] if is_vit else []
-    words += LATER.get(method, [])
-    words += CLUSTERING if "k1" in reads else []
-    return words + (JOINT if "joint_k1" in reads and joint_is_on(method, flags) else [])
+    small = [*TINY, "--batch-visible", "8", "--depth", "2" if is_vit else "10"]
+    small += ["--vit-width", "64"] if is_vit else []
+    small += LATER.get(method, [])
+    small += CLUSTERING if "k1" in reads else []
+    return small + joint_words(method, flags)
 
 
-def joint_is_on(method: str, flags: tuple[str, ...]) -> bool:
+def joint_words(method: str, flags: tuple[str, ...]) -> list[str]:
+    """Those of the joint clustering, as far as a stage reads them beside ``flags``."""
     options = parse("sysu", ["--method", method, *flags])
-    flag = all_flags()["joint_k1"]
-    return any(unread(options, flag, stage) is None for stage in options.recipe.stages)
+    return [
+        word
+        for name, value in (JOINT | TWO_JOINT_CLUSTERS.get(method, {})).items()
+        if any(
+            name in names and unread(options, all_flags()[name], stage) is None
+            for stage, names in options.recipe.stages.items()
+        )
+        for word in words(name, value)
+    ]
 
 
 def labels_of(data) -> Path:
