@@ -144,7 +144,8 @@ class JointProxies(JointClusters):
         """How far apart the two modalities of a joint cluster are."""
         proxies = modality_proxies(*features, y)
         mixed = proxies.rows[:, (proxies.rows >= 0).all(0)]
-        self.facts["modality_gap"] = modality_gap(*(proxies.means[rows] for rows in mixed))
+        means = (proxies.means[rows].numpy() for rows in mixed)
+        self.facts["modality_gap"] = modality_gap(*means)
 
     def grade_proxies(self, features: Pair, labels: Labels) -> None:
         """What the teacher says of proxies and images, and which true pairs it finds."""

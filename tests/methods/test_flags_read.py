@@ -6,14 +6,17 @@ it.  A flag that the stage has no right to is not in the namespace at all.
 
 import shutil
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import narrow_resnet
+import numpy as np
 import pytest
 import tiny_cmam
 import torch
 
+from clustercontrast.data.images import ImageArray
 from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
@@ -146,6 +149,8 @@ def test_what_a_recipe_declares_is_read(method, dataset, flags, reads, tmp_path)
     data = tiny_cmam.world(tmp_path)
     data.places["generation"] = tmp_path / "new"
     fakes = tmp_path / "generation"
+    if "camera" in flags or "united-camera" in flags:
+        data.visible, data.infrared = map(with_two_cameras, (data.visible, data.infrared))
     for make in METHODS[method]:
         options = parse(dataset, ["--method", method, *tiny(method, flags, data), *flags])
         data.options = options
@@ -158,6 +163,11 @@ def test_what_a_recipe_declares_is_read(method, dataset, flags, reads, tmp_path)
         assert asked <= declared | flags_of_run(options.recipe, dataset)
         is_evaluated = make(options.at(make.name), data, None).retrieval is not None
         assert (declared >= EVALUATION) == is_evaluated
+
+
+def with_two_cameras(images: ImageArray) -> ImageArray:
+    cameras = 1 + np.arange(len(images)) % 2
+    return ImageArray(replace(images.index, cameras=cameras), images.pixels)
 
 
 def tiny(method: str, flags: tuple[str, ...], data: SimpleNamespace) -> list[str]:
