@@ -52,6 +52,17 @@ MEASURES = (
     Measure("ARI of visible clusters", "", ARI["RGB"]),
     Measure("ARI of infrared clusters", "", ARI["IR"]),
     Measure("ARI of clusters of both", "", ARI["ALL"]),
+    Measure("clusters that have both modalities", "%", ("clusters.association_rate",), 100),
+    Measure("true pairs, matched", "%", ("clusters.association.matched",), 100),
+    Measure("true pairs, matched or taught", "%", ("clusters.association.united",), 100),
+    Measure("overlap of matched and taught", "%", ("clusters.association.overlap",), 100),
+    Measure("teacher: mass on the own cluster", "%", ("clusters.teacher.positives",), 100),
+    Measure("teacher: right person in the other modality", "%", ("clusters.teacher.right",), 100),
+    Measure("the same, clusters of both modalities", "%", ("clusters.teacher.right_mixed",), 100),
+    Measure("the same, clusters of one modality", "%", ("clusters.teacher.right_single",), 100),
+    Measure("teacher: entropy, own modality", "nats", ("clusters.teacher.entropy_own",)),
+    Measure("teacher: entropy, other modality", "nats", ("clusters.teacher.entropy_other",)),
+    Measure("joint clusters: the modalities apart", "cosine distance", ("clusters.modality_gap",)),
 )
 
 DPI = 130

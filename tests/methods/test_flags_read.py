@@ -41,7 +41,7 @@ LATER = {  # so that the only epoch has all there is
     "sdcl": ["--first-epoch", "0", "--homogeneous-from", "0", "--heterogeneous-from", "0"],
 }
 JOINT = {"joint_k1": 6, "joint_k2": 2}
-TWO_JOINT_CLUSTERS = dict.fromkeys(("bmil", "united"), {"eps_joint": 0.4})
+TWO_JOINT_CLUSTERS = {"bmil": {"eps_joint": 0.4}, "united": {"eps_joint": 0.4}}
 
 
 class Watched(Namespace):
