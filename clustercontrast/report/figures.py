@@ -75,7 +75,7 @@ TIES = (
         top=100,
     ),
     Panel(
-        "where the teacher's mass lies",
+        "mass of the teacher",
         "%",
         ("clusters.teacher.*",),
         ("clusters.teacher.entropy_*",),

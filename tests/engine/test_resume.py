@@ -29,7 +29,7 @@ def undisturbed(tmp_path_factory):
         if name not in made:
             logs, method = tmp_path_factory.mktemp("undisturbed"), RUNS[name][0]
             cli.train("sysu", arguments(name, logs))
-            made[name] = tiny_runs.saved(tiny_runs.run_folder(logs, method))
+            made[name] = tiny_runs.saved(tiny_runs.run_folder(logs, method, name))
             shutil.rmtree(logs)
         return made[name]
 
@@ -101,7 +101,7 @@ MOMENTS = (
 
 def arguments(name, logs):
     method, flags = RUNS[name]
-    return tiny_runs.arguments(method, logs, *flags)
+    return tiny_runs.arguments(method, logs, "--name", name, *flags)
 
 
 def is_interrupted(name, logs) -> bool:
@@ -140,7 +140,7 @@ def test_every_epoch_interrupted_equals_none(name, moment, undisturbed, tmp_path
     while is_interrupted(name, tmp_path):
         interruptions += 1
     assert interruptions == len(gone_off) >= 2 * len(methods.METHODS[method])
-    got = tiny_runs.saved(tiny_runs.run_folder(tmp_path, method))
+    got = tiny_runs.saved(tiny_runs.run_folder(tmp_path, method, name))
     assert tiny_runs.differences(got, expected) == []
 
 

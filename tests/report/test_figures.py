@@ -327,7 +327,7 @@ def test_ties_of_the_modalities_have_panels_where_a_run_has_them():
             "true pairs, matched or taught": [(0, 70)],
             "overlap of matched and taught": [(0, 25)],
         }),
-        ("where the teacher's mass lies", {
+        ("mass of the teacher", {
             "on the own cluster": [(0, pytest.approx(55))],
             "of the other modality: right person": [(0, 45)],
             "the same, clusters of both": [(0, 50)],
