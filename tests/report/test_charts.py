@@ -83,7 +83,7 @@ def test_ties_of_the_modalities_are_compared_where_a_run_has_them():
     measures = {measure.title: measure for measure in measures_of(runs.values())}
     (of_both, right, gap) = (name for name in measures if "ARI" not in name)
     assert (of_both, right, gap) == (
-        "clusters that have both modalities",
+        "mixed clusters",
         "teacher: right person in the other modality",
         "joint clusters: the modalities apart",
     )
@@ -109,3 +109,4 @@ def test_runs_over_one_another_in_a_measure_of_each_epoch():
         assert known(axes) == {"A": [], "B": [(1, 50)]}
         low, high = axes.get_ylim()
         assert low <= 0 < 50 < high
+        assert axes.get_xlim() == (-0.5, 1.5)  # from the first epoch to the last

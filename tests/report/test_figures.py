@@ -322,16 +322,16 @@ def test_ties_of_the_modalities_have_panels_where_a_run_has_them():
     found = plotted(draw([epoch("united", 0, clusters=clusters)], panels))
     assert list(found.items())[len(PANELS) :] == [
         ("ties of the modalities", {
-            "clusters of both modalities": [(0, 60)],
-            "true pairs, matched": [(0, 50)],
-            "true pairs, matched or taught": [(0, 70)],
-            "overlap of matched and taught": [(0, 25)],
+            "mixed clusters": [(0, 60)],
+            "true pairs matched": [(0, 50)],
+            "matched or taught": [(0, 70)],
+            "overlap of the two": [(0, 25)],
         }),
         ("mass of the teacher", {
-            "on the own cluster": [(0, pytest.approx(55))],
-            "of the other modality: right person": [(0, 45)],
-            "the same, clusters of both": [(0, 50)],
-            "the same, clusters of one": [(0, 30)],
+            "own cluster": [(0, pytest.approx(55))],
+            "right, other modality": [(0, 45)],
+            "right, mixed clusters": [(0, 50)],
+            "right, single clusters": [(0, 30)],
         }),
         ("entropy of the teacher", {"own modality": [(0, 0.2)], "other modality": [(0, 1.5)]}),
         ("joint clusters: the modalities apart", {"visible from infrared mean": [(0, 0.12)]}),
