@@ -536,10 +536,14 @@ def test_numbers_leave_out_where_and_how_the_run_happens():
 
 
 IGNORED = [  # method, flags, what the message says
-    ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd does"),
-    ("adca", ["--eps-joint", "0.1"], "does not read --eps-joint: gur, mmm, pclhd, pca, bmil do"),
+    ("adca", ["--ema-decay", "0.9"], "adca on sysu does not read --ema-decay: pclhd, united do"),
+    (
+        "adca",
+        ["--eps-joint", "0.1"],
+        "does not read --eps-joint: gur, mmm, pclhd, pca, bmil, united do",
+    ),
     ("pgm", ["--hinge", "9"], "--memory hybrid, which is sequential"),
-    ("adca", ["--hinge", "9"], "does not read --hinge: pgm, mmm, pclhd, rpnr, pca, bmil, posed do"),
+    ("adca", ["--hinge", "9"], "--hinge: pgm, mmm, pclhd, rpnr, pca, bmil, posed, united do"),
     ("adca", ["--memory", "hybrid"], "not one of sequential, hard"),
     ("adca", ["--vit-width", "128"], "--arch vit, which is resnet"),
     ("adca", ["--eps-gap", "1"], "no effect in ADCA's official code either"),

@@ -40,7 +40,11 @@ def epoch_line(
 
 
 def label_facts(facts: Mapping[str, Any]) -> list[str]:
-    """Clusters, outliers, ARI and NMI, in the order of the names that stand before them."""
+    """Clusters, outliers, ARI and NMI, in the order of the names that stand before them.
+
+    Then the share of joint clusters with both modalities, and of the teacher's mass on the other
+    modality that lies on the right person.
+    """
     graded = {
         name.removesuffix("_clusters"): own
         for name, own in facts.items()
@@ -56,6 +60,8 @@ def label_facts(facts: Mapping[str, Any]) -> list[str]:
             found.append(words.format("/".join(values)))
     if "association_rate" in facts:
         found.append(f"associated {100 * facts['association_rate']:.0f} %")
+    if "right" in facts.get("teacher", ()):
+        found.append(f"teacher right {100 * facts['teacher']['right']:.0f} %")
     return found
 
 

@@ -10,7 +10,8 @@ memory.  On SYSU-MM01 both stages cluster half A of the visible images, drawn an
 Stage "invariance" adds, with an optimiser step of its own in every iteration,
 
 * bias mitigation: half B and all infrared images are clustered together by a Jaccard distance that
-  takes as many neighbours of an image from one modality as from the other;
+  takes as many neighbours of an image from one modality as from the other
+  (:mod:`clustercontrast.methods.joint_clusters`);
 * invariance learning: every joint cluster is split into a visible and an infrared proxy, and an
   image is drawn to both (:mod:`clustercontrast.memories.split`).
 
@@ -25,11 +26,8 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from scipy.sparse import csr_array
 
-from clustercontrast.clustering import approximate_search
 from clustercontrast.clustering.centroids import balanced_centroids, modality_proxies
-from clustercontrast.clustering.jaccard import jaccard, modality_jaccard
 from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
@@ -38,17 +36,12 @@ from clustercontrast.losses.prototype_contrast import unified_contrast
 from clustercontrast.losses.prototype_distillation import SelfDistillation
 from clustercontrast.memories.split import SplitMemory
 from clustercontrast.methods import dcl
-from clustercontrast.methods.clustering_stage import (
-    ClusteringStage,
-    Pair,
-    can_contrast,
-    mixed_clusters,
-    neighbour_search,
-)
+from clustercontrast.methods.clustering_stage import Pair
+from clustercontrast.methods.joint_clusters import JointClusters
 from clustercontrast.processes import ranks
 
 
-class Invariance(ClusteringStage):
+class Invariance(JointClusters):
     """Joint clusters of both modalities, split into proxies, and a step of their own.
 
     Attributes:
@@ -63,25 +56,10 @@ class Invariance(ClusteringStage):
         super().setup()
         a = self.args
         self.distillation = SelfDistillation(a.temp, a.teacher_temp, a.fusion)
-        if a.joint_distance == "modality" and a.neighbours in approximate_search.KINDS:
-            self.run.log.say(
-                f"--neighbours {a.neighbours} is of the clusterings of one modality; neighbours of "
-                "the joint one are searched exactly, among the images of either modality"
-            )
 
     def check_flags(self) -> None:
-        """Refuse, besides what every stage refuses, neighbours and memories that are not there."""
+        """Refuse, besides what joint clusters do, a memory that the modalities do not have."""
         super().check_flags()
-        self.check_memory()
-        a = self.args
-        if a.joint_distance == "modality" and a.joint_k2 > a.joint_k1 // 2:
-            raise UserError(
-                f"--joint-k2 {a.joint_k2} is more than half of --joint-k1 {a.joint_k1}, the "
-                "neighbours of either modality: the expansion is part of them"
-            )
-
-    def check_memory(self) -> None:
-        """Refuse a joint memory that the modalities' memories do not have."""
         a = self.args
         if a.joint_memory == "hybrid" and a.memory != "hybrid":
             raise UserError(
@@ -112,44 +90,6 @@ class Invariance(ClusteringStage):
         else:
             yield "encoder", self.prototype_terms(features, rows, epoch)
             self.move_proxies(features, rows)
-
-    # --- bias mitigation ---
-
-    def joint_distances(self, features: Pair) -> csr_array:
-        """Modality-aware Jaccard distance, or what ``--joint-distance`` puts in its place."""
-        a, search = self.args, neighbour_search(self)
-        if a.joint_distance == "balanced":
-            return super().joint_distances(features)
-        if a.joint_distance == "plain":
-            return jaccard(torch.cat(features), a.joint_k1, a.joint_k2, a.eps_joint, search)
-        return modality_jaccard(*features, a.joint_k1, a.joint_k2, a.eps_joint, a.joint_rank)
-
-    def cluster_jointly(self, features: Pair) -> None:
-        """Cluster both modalities together; remember and train on what is no outlier."""
-        self.joint_memory = None
-        y, split = self.joint_labels(features), len(features[0])
-        self.grade_joint_labels(y)
-        y = self.trained_clusters(y, split)
-        visible, infrared = y[:split], y[split:]
-        if not can_contrast(y, split):
-            self.run.log.say(
-                "fewer than two joint clusters, or one modality has outliers alone: joint step "
-                f"left out of this epoch (change --eps-joint, now {self.args.eps_joint}, if that "
-                "goes on)"
-            )
-            return
-        self.remember_jointly(features, y)
-        self.labels |= {"joint_visible": visible, "joint_infrared": infrared}
-
-    def trained_clusters(self, y: np.ndarray, split: int) -> np.ndarray:
-        """Joint labels without gaps; ``--joint-mixed-only`` makes outliers of the other clusters.
-
-        Clusters of one modality are kept in the released code (BMIL-13).
-        """
-        if not self.args.joint_mixed_only:
-            return y
-        mixed = mixed_clusters(y, split)
-        return np.where(np.isin(y, mixed), np.searchsorted(mixed, y), -1)
 
     # --- invariance learning ---
 

@@ -26,16 +26,16 @@ from clustercontrast.evaluation.diagnostics import (
 )
 from clustercontrast.files import UserError
 from clustercontrast.memories.split import SplitMemory
-from clustercontrast.methods.bmil import Invariance
 from clustercontrast.methods.clustering_stage import Labels, Pair
+from clustercontrast.methods.joint_clusters import JointClusters
 from clustercontrast.processes import ranks
 
 Streams = tuple[Stream, Stream]  # visible, infrared
 GRADED_ROWS = 4096  # images whose distributions over the proxies are held at a time
 
 
-class JointProxies(Invariance):
-    """BMIL's joint clusters, whose proxies may be those of cameras, or clusters that are matched.
+class JointProxies(JointClusters):
+    """Joint clusters, whose proxies may be those of cameras, or clusters that are matched.
 
     Attributes:
         groups: (N_v,), (N_r,) int64 group of every image: its modality, or camera of a modality.
@@ -122,12 +122,9 @@ class JointProxies(Invariance):
     # --- flags that do not go together ---
 
     def check_flags(self) -> None:
-        """Refuse, besides what BMIL does, cameras that are not there."""
+        """Refuse, besides what joint clusters do, cameras that are not there."""
         super().check_flags()
         self.check_cameras()
-
-    def check_memory(self) -> None:
-        """One row pair of a joint cluster goes with every memory of the modalities."""
 
     def check_cameras(self) -> None:
         """Refuse a distance or proxies by camera where each modality has a single one."""
@@ -146,7 +143,8 @@ class JointProxies(Invariance):
         """How far apart the two modalities of a joint cluster are."""
         proxies = modality_proxies(*features, y)
         mixed = proxies.rows[:, (proxies.rows >= 0).all(0)]
-        self.facts["modality_gap"] = modality_gap(*(proxies.means[rows] for rows in mixed))
+        means = (proxies.means[rows].numpy() for rows in mixed)
+        self.facts["modality_gap"] = modality_gap(*means)
 
     def grade_proxies(self, features: Pair, labels: Labels) -> None:
         """What the teacher says of proxies and images, and which true pairs it finds."""

@@ -52,6 +52,17 @@ MEASURES = (
     Measure("ARI of visible clusters", "", ARI["RGB"]),
     Measure("ARI of infrared clusters", "", ARI["IR"]),
     Measure("ARI of clusters of both", "", ARI["ALL"]),
+    Measure("mixed clusters", "%", ("clusters.association_rate",), 100),
+    Measure("true pairs matched", "%", ("clusters.association.matched",), 100),
+    Measure("true pairs matched or taught", "%", ("clusters.association.united",), 100),
+    Measure("overlap of pairs matched and taught", "%", ("clusters.association.overlap",), 100),
+    Measure("teacher: mass on the own cluster", "%", ("clusters.teacher.positives",), 100),
+    Measure("teacher: right person in the other modality", "%", ("clusters.teacher.right",), 100),
+    Measure("teacher: the same, mixed clusters", "%", ("clusters.teacher.right_mixed",), 100),
+    Measure("teacher: the same, single clusters", "%", ("clusters.teacher.right_single",), 100),
+    Measure("teacher: entropy, own modality", "nats", ("clusters.teacher.entropy_own",)),
+    Measure("teacher: entropy, other modality", "nats", ("clusters.teacher.entropy_other",)),
+    Measure("joint clusters: the modalities apart", "cosine distance", ("clusters.modality_gap",)),
 )
 
 DPI = 130
@@ -122,7 +133,7 @@ def together(
     axes.set_ylabel(measure.unit)
     low, high = min(0, axes.dataLim.y0), axes.dataLim.y1
     axes.set_ylim(low, high + 0.06 * (high - low) if high > low else None)
-    axes.set_xlim(0.5, max(map(len, runs.values())) + 0.5)
+    axes.set_xlim(-0.5, max(map(len, runs.values())) - 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     calm(axes)
     figure.legend(loc="outside lower left", fontsize="small", frameon=False)

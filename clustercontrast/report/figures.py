@@ -66,6 +66,28 @@ MUTUAL = (
 )
 """Panels of methods whose networks teach each other (CMAM-UDA), behind the first two."""
 
+TIES = (
+    Panel(
+        "ties of the modalities",
+        "%",
+        ("clusters.association_rate", "clusters.association.*"),
+        percent=("*",),
+        top=100,
+    ),
+    Panel(
+        "mass of the teacher",
+        "%",
+        ("clusters.teacher.*",),
+        ("clusters.teacher.entropy_*",),
+        percent=("*",),
+        top=100,
+    ),
+    Panel("entropy of the teacher", "nats", ("clusters.teacher.entropy_*",)),
+    Panel("joint clusters: the modalities apart", "cosine distance", ("clusters.modality_gap",)),
+)
+"""Panels of joint clusters and of teachers over both modalities (united, PoSeD, BMIL, PCA, GUR),
+behind the others; a run has those that it has something to show in."""
+
 COLOURS = {
     "visible": "#d55e00",
     "infrared": "#0072b2",
@@ -103,6 +125,17 @@ NAMES = {
     "rank1": "Rank-1",
     "cycle": "cycle consistency",
     "match_accuracy": "matched to the same identity",
+    "association_rate": "mixed clusters",
+    "association.matched": "true pairs matched",
+    "association.united": "matched or taught",
+    "association.overlap": "overlap of the two",
+    "teacher.positives": "own cluster",
+    "teacher.right": "right, other modality",
+    "teacher.right_mixed": "right, mixed clusters",
+    "teacher.right_single": "right, single clusters",
+    "teacher.entropy_own": "own modality",
+    "teacher.entropy_other": "other modality",
+    "modality_gap": "visible from infrared mean",
 }
 """Legends of curves whose key does not read well."""
 
@@ -175,7 +208,8 @@ def panels_for(epochs: Sequence[Mapping[str, Any]]) -> tuple[Panel, ...]:
     """The panels that a run has something to show in, or that every run has."""
     values = [dict(flattened(record)) for record in epochs]
     extra = MUTUAL if any(_keys(panel, values) for panel in MUTUAL) else ()
-    return (*PANELS[:2], *extra, *PANELS[2:])
+    ties = (panel for panel in TIES if _keys(panel, values))
+    return (*PANELS[:2], *extra, *PANELS[2:], *ties)
 
 
 def best_epochs(epochs: Sequence[Mapping[str, Any]], select: str | None) -> list[Best]:
@@ -216,21 +250,23 @@ def draw(
 
     Args:
         epochs: records of ``read_epochs``, at least one.
-        panels: what to plot, as many as fill whole rows.
+        panels: what to plot.
         columns: plots beside one another.
         size: width and height of a plot, inches.
         best: of ``best_epochs``: marked on the curve of the score, in other plots below the curves.
         published: figures of others beside each epoch's own, under dotted keys; none by default.
     """
-    rows = len(panels) // columns
+    rows = -(-len(panels) // columns)
     figure = Figure(figsize=(size[0] * columns, size[1] * rows), dpi=110, layout="constrained")
     FigureCanvasAgg(figure)
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.12)
     values = [dict(flattened(record)) for record in epochs]
     stages = [record["stage"] for record in epochs]
     starts = stage_starts(epochs)
-    plots = figure.subplots(rows, columns, squeeze=False)
-    for panel, axes in zip(panels, plots.flat, strict=True):
+    plots = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in plots[len(panels) :]:
+        axes.remove()
+    for panel, axes in zip(panels, plots, strict=False):
         companions = _draw_panel(axes, panel, values, starts, published)
         if axes.lines:
             _mark_best(axes, panel, values, best)

@@ -11,7 +11,7 @@ from clustercontrast.evaluation.protocols import PROTOCOLS
 from clustercontrast.files import UserError
 from clustercontrast.report.published import published, typed
 from clustercontrast.report.records import Trained, recorded, trained
-from clustercontrast.report.references.commands import AS_IT_IS, GUR, PCLHD
+from clustercontrast.report.references.commands import AS_IT_IS, GUR, PCLHD, UNITED
 from clustercontrast.report.references.pclhd import WITHOUT_CAMERAS
 from clustercontrast.report.references.rows import MODES, Configuration, Published
 
@@ -19,6 +19,8 @@ PAGES = ("README.md", "docs/results.md")
 BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(\n<!-- end -->)", re.DOTALL)
 FURTHER = {PCLHD: (PCLHD.but("--association mmm"),), GUR: (WITHOUT_CAMERAS,)}
 """Configurations that stand below a method as it is."""
+UNPUBLISHED = {"sysu": (GUR, UNITED), "regdb": (UNITED,), "llcm": (UNITED,)}
+"""Dataset -> configurations that have a row without figures of others."""
 SOURCE = {"cmam": "--source data/Market-1501"}
 """What a method cannot be trained without, where the documentation has it."""
 NOT_RUN, UNKNOWN = "not run", "–"
@@ -86,17 +88,21 @@ def command(run: Configuration) -> str:
 
 
 def _methods(runs: Sequence[Trained], names: Names) -> str:
-    """A row per method: the first row published of it, and ours of the model chosen as theirs."""
+    """A row per method: the first row published of it, and ours of the model chosen as theirs.
+
+    Of a recipe of our own: no published row, and the model that is best on the test set.
+    """
     rows = [("method", "paper", "command", "published", "ours"), ("---",) * 5]
     mode = MODES[MAIN][0]
-    for run in _with_figures(MAIN):
+    for run in (*_with_figures(MAIN), UNITED):
         if run not in AS_IT_IS.values() and run != WITHOUT_CAMERAS:
             continue
-        entry, (_, paper) = published(MAIN, run)[0], names[run.method]
-        ours = next((own.cell(entry.selection, mode) for own in runs if own.run == run), NOT_RUN)
-        link = f"[{entry.method}](docs/methods/{run.method}.md)"
+        entry, (title, paper) = next(iter(published(MAIN, run)), None), names[run.method]
+        model, name = (entry.selection, entry.method) if entry else ("test", title)
+        ours = next((own.cell(model, mode) for own in runs if own.run == run), NOT_RUN)
+        link = f"[{name}](docs/methods/{run.method}.md)"
         words = f"`bash run_train_{MAIN}.sh {command(run)}`"
-        rows.append((link, paper, words, _quoted(entry, mode), ours))
+        rows.append((link, paper, words, _quoted(entry, mode) if entry else UNKNOWN, ours))
     return _piped(rows)
 
 
@@ -124,9 +130,8 @@ def _results(
 
 
 def _shown(dataset: str) -> list[Configuration]:
-    """Configurations with figures of others, and methods whose first row is another variant's."""
-    found = _with_figures(dataset)
-    return found if dataset != MAIN else _in_order({*found, GUR})
+    """Configurations with figures of others, and those that have a row without."""
+    return _in_order({*_with_figures(dataset), *UNPUBLISHED.get(dataset, ())})
 
 
 def _with_figures(dataset: str) -> list[Configuration]:

@@ -25,6 +25,13 @@ def test_a_line_in_full():
     assert len(line({"visible": GRADE, "infrared": GRADE}, {})) <= 200
 
 
+def test_joint_clusters_and_teacher_stand_behind_the_grades():
+    joint = {"visible": GRADE, "infrared": GRADE, "joint_clusters": GRADE}
+    facts = joint | {"association_rate": 0.43, "teacher": {"right": 0.449, "entropy_own": 0.1}}
+    assert "0.87/0.87/0.87, associated 43 %, teacher right 45 %  rank1 56.29" in line(facts)
+    assert len(line(facts)) <= 280
+
+
 def test_what_is_not_known_is_left_out():
     """No identities: no ARI; nothing trained: no loss."""
     counted = {"clusters": 3, "outliers": 0.5}
@@ -33,6 +40,8 @@ def test_what_is_not_known_is_left_out():
     assert epoch_line("a", {}, facts, {}, "", ("1 s", "")) == (
         "a:  visible/infrared/joint 3/3/3 clusters, outliers 50/50/50 %, associated 43 %  1 s"
     )
+    facts["teacher"] = {"positives": 0.5}
+    assert "teacher" not in epoch_line("a", {}, facts, {}, "", ())
     half = {"visible": GRADE, "source": {"clusters": 5}}
     assert epoch_line("a", {}, half, {}, "", ()) == "a:  visible/source 888/5 clusters"
     assert epoch_line("a", {}, {"own_visible": 3}, {}, "", ()) == "a:"

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 import tiny_runs
-from method_runs import FLAGS, METHODS_ALONE
+from method_runs import METHODS_ALONE, RUNS
 
 from clustercontrast import methods
 from clustercontrast.commands import cli, reporting, training
@@ -22,16 +22,16 @@ def _small(monkeypatch):
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """Everything that an uninterrupted run of a method has saved, made when first asked for."""
+    """Everything that an uninterrupted run has saved, made when first asked for."""
     made = {}
 
-    def of(method):
-        if method not in made:
-            logs = tmp_path_factory.mktemp("undisturbed")
-            cli.train("sysu", tiny_runs.arguments(method, logs, *FLAGS[method]))
-            made[method] = tiny_runs.saved(tiny_runs.run_folder(logs, method))
+    def of(name):
+        if name not in made:
+            logs, method = tmp_path_factory.mktemp("undisturbed"), RUNS[name][0]
+            cli.train("sysu", arguments(name, logs))
+            made[name] = tiny_runs.saved(tiny_runs.run_folder(logs, method, name))
             shutil.rmtree(logs)
-        return made[method]
+        return made[name]
 
     return of
 
@@ -99,28 +99,34 @@ MOMENTS = (
 )
 
 
-def is_interrupted(method, logs) -> bool:
+def arguments(name, logs):
+    method, flags = RUNS[name]
+    return tiny_runs.arguments(method, logs, "--name", name, *flags)
+
+
+def is_interrupted(name, logs) -> bool:
     """Start the training command; whether it was interrupted."""
     try:
-        cli.train("sysu", tiny_runs.arguments(method, logs, *FLAGS[method]))
+        cli.train("sysu", arguments(name, logs))
     except SystemExit as leaving:
         return leaving.code == 130
     return False
 
 
+NAMES = [*METHODS_ALONE, "united-teacher"]
 CASES = [  # the moments differ in the engine, hence all of them with one method in the fast part
     pytest.param(
-        method,
+        name,
         moment,
-        id=f"{method}-{moment.__name__}",
-        marks=[pytest.mark.slow] if method != "pclhd" and moment is not MOMENTS[0] else [],
+        id=f"{name}-{moment.__name__}",
+        marks=[pytest.mark.slow] if name != "pclhd" and moment is not MOMENTS[0] else [],
     )
-    for method, moment in itertools.product(METHODS_ALONE, MOMENTS)
+    for name, moment in itertools.product(NAMES, MOMENTS)
 ]
 
 
-@pytest.mark.parametrize(("method", "moment"), CASES)
-def test_every_epoch_interrupted_equals_none(method, moment, undisturbed, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("name", "moment"), CASES)
+def test_every_epoch_interrupted_equals_none(name, moment, undisturbed, tmp_path, monkeypatch):
     gone_off = set()
 
     def interrupt(position):
@@ -128,22 +134,22 @@ def test_every_epoch_interrupted_equals_none(method, moment, undisturbed, tmp_pa
             gone_off.add(position)
             raise KeyboardInterrupt
 
-    expected = undisturbed(method)
+    expected, method = undisturbed(name), RUNS[name][0]
     moment(monkeypatch, interrupt)
     interruptions = 0
-    while is_interrupted(method, tmp_path):
+    while is_interrupted(name, tmp_path):
         interruptions += 1
     assert interruptions == len(gone_off) >= 2 * len(methods.METHODS[method])
-    got = tiny_runs.saved(tiny_runs.run_folder(tmp_path, method))
+    got = tiny_runs.saved(tiny_runs.run_folder(tmp_path, method, name))
     assert tiny_runs.differences(got, expected) == []
 
 
-@pytest.mark.parametrize("method", METHODS_ALONE)
-def test_what_is_compared_is_complete(method, undisturbed):
-    content = undisturbed(method)
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_compared_is_complete(name, undisturbed):
+    content = undisturbed(name)
     stages = list(dict.fromkeys(event["stage"] for event in content["events"]))
     epochs = [(event["stage"], event["epoch"]) for event in content["events"]]
-    assert epochs == tiny_runs.epochs_of(method)
+    assert epochs == tiny_runs.epochs_of(RUNS[name][0])
     for stage in stages:
         state = content[f"{stage}/last.pth"]
         moments = state["optimisers"]["encoder"]["state"][0]
@@ -168,6 +174,12 @@ def test_a_difference_is_seen(undisturbed):
     assert tiny_runs.differences(content, other) == [
         f"/progressive/last.pth/networks/momentum_encoder/{name}"
     ]
+
+
+def test_a_momentum_teacher_was_part_of_it(undisturbed):
+    networks = undisturbed("united-teacher")["united/last.pth"]["networks"]
+    own, teacher = networks["encoder"], networks["momentum_encoder"]
+    assert any((own[name] != teacher[name]).any() for name in own)
 
 
 def test_the_joint_branch_was_part_of_it(undisturbed):

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from clustercontrast.data import pseudo_labels
 from clustercontrast.engine.loop import train
-from clustercontrast.methods import METHODS, rpnr, sdcl
+from clustercontrast.methods import METHODS, rpnr, sdcl, united
 from clustercontrast.settings.recipes import all_recipes
 
 CASES = [
@@ -71,6 +71,24 @@ def test_exported_labels_are_those_that_the_next_epoch_would_train_on(method, st
     for found, expected in zip(exported, trained_on(stage, stage.epochs[-1] + 1), strict=True):
         np.testing.assert_array_equal(found, expected)
         assert found.max() > 0
+
+
+@pytest.mark.parametrize("network", ["teacher", "online"])
+def test_what_is_exported_is_clustered_by_the_network_that_flags_name(network, make):
+    """Of united with a momentum teacher; the other network would give other clusters."""
+    slow = ["--teacher", "ema", "--ema-decay", "0.999", "--cluster-with", network, "--lr", "0.01"]
+    flags = ["--visible-share", "1", "--export-labels", "united=on", *slow]
+    stage = make("united", united.United, *flags)
+    stage.run.resume(stage)
+    train(stage, stage.run)
+    with np.load(stage.run.folder / "united" / pseudo_labels.FILE) as content:
+        exported = [content[f"{name}_labels"] for name in NAMES]
+    networks = {"teacher": stage.momentum_encoder, "online": stage.encoder}
+    labels = {name: stage.pseudo_labels(stage.extract(own)) for name, own in networks.items()}
+    for found, expected in zip(exported, labels.pop(network), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    (others,) = labels.values()
+    assert any((a != b).any() for a, b in zip(exported, others, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -6,14 +6,17 @@ it.  A flag that the stage has no right to is not in the namespace at all.
 
 import shutil
 from argparse import Namespace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import narrow_resnet
+import numpy as np
 import pytest
 import tiny_cmam
 import torch
 
+from clustercontrast.data.images import ImageArray
 from clustercontrast.data.source_labels import FILE
 from clustercontrast.engine.loop import train
 from clustercontrast.engine.run import Run
@@ -33,12 +36,12 @@ TINY = [
 CLUSTERING = ["--k1", "6", "--k2", "2", "--eps", "0.7", "--min-samples", "2"]
 LATER = {  # so that the only epoch has all there is
     "mmm": ["--warm-epochs", "0"],
-    "bmil": ["--eps-joint", "0.4"],  # two joint clusters
     "pca": ["--adversarial-from", "0"],
     "gur": ["--unify-from", "0", "--smooth-from", "0"],
     "sdcl": ["--first-epoch", "0", "--homogeneous-from", "0", "--heterogeneous-from", "0"],
 }
-JOINT = ["--joint-k1", "6", "--joint-k2", "2"]
+JOINT = {"joint_k1": 6, "joint_k2": 2}
+TWO_JOINT_CLUSTERS = {"bmil": {"eps_joint": 0.4}, "united": {"eps_joint": 0.4}}
 
 
 class Watched(Namespace):
@@ -146,6 +149,8 @@ def test_what_a_recipe_declares_is_read(method, dataset, flags, reads, tmp_path)
     data = tiny_cmam.world(tmp_path)
     data.places["generation"] = tmp_path / "new"
     fakes = tmp_path / "generation"
+    if "camera" in flags or "united-camera" in flags:
+        data.visible, data.infrared = map(with_two_cameras, (data.visible, data.infrared))
     for make in METHODS[method]:
         options = parse(dataset, ["--method", method, *tiny(method, flags, data), *flags])
         data.options = options
@@ -160,6 +165,11 @@ def test_what_a_recipe_declares_is_read(method, dataset, flags, reads, tmp_path)
         assert (declared >= EVALUATION) == is_evaluated
 
 
+def with_two_cameras(images: ImageArray) -> ImageArray:
+    cameras = 1 + np.arange(len(images)) % 2
+    return ImageArray(replace(images.index, cameras=cameras), images.pixels)
+
+
 def tiny(method: str, flags: tuple[str, ...], data: SimpleNamespace) -> list[str]:
     """A small network and few images, in words that the method reads beside ``flags``."""
     if method == "cmam":
@@ -170,17 +180,25 @@ def tiny(method: str, flags: tuple[str, ...], data: SimpleNamespace) -> list[str
         return [*tiny_cmam.FLAGS, "--source", "images", "--labelled", "0.5", *more]
     reads = {name for stage in all_recipes()[method].stages.values() for name in stage}
     is_vit = "vit" in flags or method == "sdcl"
-    words = [*TINY, "--batch-visible", "8", "--depth", "2" if is_vit else "10"]
-    words += ["--vit-width", "64"] if is_vit else []
-    words += LATER.get(method, [])
-    words += CLUSTERING if "k1" in reads else []
-    return words + (JOINT if "joint_k1" in reads and joint_is_on(method, flags) else [])
+    small = [*TINY, "--batch-visible", "8", "--depth", "2" if is_vit else "10"]
+    small += ["--vit-width", "64"] if is_vit else []
+    small += LATER.get(method, [])
+    small += CLUSTERING if "k1" in reads else []
+    return small + joint_words(method, flags)
 
 
-def joint_is_on(method: str, flags: tuple[str, ...]) -> bool:
+def joint_words(method: str, flags: tuple[str, ...]) -> list[str]:
+    """Those of the joint clustering, as far as a stage reads them beside ``flags``."""
     options = parse("sysu", ["--method", method, *flags])
-    flag = all_flags()["joint_k1"]
-    return any(unread(options, flag, stage) is None for stage in options.recipe.stages)
+    return [
+        word
+        for name, value in (JOINT | TWO_JOINT_CLUSTERS.get(method, {})).items()
+        if any(
+            name in names and unread(options, all_flags()[name], stage) is None
+            for stage, names in options.recipe.stages.items()
+        )
+        for word in words(name, value)
+    ]
 
 
 def labels_of(data) -> Path:

@@ -52,9 +52,8 @@ def test_every_stage_takes_real_steps_and_leaves_nothing(method, make, images, t
     args = args_of(method, make, tmp_path / "logs")
     before = torch.get_rng_state()
     done = rehearse(make, args, images, CPU, steps=1)
-    streams = (
-        2 if {"joint", "progressive", "invariant", "invariance"} & {make.name} else 1
-    )  # a joint one
+    has_joint = make.name in {"joint", "progressive", "invariant", "invariance", "united"}
+    streams = 2 if has_joint else 1
     assert done.images == streams * (args.batch_size + 2 * getattr(args, "batch_visible", 0)) or (
         make.name == "final" and done.images == 3 * args.batch_size
     )

@@ -77,6 +77,21 @@ def test_what_must_be_read_with_a_picture_stands_on_it(tmp_path):
             assert min(picture.size) > 400
 
 
+def test_ties_of_the_modalities_are_compared_where_a_run_has_them():
+    clusters = {"association_rate": 0.5, "teacher": {"right": 0.45}, "modality_gap": 0.25}
+    runs = {"A": [{"stage": "united", "clusters": clusters}], "B": CLUSTERED}
+    measures = {measure.title: measure for measure in measures_of(runs.values())}
+    (of_both, right, gap) = (name for name in measures if "ARI" not in name)
+    assert (of_both, right, gap) == (
+        "mixed clusters",
+        "teacher: right person in the other modality",
+        "joint clusters: the modalities apart",
+    )
+    for name, height in ((of_both, 50), (right, 45), (gap, 0.25)):
+        (axes,) = together(runs, measures[name]).axes
+        assert known(axes) == {"A": [(0, height)], "B": []}
+
+
 def test_runs_over_one_another_in_a_measure_of_each_epoch():
     runs = {
         "A": [epoch("first", visible=0.1), epoch("first", visible=0.3)],
@@ -94,3 +109,4 @@ def test_runs_over_one_another_in_a_measure_of_each_epoch():
         assert known(axes) == {"A": [], "B": [(1, 50)]}
         low, high = axes.get_ylim()
         assert low <= 0 < 50 < high
+        assert axes.get_xlim() == (-0.5, 1.5)  # from the first epoch to the last

@@ -304,3 +304,39 @@ def test_terms_of_mutual_learning_have_panels_of_their_own():
     assert relations.lines[0].get_linestyle() == "-"
     plain = {"event": "epoch", "stage": "intra", "epoch": 0, "loss": {"total": 1.0}}
     assert panels_for([plain]) == PANELS
+
+
+def test_ties_of_the_modalities_have_panels_where_a_run_has_them():
+    """Shares as percent; what a run does not know has no panel, and rows need not be full."""
+    clusters = {
+        "association_rate": 0.6,
+        "association": {"matched": 0.5, "united": 0.7, "overlap": 0.25},
+        "teacher": {
+            "entropy_own": 0.2, "entropy_other": 1.5, "positives": 0.55,
+            "right": 0.45, "right_mixed": 0.5, "right_single": 0.3,
+        },
+        "modality_gap": 0.12,
+    }  # fmt: skip
+    panels = panels_for([epoch("united", 0, clusters=clusters)])
+    assert panels[: len(PANELS)] == PANELS
+    found = plotted(draw([epoch("united", 0, clusters=clusters)], panels))
+    assert list(found.items())[len(PANELS) :] == [
+        ("ties of the modalities", {
+            "mixed clusters": [(0, 60)],
+            "true pairs matched": [(0, 50)],
+            "matched or taught": [(0, 70)],
+            "overlap of the two": [(0, 25)],
+        }),
+        ("mass of the teacher", {
+            "own cluster": [(0, pytest.approx(55))],
+            "right, other modality": [(0, 45)],
+            "right, mixed clusters": [(0, 50)],
+            "right, single clusters": [(0, 30)],
+        }),
+        ("entropy of the teacher", {"own modality": [(0, 0.2)], "other modality": [(0, 1.5)]}),
+        ("joint clusters: the modalities apart", {"visible from infrared mean": [(0, 0.12)]}),
+    ]  # fmt: skip
+    only_rate = [epoch("invariance", 0, clusters={"association_rate": 0.6})]
+    panels = panels_for(only_rate)
+    assert [panel.title for panel in panels[len(PANELS) :]] == ["ties of the modalities"]
+    assert len(draw(only_rate, panels).axes) == len(panels)

@@ -28,6 +28,7 @@ MOST_OPERATIONS = {
     "posed": {"intra": 1550, "unified": 1400},
     "gur": {"bottomup": 1150},
     "bmil": {"intra": 1600, "invariance": 2500},
+    "united": {"intra": 1550, "united": 2600},
     "supervised": {"supervised": 770},
     "cmam": {"auxiliary": 350, "diffusion": 1050, "pretrain": 1450, "selftrain": 1600},
 }

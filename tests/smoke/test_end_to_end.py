@@ -24,6 +24,7 @@ METHOD_OF = {name: method for name, (method, _) in RUNS.items()}
 HEADINGS = PROTOCOLS["sysu"].modes
 LABELS = list(results.MODELS.values())
 CLUSTERING_FACTS = {"clusters", "outliers", "ari", "nmi", "ari_clean", "nmi_clean"}
+UNITED = {f"{step}{name}" for step in ("", "joint_", "distil_") for name in ("infrared", "visible")}
 TERMS = {  # loss terms of the last stage
     "pclhd": {"infrared", "visible", "cross", "dynamic_infrared", "dynamic_visible"},
     "pclhd-paper": {"infrared", "visible", "cross", "dynamic_infrared", "dynamic_visible"},
@@ -49,9 +50,11 @@ TERMS = {  # loss terms of the last stage
     },
     "bmil": {"infrared", "visible", "joint_infrared", "joint_visible"},
     "posed": {"infrared", "visible", "distil_infrared", "distil_visible", "unified"},
+    "united": UNITED,
+    "united-teacher": UNITED,
     "supervised": {"infrared", "visible"},
 }
-ORIGINS = {"posed": "BMIL's code"}
+ORIGINS = dict.fromkeys(("posed", "united", "united-teacher"), "BMIL's code")
 """Of weight decay, where no official script says it."""
 JOINT_TERMS = {"joint_infrared", "joint_visible"}
 

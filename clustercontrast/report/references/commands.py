@@ -13,7 +13,10 @@ SDCL = Configuration("sdcl", "agreed", "upstream")
 GUR = Configuration("gur", "bottomup", "upstream")
 CMAM = Configuration("cmam", "selftrain", "default")
 POSED = Configuration("posed", "unified", "default")
+UNITED = Configuration("united", "united", "united")
+"""A recipe of this repository: nobody has published figures of it."""
 AS_IT_IS = {
-    own.method: own for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, GUR, CMAM, BMIL, POSED)
+    own.method: own
+    for own in (ADCA, PGM, PCLHD, RPNR, MMM, PCA, SDCL, GUR, CMAM, BMIL, POSED, UNITED)
 }
 """By the command line's name of the method."""

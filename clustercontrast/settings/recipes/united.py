@@ -64,7 +64,7 @@ CLUSTERINGS = (
 DISTILLED = ("distil", "distil_weight", "teacher_temp", "fusion")
 RECIPE = Recipe(
     title="united",
-    paper="parts of BMIL and PoSeD, composed here; not a method of a paper",
+    paper="parts of BMIL and PoSeD put together, own recipe",
     year=None,
     variants=("united", "bmil", "posed-bmil", "posed", "united-camera", "united-teacher"),
     arch=None,
@@ -97,7 +97,23 @@ RECIPE = Recipe(
         Row(
             BMIL,
             {
+                "epochs": 50,
+                "lr": 3.5e-4,
+                "step_size": 20,
+                "weight_decay": 5e-4,
+                "bn_groups": 2,
                 "batch_size": 128,
+                "num_instances": 16,
+                "temp": 0.05,
+                "momentum": 0.1,
+                "k2": 6,
+                "min_samples": 4,
+                "hard_weight": 0.5,
+                "centroid_weight": 0.5,
+                "hinge": 0.2,
+                "hard_init": "centroid",
+                "hard_update": "hardest",
+                "unit_prototypes": True,
                 "memory": "hybrid",
                 "jitter_exchanged": True,
                 "joint_k1": 30,
@@ -115,10 +131,21 @@ RECIPE = Recipe(
         ),
         Row(
             BMIL,
-            {"visible_share": 0.5, "jitter_infrared": [True, False], "eval_draws": [1, 10]},
+            {
+                "eps": 0.6,
+                "k1": 30,
+                "iters": 200,
+                "visible_share": 0.5,
+                "jitter_infrared": [True, False],
+                "eval_draws": [1, 10],
+            },
             dataset="sysu",
         ),
-        Row(BMIL, {"batch_visible": 64}, dataset="regdb"),
+        Row(
+            BMIL,
+            {"eps": 0.3, "k1": 30, "iters": 100, "batch_visible": 64},
+            dataset="regdb",
+        ),
         Row(
             POSED,
             {
