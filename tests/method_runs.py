@@ -9,7 +9,7 @@ FLAGS = {  # enough clusters for what a method compares; both halves of a stage 
     "rpnr": ["--npc-members", "4"],
     "mmm": ["--warm-epochs", "1"],
     "pca": ["--adversarial-from", "1", "0"],
-    "bmil": ["--joint-k2", "4"],
+    "bmil": ["--joint-k2", "4", "--eps-joint", "0.4"],
     "sdcl": ["--heterogeneous-from", "1", "--candidates", "5", "--k1-visible", "30", "15"],
     "gur": [
         *("--eps-camera", "0.5", "--camera-iters", "1", "--joint-iters", "2"),
