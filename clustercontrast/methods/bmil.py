@@ -34,11 +34,9 @@ from clustercontrast.files import UserError
 from clustercontrast.losses.placing import beside
 from clustercontrast.losses.prototype_contrast import unified_contrast
 from clustercontrast.losses.prototype_distillation import SelfDistillation
-from clustercontrast.memories.split import SplitMemory
 from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import Pair
 from clustercontrast.methods.joint_clusters import JointClusters
-from clustercontrast.processes import ranks
 
 
 class Invariance(JointClusters):
@@ -95,28 +93,16 @@ class Invariance(JointClusters):
 
     def remember_jointly(self, features: Pair, y: np.ndarray) -> None:
         """Split the joint clusters into proxies; or one row for each of them, and no split."""
-        a = self.args
-        if a.joint_memory == "hybrid":
+        if self.args.joint_memory == "hybrid":
             c = balanced_centroids(*features, y)
             self.joint_memory = self.build_memory(c, c)
             self.joint_targets = torch.arange(len(c)).repeat(2, 1)
             return
         proxies = modality_proxies(*features, y)
-        if a.joint_loss == "posed":
+        if self.args.joint_loss == "posed":
             proxies = proxies.by_group()
-        means = proxies.means.to(self.run.device)
-        ranks.equalise((means,))
-        self.joint_memory = SplitMemory(
-            means,
-            proxies.clusters,
-            a.temp,
-            a.momentum,
-            a.joint_negatives,
-            a.memory_gradient,
-            a.unit_prototypes,
-        )
-        self.joint_targets, self.proxies_of = proxies.rows, proxies.sizes
-        self.facts["proxies"] = len(means)
+        self.remember(proxies)
+        self.joint_targets = proxies.rows
 
     def joint_queries(self, batch: Batch) -> tuple[Pair, Pair]:
         """Features of the joint batch, by the weights just stepped, and their rows."""
@@ -140,7 +126,7 @@ class Invariance(JointClusters):
         """L_sd^v + L_sd^r + L_unified of PoSeD Eq. 11, over the proxies."""
         (f_v, f_r), (q_v, q_r) = features, rows
         mean, hard = self.joint_memory.halves
-        distil = partial(self.distillation, rows=mean, groups=self.proxies_of)
+        distil = partial(self.distillation, rows=mean, groups=self.proxies.sizes)
         clusters = self.joint_memory.clusters
         is_positive = beside(clusters[:, None] == clusters, mean)
         side = (epoch - self.epochs[0]) % 2  # visible features first, then in turns

@@ -8,8 +8,10 @@ import torch
 from scipy.sparse import csr_array
 
 from clustercontrast.clustering import approximate_search
+from clustercontrast.clustering.centroids import Proxies
 from clustercontrast.clustering.jaccard import jaccard, modality_jaccard
 from clustercontrast.files import UserError
+from clustercontrast.memories.split import SplitMemory
 from clustercontrast.methods.clustering_stage import (
     ClusteringStage,
     Pair,
@@ -17,10 +19,17 @@ from clustercontrast.methods.clustering_stage import (
     mixed_clusters,
     neighbour_search,
 )
+from clustercontrast.processes import ranks
 
 
 class JointClusters(ClusteringStage):
-    """A stage that clusters both modalities together, and remembers these clusters."""
+    """A stage that clusters both modalities together, and remembers the proxies of these clusters.
+
+    Attributes:
+        proxies: of the joint clusters, in the order of the joint memory's rows.
+    """
+
+    proxies: Proxies
 
     def setup(self) -> None:
         super().setup()
@@ -80,3 +89,20 @@ class JointClusters(ClusteringStage):
     def remember_jointly(self, features: Pair, y: np.ndarray) -> None:
         """Make the joint memory of clusters y (N_v + N_r,) without gaps, -1 = outlier."""
         raise NotImplementedError
+
+    def remember(self, proxies: Proxies, halves: str = "both") -> None:
+        """A joint memory of mean and hard rows over proxies; ``halves``: see ``SplitMemory``."""
+        a, means = self.args, proxies.means.to(self.run.device)
+        ranks.equalise((means,))
+        self.proxies = proxies
+        self.joint_memory = SplitMemory(
+            means,
+            proxies.clusters,
+            a.temp,
+            a.momentum,
+            a.joint_negatives,
+            a.memory_gradient,
+            a.unit_prototypes,
+            halves,
+        )
+        self.facts["proxies"] = len(means)

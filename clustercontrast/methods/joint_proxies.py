@@ -25,10 +25,8 @@ from clustercontrast.evaluation.diagnostics import (
     teacher_quality,
 )
 from clustercontrast.files import UserError
-from clustercontrast.memories.split import SplitMemory
 from clustercontrast.methods.clustering_stage import Labels, Pair
 from clustercontrast.methods.joint_clusters import JointClusters
-from clustercontrast.processes import ranks
 
 Streams = tuple[Stream, Stream]  # visible, infrared
 GRADED_ROWS = 4096  # images whose distributions over the proxies are held at a time
@@ -39,7 +37,7 @@ class JointProxies(JointClusters):
 
     Attributes:
         groups: (N_v,), (N_r,) int64 group of every image: its modality, or camera of a modality.
-        proxies: of the joint clusters, in the order of the joint memory's rows.
+            Rows of the proxies of a group lie side by side.
     """
 
     def setup(self) -> None:
@@ -61,10 +59,11 @@ class JointProxies(JointClusters):
         """A proxy of every joint cluster and group, or one row pair for each cluster."""
         if self.args.joint_memory == "hybrid":
             c, clusters = balanced_centroids(*features, y), torch.arange(y.max() + 1)
-            self.remember(Proxies(c, clusters, clusters[None]))
+            proxies = Proxies(c, clusters, clusters[None])
         else:
-            proxies = group_proxies(torch.cat(features), y, np.concatenate(self.groups))
-            self.remember(proxies.by_group())
+            groups = np.concatenate(self.groups)
+            proxies = group_proxies(torch.cat(features), y, groups).by_group()
+        self.remember(proxies, self.args.joint_halves)
         self.grade_gap(features, y)
         self.grade_proxies(features, (y[: len(features[0])], y[len(features[0]) :]))
 
@@ -75,25 +74,9 @@ class JointProxies(JointClusters):
         rows = torch.full((2, max(visible, infrared)), -1)
         rows[0, :visible] = torch.arange(visible)
         rows[1, :infrared] = visible + torch.arange(infrared)
-        self.remember(Proxies(torch.cat(means), unified_labels(*maps), rows))
+        proxies = Proxies(torch.cat(means), unified_labels(*maps), rows)
+        self.remember(proxies, self.args.joint_halves)
         self.grade_proxies(features, labels)
-
-    def remember(self, proxies: Proxies) -> None:
-        """A memory of C and H over these proxies, whose groups lie side by side."""
-        a, means = self.args, proxies.means.to(self.run.device)
-        ranks.equalise((means,))
-        self.proxies = proxies
-        self.joint_memory = SplitMemory(
-            means,
-            proxies.clusters,
-            a.temp,
-            a.momentum,
-            a.joint_negatives,
-            a.memory_gradient,
-            a.unit_prototypes,
-            a.joint_halves,
-        )
-        self.facts["proxies"] = len(means)
 
     def groups_of_images(self) -> Labels:
         """Group of every image of both modalities, counted from 0, visible ones first."""

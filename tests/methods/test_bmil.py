@@ -14,6 +14,7 @@ from official_steps import LOSS, batch_of, check_step, make_stage, raw_rows, rec
 from clustercontrast.commands import cli
 from clustercontrast.engine.loop import resumed_under, take_step
 from clustercontrast.files import UserError
+from clustercontrast.memories.split import SplitMemory
 from clustercontrast.methods import bmil, dcl
 from clustercontrast.settings.command_line import parse
 
@@ -104,7 +105,7 @@ def joint_memory_of(stage, vectors, facts):
     rows[modality, clusters] = np.arange(len(clusters))
     stage.joint_targets = torch.from_numpy(rows)
     a = stage.args
-    return bmil.SplitMemory(
+    return SplitMemory(
         F.normalize(raw_rows("joint", facts["proxies"])),
         torch.from_numpy(clusters),
         a.temp,
