@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clustercontrast.report.model_card import citation
+from clustercontrast.report.model_card import citation, cited
 from clustercontrast.settings.official import CODES
 from clustercontrast.settings.recipes import all_recipes
 
@@ -102,3 +102,9 @@ def test_a_methods_page_names_all_authors_its_code_and_how_ours_came_to_be(metho
         assert re.search(link, words)
     else:
         assert "no official code" in words
+
+
+def test_a_recipe_without_a_paper_cites_those_that_its_parts_are_from():
+    assert cited("united") == ("bmil", "posed")
+    assert cited("pgm") == ("pgm",)
+    assert cited("supervised") == cited("") == ()

@@ -16,6 +16,9 @@ FAKES = (
 )
 ENTRY = re.compile(r"^@\w+\{\w+?\d{4}(\w+),\n.*?^\}\n", re.MULTILINE | re.DOTALL)
 
+PARTS_OF = {"united": ("bmil", "posed")}
+"""A method without a paper -> those that its parts are from."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -72,10 +75,15 @@ def citation(name: str) -> str:
     return next((entry[0] for entry in ENTRY.finditer(text) if entry[1] == name), "")
 
 
+def cited(method: str) -> tuple[str, ...]:
+    """Methods whose papers a model of ``method`` cites: none of a classifier, or of no method."""
+    return PARTS_OF.get(method, (method,) if citation(method) else ())
+
+
 def _front_matter(config: Mapping[str, Any]) -> Iterator[str]:
     method = config["about"].get("method")
     named = [method] if method else []
-    learning = ["unsupervised-learning"] if method and citation(method) else []
+    learning = ["unsupervised-learning"] if method and cited(method) else []
     yield "---"
     yield "library_name: clustercontrast"
     yield "license: other"
@@ -214,7 +222,7 @@ def _licence(config: Mapping[str, Any]) -> Iterator[str]:
 def _citation(config: Mapping[str, Any]) -> Iterator[str]:
     about, images = config["about"], _images(config)
     dataset = images.dataset if images and not images.rendered else ""
-    entries = filter(None, map(citation, (about.get("method", ""), dataset)))
+    entries = filter(None, map(citation, (*cited(about.get("method", "")), dataset)))
     yield "## Citation"
     yield ""
     text = "\n".join(entries)
