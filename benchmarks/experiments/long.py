@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.experiments.pages import listed, mean, put_into
 from benchmarks.experiments.recorded import Records, values_of
-from benchmarks.experiments.training import rendered, tested, train
+from benchmarks.experiments.training import named, rendered, tested, train
 from clustercontrast.files import atomic, read_events
 from clustercontrast.report.charts import STYLES
 from clustercontrast.report.pictures import calm
@@ -58,11 +58,16 @@ def flags_of(method: str) -> str:
     return f"--method {method} {METHODS[method]}"
 
 
+def setting_of(method: str) -> str:
+    """All that a method's figures depend on but the seed."""
+    return f"{flags_of(method)} ; {PEOPLE} identities ; {WARM}"
+
+
 def run(folder: Path, warm: Path, method: str, seed: int) -> None:
     """Train a method with a seed, and record it."""
     started = time.monotonic()
     flags = f"{flags_of(method)} --pretrained {warm} --seed {seed}"
-    place = train(folder, f"{method}-{seed}", "people", flags)
+    place = train(folder, named(f"{method}-{seed}", flags), "people", flags)
     models = {name: own["mAP"]["mean"] for name, own in tested(place).items()}
     epochs = [e for e in read_events(place / "metrics.jsonl") if e["event"] == "epoch"]
     found = {name: models[name] for name in ("start", "chance", "untrained")}
@@ -72,12 +77,12 @@ def run(folder: Path, warm: Path, method: str, seed: int) -> None:
         "minutes": (time.monotonic() - started) / 60,
         "date": f"{datetime.now(UTC):%Y-%m-%d}",
     }
-    RECORDS.add(method, seed, flags_of(method), found)
+    RECORDS.add(method, seed, setting_of(method), found)
 
 
 def runs_of(method: str) -> dict[int, dict[str, str]]:
     """Recorded runs of a method by seed."""
-    return RECORDS.of(method, flags_of(method))
+    return RECORDS.of(method, setting_of(method))
 
 
 # --- table and picture ---
@@ -181,7 +186,7 @@ def work(folder: Path, methods: Sequence[str], seeds: Sequence[int]) -> None:
     """Train what is not recorded."""
     rendered(folder, "others", "--identities 150 --seed 2", SIZE)
     rendered(folder, "people", f"--identities {PEOPLE} --seed 1", SIZE)
-    warm = train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
+    warm = train(folder, named("warm", WARM), "others", WARM) / "supervised" / "last.pth"
     for seed, method in itertools.product(seeds, methods):
         if seed not in runs_of(method):
             run(folder, warm, method, seed)

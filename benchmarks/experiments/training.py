@@ -1,5 +1,6 @@
 """Sets, runs and results of an experiment, as a user would make them."""
 
+import zlib
 from pathlib import Path
 
 from clustercontrast.commands import cli
@@ -37,6 +38,11 @@ def train(folder: Path, name: str, images: str, flags: str) -> Path:
     if not (place / "report.json").exists():  # the last thing that a run writes
         cli.train("sysu", words)
     return place
+
+
+def named(name: str, flags: str) -> str:
+    """The name of a run that no run with other flags has."""
+    return f"{name}-{zlib.crc32(flags.encode()):08x}"
 
 
 def tested(place: Path) -> dict[str, dict]:

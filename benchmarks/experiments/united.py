@@ -25,7 +25,7 @@ from scipy.sparse import csr_array
 
 from benchmarks.experiments.pages import listed, mean, put_into
 from benchmarks.experiments.recorded import Records, effect, pooled, values_of
-from benchmarks.experiments.training import rendered, tested, train
+from benchmarks.experiments.training import named, rendered, tested, train
 from clustercontrast.clustering.dbscan import dbscan
 from clustercontrast.clustering.jaccard import balanced_jaccard, jaccard, modality_jaccard
 from clustercontrast.data.images import open_prepared
@@ -94,6 +94,11 @@ class Cell:
         if self.method == "united" and BY_CAMERA not in self.flags:
             own += f" --joint-k2 {JOINT_K2}"
         return f"--method {self.method} {SHARED} {own} {self.flags}".strip()
+
+    @property
+    def setting(self) -> str:
+        """All that its figures depend on but the seed."""
+        return f"{self.every_flag} ; {PEOPLE} identities ; {WARM}"
 
 
 @dataclass(frozen=True)
@@ -208,7 +213,7 @@ FROZEN = Records(
 )
 DISTANCES, RADII = ("modality", "balanced", "plain"), (0.45, 0.5, 0.55, 0.6, 0.65)
 UNSAMPLED = Cell("all images", "--visible-share 1")
-FROZEN_FLAGS = f"{UNSAMPLED.first.every_flag} --joint-k1 {JOINT_K1} --joint-k2 {JOINT_K2}"
+FROZEN_FLAGS = f"{UNSAMPLED.first.setting} ; --joint-k1 {JOINT_K1} --joint-k2 {JOINT_K2}"
 
 
 # --- work ---
@@ -219,24 +224,26 @@ def begin(folder: Path, seeds: Sequence[int]) -> Path:
     rendered(folder, "others", "--identities 150 --seed 9", SIZE)
     for seed in seeds:
         rendered(folder, f"people-{seed}", f"--identities {PEOPLE} --seed {seed}", SIZE)
-    return train(folder, "warm", "others", WARM) / "supervised" / "last.pth"
+    return train(folder, named("warm", WARM), "others", WARM) / "supervised" / "last.pth"
 
 
 def first_stage(folder: Path, warm: Path, cell: Cell, seed: int) -> Path:
     """Stage 1 of a cell, which cells that agree in its flags share."""
     flags = f"{cell.first.every_flag} --stages intra --pretrained {warm} --seed {seed}"
-    return train(folder, f"intra_{cell.first.name}-{seed}", f"people-{seed}", flags)
+    name = named(f"intra_{cell.first.name}-{seed}", flags)
+    return train(folder, name, f"people-{seed}", flags)
 
 
 def run_cell(folder: Path, warm: Path, cell: Cell, seed: int) -> None:
     """Train a cell with a seed, and record it."""
     started, before = time.monotonic(), first_stage(folder, warm, cell, seed)
     flags = f"{cell.every_flag} --stage1 {before}/intra/last.pth --seed {seed}"
-    place = train(folder, f"{cell.name}-{seed}", f"people-{seed}", flags)
+    name = named(f"{cell.name}-{seed}", flags)
+    place = train(folder, name, f"people-{seed}", flags)
     minutes = (time.monotonic() - started) / 60
     today = f"{datetime.now(UTC):%Y-%m-%d}"
     found = figures(before, place) | {"minutes": minutes, "date": today}
-    RECORDS.add(cell.name, seed, cell.every_flag, found)
+    RECORDS.add(cell.name, seed, cell.setting, found)
 
 
 def figures(before: Path, place: Path) -> dict[str, float]:
@@ -313,7 +320,7 @@ def table_of(question: Question) -> str:
     ]
     first: dict[str, dict[int, float]] = {}
     for cell in question.cells:
-        runs = RECORDS.of(cell.name, cell.every_flag)
+        runs = RECORDS.of(cell.name, cell.setting)
         if not runs:
             lines.append(f"| {cell.title} | not run | | | | | | | | |")
             continue
@@ -341,7 +348,7 @@ def table_of(question: Question) -> str:
 def main_effects() -> str:
     """What each of E6's switches does over all settings of the others, and share with distance."""
     cells = list(grid())
-    found = [[*gains(RECORDS.of(cell.name, cell.every_flag)).values()] for cell in cells]
+    found = [[*gains(RECORDS.of(cell.name, cell.setting)).values()] for cell in cells]
     if min(map(len, found)) < 2:
         return "Main effects: not all cells of the grid have been run."
     sd = pooled(*found)
@@ -380,7 +387,7 @@ def tables() -> dict[str, str]:
 def hours() -> float:
     """Hours that the recorded runs took, all together."""
     cells = {cell.name: cell for q in QUESTIONS.values() for cell in q.cells}
-    runs = (RECORDS.of(cell.name, cell.every_flag) for cell in cells.values())
+    runs = (RECORDS.of(cell.name, cell.setting) for cell in cells.values())
     return sum(sum(values_of(own, "minutes")) for own in runs) / 60
 
 
@@ -410,7 +417,7 @@ def work(folder: Path, experiments: Sequence[str], seeds: Sequence[int]) -> None
             cluster_frozen(folder, warm, seed)
     for name, seed in itertools.product(experiments, seeds):
         for cell in QUESTIONS[name].cells:
-            if seed not in RECORDS.of(cell.name, cell.every_flag):
+            if seed not in RECORDS.of(cell.name, cell.setting):
                 run_cell(folder, warm, cell, seed)
 
 

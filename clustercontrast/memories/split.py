@@ -8,7 +8,7 @@ from clustercontrast.memories.rows import Momentum, RowBank, hybrid_update
 
 
 class SplitMemory:
-    """A proxy per joint cluster and modality, each with a mean row C and a hard row H (BMIL).
+    """A proxy per joint cluster and group, each with a mean row C and a hard row H (BMIL).
 
     A query is drawn to the proxies of its cluster, of both modalities where there are both, and
     pushed from the rest of the K rows that are likest to it:
@@ -26,7 +26,7 @@ class SplitMemory:
         negatives: |K|, the positives included; 0, or more than there are: all.
         gradient: "upstream" or "clean", see :mod:`clustercontrast.memories.rows`.
         unit: rows are stored, and stay, at unit length.
-        halves: "both", or "hard": L = l_H.
+        asked: rows that a query is contrasted with: "both" kinds, or "hard": L = l_H.
 
     Calling the memory with features (B, d), not normalised, and the *proxies* of the images (B,)
     int64, at best on the CPU, gives the loss.
@@ -41,10 +41,10 @@ class SplitMemory:
         negatives: int = 50,
         gradient: str = "upstream",
         unit: bool = True,
-        halves: str = "both",
+        asked: str = "both",
     ) -> None:
         self.clusters, self.temperature, self.negatives = clusters, temperature, negatives
-        self.kind = halves
+        self.asked = asked
         blend = Momentum(momentum, unit=unit)
         self.bank = RowBank(blend.begin(torch.cat([means, means])), hybrid_update, blend, gradient)
 
@@ -64,7 +64,7 @@ class SplitMemory:
         clusters = self.clusters.to(proxies.device)
         is_positive = beside(clusters[proxies][:, None] == clusters, logits)
         mean, hard = logits.chunk(2, dim=1)
-        if self.kind == "hard":
+        if self.asked == "hard":
             return self._contrast(hard, is_positive)
         return (self._contrast(hard, is_positive) + self._contrast(mean, is_positive)) / 2
 

@@ -400,6 +400,10 @@ class ClusteringStage(Stage):
             )
         return True
 
+    def maps_between(self, means: Pair) -> Pair:
+        """``maps``; without matching, -1 for every cluster of both modalities."""
+        return self.maps or tuple(torch.full((len(own),), -1) for own in means)
+
     def partners(self, labels: Pair) -> Pair:
         """The other modality's cluster of every image of a batch, -1 without one; on the CPU."""
         return tuple(to_other[y] for to_other, y in zip(self.maps, labels, strict=True))
@@ -529,7 +533,8 @@ class ClusteringStage(Stage):
     def check_neighbours(self) -> None:
         """Refuse a query expansion over more neighbours than there are."""
         a = self.args
-        joint = [("--joint-k2", a.joint_k2, "--joint-k1", a.joint_k1)] if "joint_k1" in a else []
+        is_expanded = "joint_k1" in a and vars(a).get("joint_distance") != "camera"
+        joint = [("--joint-k2", a.joint_k2, "--joint-k1", a.joint_k1)] if is_expanded else []
         for flag, k2, other, k1 in (
             ("--k2", a.k2, "--k1", a.k1),
             ("--k2", a.k2, "--k1-visible", a.k1_visible),

@@ -21,6 +21,9 @@ from clustercontrast.methods.clustering_stage import (
 )
 from clustercontrast.processes import ranks
 
+OF_EITHER_MODALITY = ("modality", "camera")
+"""Distances by as many neighbours of one modality as of the other."""
+
 
 class JointClusters(ClusteringStage):
     """A stage that clusters both modalities together, and remembers the proxies of these clusters.
@@ -34,7 +37,7 @@ class JointClusters(ClusteringStage):
     def setup(self) -> None:
         super().setup()
         a = self.args
-        if a.joint_distance == "modality" and a.neighbours in approximate_search.KINDS:
+        if a.joint_distance in OF_EITHER_MODALITY and a.neighbours in approximate_search.KINDS:
             self.run.log.say(
                 f"--neighbours {a.neighbours} is of the clusterings of one modality; neighbours of "
                 "the joint one are searched exactly, among the images of either modality"
@@ -44,6 +47,11 @@ class JointClusters(ClusteringStage):
         """Refuse, besides what every stage refuses, neighbours that are not there."""
         super().check_flags()
         a = self.args
+        if a.joint_distance in OF_EITHER_MODALITY and a.joint_k1 < 2:
+            raise UserError(
+                f"--joint-k1 {a.joint_k1} leaves no neighbour of either modality, which have half "
+                "of them each: give 2 or more"
+            )
         if a.joint_distance == "modality" and a.joint_k2 > a.joint_k1 // 2:
             raise UserError(
                 f"--joint-k2 {a.joint_k2} is more than half of --joint-k1 {a.joint_k1}, the "
@@ -90,8 +98,8 @@ class JointClusters(ClusteringStage):
         """Make the joint memory of clusters y (N_v + N_r,) without gaps, -1 = outlier."""
         raise NotImplementedError
 
-    def remember(self, proxies: Proxies, halves: str = "both") -> None:
-        """A joint memory of mean and hard rows over proxies; ``halves``: see ``SplitMemory``."""
+    def remember(self, proxies: Proxies, asked: str = "both") -> None:
+        """A joint memory of mean and hard rows over proxies; ``asked``: see ``SplitMemory``."""
         a, means = self.args, proxies.means.to(self.run.device)
         ranks.equalise((means,))
         self.proxies = proxies
@@ -103,6 +111,6 @@ class JointClusters(ClusteringStage):
             a.joint_negatives,
             a.memory_gradient,
             a.unit_prototypes,
-            halves,
+            asked,
         )
         self.facts["proxies"] = len(means)

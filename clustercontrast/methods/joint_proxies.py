@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from clustercontrast.association.unified import unified_labels
+from clustercontrast.association.unified import rows_of_partners, unified_labels
 from clustercontrast.clustering.centroids import (
     Proxies,
     balanced_centroids,
@@ -69,7 +69,7 @@ class JointProxies(JointClusters):
 
     def remember_matches(self, features: Pair, labels: Labels, means: Pair) -> None:
         """Clusters of either modality as proxies, joined by their matches (PoSeD)."""
-        maps = self.maps or tuple(torch.full((len(own),), -1) for own in means)
+        maps = self.maps_between(means)
         visible, infrared = map(len, means)
         rows = torch.full((2, max(visible, infrared)), -1)
         rows[0, :visible] = torch.arange(visible)
@@ -114,10 +114,23 @@ class JointProxies(JointClusters):
         a = self.args
         by_camera = {"--joint-distance": a.joint_distance, "--proxies": a.proxies}
         flags = [name for name, value in by_camera.items() if value == "camera"]
-        if a.ties == "clusters" and flags and max(camera_groups(*self.cameras)[1]) < 2:
+        unread = {"--ties matches": a.ties == "matches"}
+        unread["--joint-memory hybrid"] = a.joint_memory == "hybrid" and a.proxies == "camera"
+        for other in (name for name, is_so in unread.items() if is_so and flags):
+            raise UserError(
+                f"--variant {a.variant} says {flags[-1]} camera, which {other} leaves unread: "
+                "leave one of them out"
+            )
+        unknown = sum(np.count_nonzero(own < 0) for own in self.cameras)
+        if flags and unknown:
+            raise UserError(
+                f"{flags[0]} camera needs the camera of every training image, and {unknown} have "
+                f"none: fill them in, or leave {flags[0]} camera out"
+            )
+        if flags and max(camera_groups(*self.cameras)[1]) < 2:
             raise UserError(
                 f"{flags[0]} camera needs a modality with two cameras or more, and each has one "
-                f"here: say {flags[0]} modality"
+                f"here: leave {flags[0]} camera, or the variant that says it, out"
             )
 
     # --- for the log alone ---
@@ -145,9 +158,16 @@ class JointProxies(JointClusters):
         """True pairs of a visible and an infrared proxy that clusters and teacher find."""
         c, _ = self.joint_memory.halves
         likely = self.distillation.likely(c, self.proxies.sizes).cpu().numpy()
-        partners = self.proxies.rows[:, self.proxies.clusters].T.numpy()
         infrared = np.where(own[1] >= 0, own[1] - self.visible_proxies, -1)
-        return association_recall((own[0], infrared), self.identities, partners, likely)
+        labels = own[0], infrared
+        return association_recall(labels, self.identities, self.partners_of_proxies, likely)
+
+    @property
+    def partners_of_proxies(self) -> np.ndarray | None:
+        """Rows (P, n) that clusters or matches tie to every proxy, -1 for none; None: no match."""
+        if self.args.ties == "clusters":
+            return self.proxies.rows[:, self.proxies.clusters].T.numpy()
+        return self.maps and rows_of_partners(*self.maps).numpy()[:, None]
 
     def grade_teacher(self, features: Pair, own: Labels) -> dict[str, float]:
         """Means over the images of joint clusters, and over those of clusters of one modality."""

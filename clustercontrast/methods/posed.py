@@ -102,7 +102,7 @@ class Unified(ClusteringStage):
     def unify_clusters(self, means: Pair) -> None:
         """Which rows are positives of which; without matching every row is alone."""
         self.clusters_of = tuple(map(len, means))
-        maps = self.maps or tuple(torch.full((len(own),), -1) for own in means)
+        maps = self.maps_between(means)
         self.is_positive = positives(*maps, self.args.unified_labels).to(self.run.device)
 
     def intra_terms(self, features: Pair, labels: Pair) -> Terms:

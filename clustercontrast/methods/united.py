@@ -30,6 +30,7 @@ from clustercontrast.methods import dcl
 from clustercontrast.methods.clustering_stage import Pair
 from clustercontrast.methods.joint_proxies import JointProxies, Streams
 from clustercontrast.models.momentum import MomentumEncoder
+from clustercontrast.processes import ranks
 
 
 class United(JointProxies):
@@ -88,8 +89,11 @@ class United(JointProxies):
             if self.joint_memory is not None and self.has_joint_loss(epoch):
                 joint = batch.joint_visible, batch.joint_infrared
                 yield "encoder", self.joint_terms(self.embedded(joint), joint, epoch)
+            elif self.args.teacher_statistics == "own":
+                self.taught_by(own)  # its statistics move in every iteration
         if self.has_teacher:
             self.momentum_encoder.update(self.encoder)
+            ranks.equalise(self.momentum_encoder.network.buffers())  # the first process has moved
 
     def embedded(self, streams: Streams) -> Pair:
         """Features (2B, d), (B, d) of a batch's images, by the weights as they are."""
@@ -115,10 +119,8 @@ class United(JointProxies):
             "joint_infrared": (w_r / 2, infrared),
             "joint_visible": (w_v / 2, self.joint_memory(f_v, q_v)),
         }
-        if a.distil == "none":
-            return terms
         t_v, t_r = self.taught_by(streams)
-        if epoch - self.epochs[0] < a.distil_from:
+        if not self.is_distilled(epoch):
             return terms
         c, _ = self.joint_memory.halves
         distil = partial(self.distillation, rows=c, groups=self.proxies.sizes)
@@ -137,20 +139,22 @@ class United(JointProxies):
 
     def has_joint_loss(self, epoch: int) -> bool:
         """Whether L_B has a term in an epoch: self-distillation may begin later than the stage."""
-        a = self.args
-        return bool(a.joint_weight) or (
-            a.distil != "none" and epoch - self.epochs[0] >= a.distil_from
-        )
+        return bool(self.args.joint_weight) or self.is_distilled(epoch)
+
+    def is_distilled(self, epoch: int) -> bool:
+        """Whether L_B has the term SD in an epoch."""
+        return self.args.distil != "none" and epoch - self.epochs[0] >= self.args.distil_from
 
     def taught_by(self, streams: Streams) -> Pair | tuple[None, None]:
         """Momentum features of the same views, without gradients; None: of the encoder itself."""
-        if not self.has_teacher:
+        a = self.args
+        if not self.has_teacher or a.distil == "none":
             return None, None
         images = (stream.images for stream in streams)
-        if self.args.teacher_statistics == "own":
+        if a.teacher_statistics == "own":
             return self.momentum_encoder(*images)  # in train mode: moves its statistics (PCLHD-7)
         with self.evaluating(self.momentum_encoder):
-            return self.momentum_encoder(*images)
+            return tuple(map(ranks.gathered, self.momentum_encoder(*images)))
 
     # --- what is clustered ---
 
@@ -180,6 +184,18 @@ class United(JointProxies):
     def check_losses(self) -> None:
         """Refuse a joint step, or epochs, without any loss."""
         a = self.args
+        teaches = a.distil != "none" and a.fusion > 0
+        is_used = teaches or a.cluster_with == "teacher" or a.retrieval == "momentum_encoder"
+        if self.has_teacher and not is_used:
+            raise UserError(
+                "--teacher ema neither teaches, clusters nor is tested with these flags: leave it, "
+                "--cluster-with online or --retrieval encoder out"
+            )
+        if a.distil == "separate" and a.ties == "clusters" and a.joint_memory == "hybrid":
+            raise UserError(
+                "--distil separate separates modalities, and --joint-memory hybrid has one row "
+                "pair for both: say --distil unified"
+            )
         if a.distil == "none":
             if not a.joint_weight:
                 raise UserError(

@@ -71,6 +71,8 @@ def shard(word: str) -> str:
 count, natural, positive = number(int, 1, 10**6), number(int, 0, 10**6), number(float, 0, 1e6)
 share, radius = number(float, 0, 1), number(float, 1e-6, 1)
 rate, rate_or_none = number(float, 1e-12, 100), number(float, 0, 100)
+weight = number(float, 1e-6, 1e6)
+"""Of a loss that another flag switches off."""
 temperature, layers = number(float, 1e-4, 1e4), number(int, 1, 1000)
 draws, pixels, margin = number(int, 1, 10), number(int, 16, 4096), number(int, 0, 256)
 intensity = number(float, -1e9, 1e9)

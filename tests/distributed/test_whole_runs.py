@@ -62,7 +62,7 @@ def _check_events(found: list[dict], expected: list[dict]) -> None:
             assert own["loss"][name] == pytest.approx(value, rel=1e-5, abs=1e-5)
 
 
-@pytest.mark.parametrize("method", ["pclhd", "sdcl", "cmam"])
+@pytest.mark.parametrize("method", ["pclhd", "sdcl", "cmam", "united"])
 def test_two_processes_train_what_one_does(method, tmp_path):
     argv = whole_runs.arguments(method, tmp_path)
     assert together.finish(together.start(2, whole_runs.train, argv)) == [0, 0]

@@ -24,6 +24,8 @@ def arguments(method: str, logs: Path) -> list[str]:
         "pclhd": ["--depth", "10", "--match-from", "0"],
         "sdcl": ["--vit-width", "64", "--depth", "3", "--heterogeneous-from", "1",
                  "--candidates", "10", "--lr", "1e-6", "--k1-visible", "30", "15"],
+        "united": ["--variant", "united-teacher", "--depth", "10", "--joint-k2", "4",
+                   "--eps-joint", "0.5"],
     }[method]  # fmt: skip
     return tiny_runs.arguments(method, logs, *own, *GROUPS)
 

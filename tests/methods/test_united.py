@@ -207,6 +207,17 @@ def test_the_teacher_follows_and_copies_the_statistics(make):
         assert torch.equal(own, followed)
 
 
+def test_statistics_of_its_own_move_before_distillation_begins(make):
+    flags = ("--teacher", "ema", "--teacher-statistics", "own", "--distil-from", "1")
+    stage = make(*K2, *flags, "--joint-weight", "0")
+    batch = next(tiny_runs.open_epoch(stage))
+    before = [own.clone() for own in stage.momentum_encoder.network.buffers()]
+    for name, terms in stage.iteration(batch, 0):
+        take_step(stage.optimisers[name], terms)
+    now = stage.momentum_encoder.network.buffers()
+    assert any(not torch.equal(own, old) for own, old in zip(now, before, strict=True))
+
+
 def test_what_is_clustered_and_tested_is_the_teacher_unless_flags_say_otherwise(make):
     stage = make(*K2, "--teacher", "ema")
     assert stage.clusterer is stage.momentum_encoder
@@ -237,6 +248,20 @@ def test_proxies_of_cameras_are_means_over_cluster_and_camera(make):
             torch.testing.assert_close(stage.joint_memory.halves[0][row], mean)
             assert stage.proxies.clusters[row] == c
     assert len(stage.proxies.sizes) == sum(len(np.unique(own.cameras)) for own in lists)
+
+
+def test_matches_are_graded_as_in_posed(make):
+    """Direct partners, not all clusters that matches connect; and epochs without a match."""
+    flags = ("--eps", "0.3")
+    posed = make(*flags, stage=Unified, method="posed")
+    united = make(*flags, "--variant", "posed")
+    for stage in (posed, united):
+        next(stage.refresh(0))
+    assert united.facts["association"] == posed.facts["association"]
+    assert united.facts["match_accuracy"] == posed.facts["match_accuracy"]
+    united.is_matched = lambda *_: False
+    next(united.refresh(1))
+    assert united.facts["association"]["matched"] == 0
 
 
 def test_the_log_grades_teacher_and_clusters(make):
@@ -319,11 +344,34 @@ def test_a_part_with_fewer_images_than_neighbours_is_clustered_all_the_same(make
         "leave no loss before --distil-from 1",
     ),
     (("--joint-k1", "10", "--joint-k2", "6"), "--joint-k2 6 is more than half of --joint-k1 10"),
+    (("--joint-k1", "1", "--joint-distance", "camera"), "--joint-k1 1 leaves no neighbour"),
+    (
+        ("--teacher", "ema", "--cluster-with", "online", "--retrieval", "encoder", "--fusion", "0"),
+        "--teacher ema neither teaches, clusters nor is tested",
+    ),
+    (("--distil", "separate", "--joint-memory", "hybrid"), "say --distil unified"),
+    (
+        ("--variant", "united-camera", "--ties", "matches"),
+        "--variant united-camera says --proxies camera, which --ties matches leaves unread",
+    ),
 ])  # fmt: skip
 def test_flags_that_do_not_go_together_are_refused(make, flags, message):
-    more = () if "--joint-k1" in flags else K2
+    more = () if {"--joint-k1", "--ties"} & {*flags} else K2
     with pytest.raises(UserError, match=message):
         make(*flags, *more)
+
+
+def test_images_of_unknown_cameras_are_refused_by_camera_flags(make):
+    stage = make(*K2)
+    stage.args.proxies = "camera"
+    stage.data.visible.index.cameras[:3] = -1
+    with pytest.raises(UserError, match="camera of every training image, and 3 have none"):
+        stage.check_flags()
+
+
+def test_a_small_k1_goes_with_the_camera_distance(make):
+    """Its expansion has a cap of its own: --joint-k2 is not read."""
+    assert make("--joint-distance", "camera", "--joint-k1", "4").args.joint_k1 == 4
 
 
 @pytest.mark.parametrize("flags", [
@@ -347,6 +395,9 @@ def test_cameras_are_refused_where_a_modality_has_one(tmp_path, capsys, flags):
     (("--joint-memory", "hybrid", "--proxies", "camera"), "--proxies"),
     (("--joint-weight", "0", "--joint-alternate"), "--joint-alternate"),
     (("--teacher", "ema", "--distil", "none", "--teacher-statistics", "own"), "statistics"),
+    (("--distil-weight", "0"), "'0' is not a number from"),
+    (("--joint-weight", "0", "--joint-negatives", "7"), "--joint-negatives"),
+    (("--intra-weight", "0", "--memory", "united=sequential"), "--memory"),
 ])  # fmt: skip
 def test_flags_that_would_do_nothing_are_refused(flags, unread):
     with pytest.raises(UserError, match=unread):

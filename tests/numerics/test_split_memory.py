@@ -109,7 +109,7 @@ def test_positives_are_always_contrasted(seed, proxies, contrasted):
 
 def test_hard_rows_alone_can_be_contrasted_with():
     means, clusters, x, q = drawn(5, 8)
-    both, hard = (SplitMemory(means, clusters, 0.05, 0.1, 0, halves=h) for h in ("both", "hard"))
+    both, hard = (SplitMemory(means, clusters, 0.05, 0.1, 0, asked=h) for h in ("both", "hard"))
     for memory in (both, hard):
         memory(x.requires_grad_(), q).backward()  # now both halves differ
     logits = F.normalize(x) @ both.halves[1].T / 0.05

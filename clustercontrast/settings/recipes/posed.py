@@ -11,6 +11,7 @@ from clustercontrast.settings.flags import (
     switch,
     temperature,
     text,
+    weight,
 )
 from clustercontrast.settings.recipes.common import INTRA, MATCHING, OURS, Recipe, Row
 
@@ -31,7 +32,7 @@ FLAGS: tuple[Flag, ...] = group(
          " (PoSeD-10)", choices=("components", "partner"), when={"cross": ("unified",)}),
     Flag("distil", text, "self-distillation: over both modalities at once (Eq. 10), in each"
          " separately (Table 4), or none", choices=("unified", "separate", "none")),
-    staged("distil_weight", positive, "its weight (L_sd)", when=TAUGHT),
+    staged("distil_weight", weight, "its weight (L_sd)", when=TAUGHT),
     staged("teacher_temp", temperature, "temperature of its teacher (γ)", when=TAUGHT),
     staged("fusion", share, "of the feature's own similarity in the teacher (Eq. 7); 0: prototypes"
            " alone", when=TAUGHT),

@@ -14,6 +14,7 @@ from clustercontrast.settings.flags import (
 )
 from clustercontrast.settings.recipes.bmil import DISTANCES
 from clustercontrast.settings.recipes.common import (
+    HYBRID_MEMORY,
     INTRA,
     JOINT_CLUSTERING,
     MATCHING,
@@ -25,6 +26,7 @@ from clustercontrast.settings.recipes.common import (
 BMIL, POSED = "BMIL's code", "PoSeD's paper"
 CLUSTERED, MATCHED = {"ties": ("clusters",)}, {"ties": ("matches",)}
 TAUGHT, EMA = {"distil": ("unified", "separate")}, {"teacher": ("ema",)}
+CONTRASTED = {"joint_weight": ABOVE_ZERO}
 INTRA_TERMS = {"intra_weight": ABOVE_ZERO}
 FLAGS: tuple[Flag, ...] = group(
     "united",
@@ -34,7 +36,7 @@ FLAGS: tuple[Flag, ...] = group(
     Flag("joint_halves", text, "rows that it is asked of: means and hard rows, or hard rows alone",
          choices=("both", "hard")),
     Flag("joint_alternate", switch, "visible images alone in even epochs of the stage, infrared"
-         " ones in odd epochs", when={"joint_weight": ABOVE_ZERO}),
+         " ones in odd epochs", when=CONTRASTED),
     Flag("proxies", text, "of a joint cluster: one per modality, or one per camera of a modality",
          choices=("modality", "camera"), when=CLUSTERED | {"joint_memory": ("split",)}),
     Flag("camera_cap", count, "images of a camera in the expansion",
@@ -89,7 +91,8 @@ RECIPE = Recipe(
         **dict.fromkeys(CLUSTERINGS, CLUSTERED),
         "joint_k2": CLUSTERED | {"joint_distance": DISTANCES[:3]},
         "camera_cap": CLUSTERED,
-        **dict.fromkeys(("hard_weight", "centroid_weight", "hinge", "smooth"), INTRA_TERMS),
+        **dict.fromkeys(("memory", "smooth", *HYBRID_MEMORY), INTRA_TERMS),
+        **dict.fromkeys(("joint_negatives", "joint_halves"), CONTRASTED),
         **dict.fromkeys(("ema_decay", "retrieval"), EMA),
     },
     choices={"association": MATCHINGS},
