@@ -177,12 +177,13 @@ class United(JointProxies):
     # --- flags that do not go together ---
 
     def check_flags(self) -> None:
-        """Refuse, besides what proxies do, steps and epochs without a loss."""
+        """Refuse, besides what proxies do, an idle teacher, and steps and epochs without a loss."""
         super().check_flags()
+        self.check_teacher()
         self.check_losses()
 
-    def check_losses(self) -> None:
-        """Refuse a joint step, or epochs, without any loss."""
+    def check_teacher(self) -> None:
+        """Refuse a momentum teacher that does nothing, and modalities that are not there."""
         a = self.args
         teaches = a.distil != "none" and a.fusion > 0
         is_used = teaches or a.cluster_with == "teacher" or a.retrieval == "momentum_encoder"
@@ -196,6 +197,10 @@ class United(JointProxies):
                 "--distil separate separates modalities, and --joint-memory hybrid has one row "
                 "pair for both: say --distil unified"
             )
+
+    def check_losses(self) -> None:
+        """Refuse a joint step, or epochs, without any loss."""
+        a = self.args
         if a.distil == "none":
             if not a.joint_weight:
                 raise UserError(
