@@ -20,9 +20,9 @@ FOUND = [
         ({"intra": ["--depth 10", "--pretrained random"]}, ""),
     ],
 )
-def test_a_warm_start_is_named_where_there_was_one(capsys, changes, warm_start):
-    reporting._say_last_line(FOUND, {"dataset": "sysu", "changes": changes})
+def test_a_warm_start_is_named_where_there_was_one(changes, warm_start):
+    said = reporting.last_line(FOUND, {"dataset": "sysu", "changes": changes})
     expected = (
         f"cross-modality mAP: chance 8.50, random weights 9.53{warm_start}, trained 30.12 (percent)"
     )
-    assert capsys.readouterr().out.strip() == expected
+    assert said == expected

@@ -209,9 +209,9 @@ ROW = re.compile(
 )
 
 
-def test_the_readme_has_a_row_for_every_method_of_a_paper():
+def test_the_readme_has_a_row_for_every_method_but_the_classifier():
     rows = {row["title"].rstrip("*"): row for row in ROW.finditer((ROOT / "README.md").read_text())}
-    papers = {name: recipe for name, recipe in all_recipes().items() if recipe.year}
+    papers = {name: recipe for name, recipe in all_recipes().items() if name != "supervised"}
     assert rows.keys() == {recipe.title for recipe in papers.values()}
     for name, recipe in papers.items():
         row = rows[recipe.title]

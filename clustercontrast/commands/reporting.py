@@ -93,7 +93,7 @@ def _report(folder: Path, stage: str, evaluation: Evaluation, measured: Measured
         return
     _write(tables_of(measured, said, evaluation.provenance, title), place / REPORT, said)
     _draw_curves(folder, place)
-    _say_last_line(measured.results, run)
+    say(last_line(measured.results, run))
 
 
 def tables_of(
@@ -192,7 +192,7 @@ def report_trials(folder: Path, rerank: bool = False) -> None:
     _write(tables, folder / REPORT, run | {"trial": None})
     if rerank and not reranked:
         say(NO_RERANKED.format("trials"))
-    _say_last_line(found, run)
+    say(last_line(found, run))
 
 
 def report_seeds(folder: Path, rerank: bool = False) -> None:
@@ -216,7 +216,7 @@ def report_seeds(folder: Path, rerank: bool = False) -> None:
     _write(tables_of(measured, run, images, title), folder / REPORT, run)
     if rerank and not reranked:
         say(NO_RERANKED.format("seeds"))
-    _say_last_line(found.results, run)
+    say(last_line(found.results, run))
 
 
 def check_shown(folder: Path) -> None:
@@ -340,11 +340,11 @@ def _has_reranked(place: Path) -> bool:
         return False
 
 
-def _say_last_line(found: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> None:
+def last_line(found: Sequence[Mapping[str, Any]], run: Mapping[str, Any]) -> str:
     """The run's result beside what it is measured against; a warm start only if there was one."""
     mode = protocol_of(run["dataset"], run.get("rules")).selection
     shown = {r["selection"]: r["mAP"]["mean"] for r in found if r["mode"] == mode}
     if any("--pretrained random" in own for own in run.get("changes", {}).values()):
         shown.pop("start", None)
     values = (f"{word} {shown[name]:.2f}" for name, word in LAST_LINE.items() if name in shown)
-    say(f"cross-modality mAP: {', '.join(values)} (percent)")
+    return f"cross-modality mAP: {', '.join(values)} (percent)"
