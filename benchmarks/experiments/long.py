@@ -10,7 +10,6 @@ the same size; ``supervised`` is told the identities and is the ceiling.  The sh
 of ``long.csv`` beside this file and are not run again.  Nothing here is a benchmark result.
 """
 
-import argparse
 import itertools
 import statistics
 import time
@@ -20,7 +19,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from benchmarks.experiments.pages import listed, mean, put_into
+from benchmarks.experiments.pages import listed, mean, parser_of, put_into
 from benchmarks.experiments.recorded import Records, values_of
 from benchmarks.experiments.training import named, rendered, tested, train
 from clustercontrast.files import atomic, read_events
@@ -121,7 +120,7 @@ def levels() -> str:
     runs = list(itertools.chain(*(runs_of(method).values() for method in METHODS)))
     names = {"chance": "chance", "untrained": "random weights", "start": "warm start"}
     found = (
-        f"{title} {statistics.mean(values_of(dict(enumerate(runs)), name)):.2f}"
+        f"{title} {statistics.mean(float(run[name]) for run in runs):.2f}"
         for name, title in names.items()
         if runs
     )
@@ -164,13 +163,9 @@ def _draw(axes, method: str, runs: Mapping[int, Mapping[str, str]], style: Mappi
 
 def main() -> None:
     """Train what is missing, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("data/experiments-long"))
+    parser = parser_of(__doc__.partition("\n")[0], "data/experiments-long", SEEDS)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
-    parser.add_argument("--only-tables", action="store_true", help="train nothing")
     parser.add_argument("--picture", type=Path, metavar="PNG", help="draw the curves")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
     o = parser.parse_args()
     if not o.only_tables:
         work(o.folder.resolve(), o.methods, o.seeds)

@@ -39,6 +39,22 @@ def put_into(page: Path, of: str, tables: Mapping[str, str]) -> None:
         file.write(text)
 
 
+def parser_of(title: str, folder: str, seeds: Sequence[int]) -> argparse.ArgumentParser:
+    """The options that every experiment has.
+
+    Args:
+        title: what the command does, in a line.
+        folder: where it works by default.
+        seeds: that there are; all by default.
+    """
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("--folder", type=Path, default=Path(folder))
+    parser.add_argument("--seeds", nargs="+", type=int, choices=seeds, default=seeds)
+    parser.add_argument("--only-tables", action="store_true", help="train nothing")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
+    return parser
+
+
 @dataclass(frozen=True)
 class Experiment:
     """Rows that are trained with several seeds, and the tables that are made of them.
@@ -65,12 +81,8 @@ class Experiment:
 
     def run(self) -> None:
         """Train what is missing, print the tables."""
-        parser = argparse.ArgumentParser(description=self.title)
-        parser.add_argument("--folder", type=Path, default=Path(self.folder))
+        parser = parser_of(self.title, self.folder, self.seeds)
         parser.add_argument("--rows", nargs="+", choices=self.rows, default=self.rows)
-        parser.add_argument("--seeds", nargs="+", type=int, choices=self.seeds, default=self.seeds)
-        parser.add_argument("--only-tables", action="store_true", help="train no row")
-        parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
         o = parser.parse_args()
         folder = o.folder.resolve()
         if not o.only_tables:

@@ -10,7 +10,6 @@ goes on where it was stopped, and several processes may share the work (``--seed
 identities say what a part does *there*, and nothing about SYSU-MM01.
 """
 
-import argparse
 import itertools
 import statistics
 import time
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from scipy.sparse import csr_array
 
-from benchmarks.experiments.pages import listed, mean, put_into
+from benchmarks.experiments.pages import listed, mean, parser_of, put_into
 from benchmarks.experiments.recorded import Records, effect, pooled, values_of
 from benchmarks.experiments.training import named, rendered, tested, train
 from clustercontrast.clustering.dbscan import dbscan
@@ -33,6 +32,7 @@ from clustercontrast.engine.run import saved_model
 from clustercontrast.evaluation.diagnostics import clustering_quality
 from clustercontrast.evaluation.features import extract
 from clustercontrast.files import read_events
+from clustercontrast.methods.clustering_stage import mixed_clusters
 from clustercontrast.models import weights
 from clustercontrast.settings.recipes import all_recipes
 
@@ -296,9 +296,8 @@ def cluster_frozen(folder: Path, warm: Path, seed: int) -> None:
         for eps in RADII:
             y = dbscan(distances, eps, 4)
             quality = clustering_quality(y, people)
-            both = np.intersect1d(y[:split][y[:split] >= 0], y[split:][y[split:] >= 0])
             found = {key: float(quality[key]) for key in ("clusters", "outliers", "ari")}
-            found["mixed"] = len(both) / max(1, quality["clusters"])
+            found["mixed"] = len(mixed_clusters(y, split)) / max(1, quality["clusters"])
             FROZEN.add(f"{name} {eps}", seed, FROZEN_FLAGS, found)
 
 
@@ -393,12 +392,8 @@ def hours() -> float:
 
 def main() -> None:
     """Train what is missing, print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path, default=Path("data/experiments-united"))
+    parser = parser_of(__doc__.partition("\n")[0], "data/experiments-united", SEEDS)
     parser.add_argument("--experiments", nargs="+", choices=QUESTIONS, default=list(QUESTIONS))
-    parser.add_argument("--seeds", nargs="+", type=int, choices=SEEDS, default=SEEDS)
-    parser.add_argument("--only-tables", action="store_true", help="train nothing")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into a page")
     o = parser.parse_args()
     if not o.only_tables:
         work(o.folder.resolve(), o.experiments, o.seeds)

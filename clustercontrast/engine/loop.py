@@ -47,8 +47,9 @@ def train_on(batches: Any, stage: Stage, run: Any, epoch: int) -> None:
 def share_networks(stage: Stage) -> None:
     """Let every process have the networks of the first.
 
-    It alone has moved running statistics, which nothing reads in training, and what comes after it
-    does.  Weights are equal already, as far as the machines round alike.
+    It alone has moved running statistics, which what comes after training reads; a stage that reads
+    some while it trains shares them itself.  Weights are equal already, as far as the machines
+    round alike.
     """
     networks = stage.networks.values()
     ranks.equalise(own for network in networks for own in network.state_dict().values())

@@ -114,20 +114,21 @@ class JointProxies(JointClusters):
         a = self.args
         by_camera = {"--joint-distance": a.joint_distance, "--proxies": a.proxies}
         flags = [name for name, value in by_camera.items() if value == "camera"]
-        unread = {"--ties matches": a.ties == "matches"}
-        unread["--joint-memory hybrid"] = a.joint_memory == "hybrid" and a.proxies == "camera"
-        for other in (name for name, is_so in unread.items() if is_so and flags):
+        if not flags:
+            return
+        if a.ties == "matches" or (a.joint_memory == "hybrid" and a.proxies == "camera"):
+            other = "--ties matches" if a.ties == "matches" else "--joint-memory hybrid"
             raise UserError(
                 f"--variant {a.variant} says {flags[-1]} camera, which {other} leaves unread: "
                 "leave one of them out"
             )
         unknown = sum(np.count_nonzero(own < 0) for own in self.cameras)
-        if flags and unknown:
+        if unknown:
             raise UserError(
                 f"{flags[0]} camera needs the camera of every training image, and {unknown} have "
                 f"none: fill them in, or leave {flags[0]} camera out"
             )
-        if flags and max(camera_groups(*self.cameras)[1]) < 2:
+        if max(camera_groups(*self.cameras)[1]) < 2:
             raise UserError(
                 f"{flags[0]} camera needs a modality with two cameras or more, and each has one "
                 f"here: leave {flags[0]} camera, or the variant that says it, out"

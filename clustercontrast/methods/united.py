@@ -90,7 +90,7 @@ class United(JointProxies):
                 joint = batch.joint_visible, batch.joint_infrared
                 yield "encoder", self.joint_terms(self.embedded(joint), joint, epoch)
             elif self.args.teacher_statistics == "own":
-                self.taught_by(own)  # its statistics move in every iteration
+                self.taught_by(own, epoch)  # its statistics move in every iteration
         if self.has_teacher:
             self.momentum_encoder.update(self.encoder)
             ranks.equalise(self.momentum_encoder.network.buffers())  # the first process has moved
@@ -119,7 +119,7 @@ class United(JointProxies):
             "joint_infrared": (w_r / 2, infrared),
             "joint_visible": (w_v / 2, self.joint_memory(f_v, q_v)),
         }
-        t_v, t_r = self.taught_by(streams)
+        t_v, t_r = self.taught_by(streams, epoch)
         if not self.is_distilled(epoch):
             return terms
         c, _ = self.joint_memory.halves
@@ -145,14 +145,19 @@ class United(JointProxies):
         """Whether L_B has the term SD in an epoch."""
         return self.args.distil != "none" and epoch - self.epochs[0] >= self.args.distil_from
 
-    def taught_by(self, streams: Streams) -> Pair | tuple[None, None]:
-        """Momentum features of the same views, without gradients; None: of the encoder itself."""
+    def taught_by(self, streams: Streams, epoch: int) -> Pair | tuple[None, None]:
+        """Momentum features of the same views, without gradients.
+
+        None where there is no teacher, or nothing asks for its features.
+        """
         a = self.args
         if not self.has_teacher or a.distil == "none":
             return None, None
         images = (stream.images for stream in streams)
         if a.teacher_statistics == "own":
             return self.momentum_encoder(*images)  # in train mode: moves its statistics (PCLHD-7)
+        if not (a.fusion and self.is_distilled(epoch)):
+            return None, None
         with self.evaluating(self.momentum_encoder):
             return tuple(map(ranks.gathered, self.momentum_encoder(*images)))
 
