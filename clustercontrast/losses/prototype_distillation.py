@@ -93,8 +93,8 @@ class SelfDistillation:
         if not self.is_separate:
             return self._part(known, seen, student, groups if self.is_grouped else (len(rows),))
         parts = zip(*(x.split(list(groups), 1) for x in (known, seen, student)), strict=True)
-        kept = (part for part, size in zip(parts, groups, strict=True) if size)
-        return sum(self._part(*part, (part[0].shape[1],)) for part in kept)
+        sized = ((part, part[0].shape[1]) for part in parts)
+        return sum(self._part(*part, (size,)) for part, size in sized if size)
 
     def targets(
         self,
