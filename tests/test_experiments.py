@@ -2,9 +2,10 @@
 
 import pytest
 
-from benchmarks.experiments import cmam, methods, united
+from benchmarks.experiments import cmam, methods
 from benchmarks.experiments.pages import put_into
 from benchmarks.experiments.recorded import Records, effect, pooled
+from benchmarks.experiments.united_cells import QUESTIONS
 from clustercontrast.commands.configuration import configuration
 from clustercontrast.files import UserError
 from clustercontrast.settings.command_line import parse
@@ -67,7 +68,7 @@ def test_tables_replace_what_is_between_their_marks(tmp_path):
         put_into(page, "cmam", {"rows": ""})
 
 
-CELLS = {cell.name: cell for own in united.QUESTIONS.values() for cell in own.cells}
+CELLS = {cell.name: cell for own in QUESTIONS.values() for cell in own.cells}
 
 
 @pytest.mark.parametrize("name", CELLS)
@@ -80,9 +81,9 @@ def test_cells_of_united_are_trainings_of_which_stage_1_is_shared(name):
 
 
 def test_the_same_flags_are_one_cell_in_every_experiment():
-    cells = [cell for own in united.QUESTIONS.values() for cell in own.cells]
+    cells = [cell for own in QUESTIONS.values() for cell in own.cells]
     assert len({cell.every_flag for cell in cells}) == len(CELLS)
-    grid = {cell.name for cell in united.QUESTIONS["E6"].cells}
+    grid = {cell.name for cell in QUESTIONS["E6"].cells}
     assert len(grid) == 8
     assert {"united", "united_joint-distance_plain", "united_distil_none"} <= grid
 

@@ -35,9 +35,9 @@ WARM = (
     f"--method supervised {NETWORK} --pretrained random --epochs 1 --iters 350 --lr 1e-3 "
     "--batch-size 16 --batch-visible 16 --num-instances 2 --draws 2"
 )
-FIRST, SECOND, ITERS = 3, 8, 60
+FIRST, SECOND, ITERS = 2, 10, 60
 BATCHES = "--batch-size 32 --batch-visible 32 --num-instances 4 --eval-draws 10 --eval-step 1"
-SHARED = f"{NETWORK} {BATCHES} --lr 5e-4 --step-size 5 --iters {ITERS}"
+SHARED = f"{NETWORK} {BATCHES} --lr 5e-4 --step-size 6 --iters {ITERS}"
 CLUSTERS = "--k1 15 --k2 4 --eps 0.6"
 TWO_STAGES = f"{SHARED} {CLUSTERS} --epochs {FIRST} {SECOND}"
 JOINT = "--joint-k1 24 --joint-k2 4 --eps-joint 0.55"

@@ -8,6 +8,7 @@ Images of unknown identity, -1, are left out of whatever is compared with identi
 import numpy as np
 from sklearn.metrics import adjusted_rand_score, normalized_mutual_info_score
 
+Labels = tuple[np.ndarray, np.ndarray]  # visible, infrared
 BLOCK_CELLS = 1 << 23
 """Cells of the visible-infrared similarity matrix held at a time."""
 
@@ -117,6 +118,30 @@ def match_accuracy(
     unknown_r = np.append(_unknown(labels_r, identities_r, clusters_r), False)
     judged = ~(_unknown(labels_v, identities_v, len(to_infrared)) | unknown_r[to_infrared])
     return float(right[judged].mean()) if judged.any() else 0.0
+
+
+def matching_quality(
+    labels: Labels, identities: Labels, maps: Labels
+) -> dict[str, dict[str, float]]:
+    """Quality of clusters that are matched: of the labels they make together, and of the matches.
+
+    Args:
+        labels: (N_v,), (N_r,) int64 pseudo labels, -1 = outlier.
+        identities: (N_v,), (N_r,) int64 true identities, -1 = unknown.
+        maps: (C_v,), (C_r,) int64 cluster of the other modality, -1 = unmatched.
+
+    Returns:
+        ``joint``: see :func:`joint_quality`; where identities of both modalities are known also
+        ``match_accuracy`` by modality.
+    """
+    (y_v, y_r), (true_v, true_r), (to_infrared, to_visible) = labels, identities, maps
+    quality = {"joint": joint_quality(y_v, y_r, to_infrared, true_v, true_r)}
+    if (true_v >= 0).any() and (true_r >= 0).any():
+        quality["match_accuracy"] = {
+            "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
+            "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
+        }
+    return quality
 
 
 def association_recall(

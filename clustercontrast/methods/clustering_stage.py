@@ -24,25 +24,29 @@ from clustercontrast.clustering.centroids import (
     farthest_members,
 )
 from clustercontrast.clustering.dbscan import dbscan
-from clustercontrast.clustering.jaccard import balanced_jaccard, is_compiled, jaccard
-from clustercontrast.clustering.neighbours import Search
+from clustercontrast.clustering.jaccard import balanced_jaccard
 from clustercontrast.data import pseudo_labels
 from clustercontrast.data.augment import View
 from clustercontrast.data.batches import Batch, StreamPlan, labelled_batches
 from clustercontrast.data.parts import disjoint_parts
-from clustercontrast.data.sampler import check_batch_size
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import HANDED_OVER, Stage, Terms
 from clustercontrast.evaluation.diagnostics import (
     association_recall,
     clustering_quality,
-    joint_quality,
-    match_accuracy,
+    matching_quality,
 )
 from clustercontrast.evaluation.features import extract
-from clustercontrast.files import UserError
 from clustercontrast.losses.alternate import alternate_contrast
 from clustercontrast.memories.cluster import ClusterMemory, HybridMemory
+from clustercontrast.methods import refusals
+from clustercontrast.methods.clusters import (
+    cluster,
+    mixed_clusters,
+    neighbour_search,
+    spread,
+    taken,
+)
 from clustercontrast.methods.encoder import Encoder, build_encoder
 from clustercontrast.methods.stand_ins import CLUSTERING
 from clustercontrast.models import weights
@@ -51,75 +55,6 @@ from clustercontrast.processes import ranks
 Pair = tuple[torch.Tensor, torch.Tensor]
 Labels = tuple[np.ndarray, np.ndarray]
 Memory = ClusterMemory | HybridMemory
-
-
-def cluster(
-    name: str,
-    features: torch.Tensor,
-    k1: int,
-    eps: float,
-    stage: Stage,
-    flag: str | None = None,
-) -> np.ndarray:
-    """Pseudo labels (N,) int64 of a stage's images, -1 for outliers.
-
-    Args:
-        name: of the images, for the message.
-        features: (N, d).
-        k1: k-reciprocal neighbours of the Jaccard distance.
-        eps: radius of DBSCAN.
-        stage: gives the other flags, the device and the position in the run.
-        flag: that says the radius; by default the one of these images, or of all.
-
-    Raises:
-        UserError: fewer than two clusters; says which flag to change.
-    """
-    a, run = stage.args, stage.run
-    if not is_compiled():
-        run.log.say("clustering: compiling (once)")
-    with run.timed("clustering"):
-        distances = jaccard(features.to(run.device), k1, a.k2, eps, neighbour_search(stage))
-        y = ranks.first(lambda: dbscan(distances, eps, a.min_samples))
-    clusters, outliers = y.max(initial=-1) + 1, np.count_nonzero(y < 0)
-    if clusters < 2:
-        advice = "lower" if clusters == 1 and outliers < len(y) / 2 else "raise"
-        flag = flag or (f"--eps-{name}" if f"eps_{name}" in a else "--eps")
-        raise UserError(
-            f"the {name} images fell into {clusters} cluster(s) with {outliers} of {len(y)} as "
-            f"outliers {run.position}, but at least two clusters are needed: {advice} {flag} "
-            f"(now {eps}), or change --min-samples ({a.min_samples}), --k1 ({a.k1}) or "
-            "--pretrained; the epochs before are saved"
-        )
-    return y
-
-
-def neighbour_search(stage: Stage) -> Search:
-    """The search that ``--neighbours`` names; what is to be known of it goes to the log."""
-    return Search(stage.args.neighbours, stage.run.log.say)
-
-
-def taken(features: torch.Tensor, rows: np.ndarray) -> torch.Tensor:
-    """Features of the images at ``rows``, which are not copied where these are all."""
-    return features if len(rows) == len(features) else features[torch.from_numpy(rows)]
-
-
-def spread(labels: np.ndarray, rows: np.ndarray, size: int) -> np.ndarray:
-    """Labels (n,) of the images at ``rows`` as labels of all images, -1 for the others."""
-    everyones = np.full(size, -1)
-    everyones[rows] = labels
-    return everyones
-
-
-def can_contrast(y: np.ndarray, split: int) -> bool:
-    """Whether joint labels (N_v + N_r,) have two clusters, and images of either modality in any."""
-    visible, infrared = y[:split], y[split:]
-    return y.max(initial=-1) >= 1 and min(visible.max(), infrared.max()) >= 0
-
-
-def mixed_clusters(y: np.ndarray, split: int) -> np.ndarray:
-    """Clusters of joint labels (N_v + N_r,) that hold both modalities; ``split`` is N_v."""
-    visible, infrared = y[:split], y[split:]
-    return np.intersect1d(visible[visible >= 0], infrared[infrared >= 0])
 
 
 class ClusteringStage(Stage):
@@ -515,45 +450,9 @@ class ClusteringStage(Stage):
 
     def check_flags(self) -> None:
         """Refuse what the stage cannot do."""
-        self.check_batches()
-        self.check_neighbours()
-        self.check_share()
-
-    def check_batches(self) -> None:
-        """Refuse batches that do not divide by K or by the BatchNorm groups."""
-        a = self.args
-        for flag, size, images in (
-            ("--batch-size", a.batch_size, a.batch_size),
-            ("--batch-visible", a.batch_visible, 2 * a.batch_visible),
-        ):
-            check_batch_size(size, a.num_instances, flag)
-            if images % a.bn_groups:
-                raise UserError(f"{flag} {size} does not divide by --bn-groups {a.bn_groups}")
-
-    def check_neighbours(self) -> None:
-        """Refuse a query expansion over more neighbours than there are."""
-        a = self.args
-        is_expanded = "joint_k1" in a and vars(a).get("joint_distance") != "camera"
-        joint = [("--joint-k2", a.joint_k2, "--joint-k1", a.joint_k1)] if is_expanded else []
-        for flag, k2, other, k1 in (
-            ("--k2", a.k2, "--k1", a.k1),
-            ("--k2", a.k2, "--k1-visible", a.k1_visible),
-            *joint,
-        ):
-            if k2 > k1:
-                raise UserError(
-                    f"{flag} {k2} is larger than {other} {k1}: the expansion is part of it"
-                )
-
-    def check_share(self) -> None:
-        """Refuse parts of the visible images that are too small for a cluster."""
-        a, images = self.args, len(self.data.visible)
-        if int(images * a.visible_share) < a.min_samples:
-            raise UserError(
-                f"--visible-share {a.visible_share} of {images} visible images are "
-                f"{int(images * a.visible_share)}, and a cluster has {a.min_samples} "
-                "(--min-samples): raise --visible-share"
-            )
+        refusals.check_batches(self.args)
+        refusals.check_neighbours(self.args)
+        refusals.check_share(self.args, len(self.data.visible))
 
     # --- for the log alone; here and nowhere else, true identities are read in training ---
 
@@ -567,15 +466,9 @@ class ClusteringStage(Stage):
             "visible": clustering_quality(y_v, true_v),
             "infrared": clustering_quality(y_r, true_r),
         }
-        if maps is None:
-            return
-        to_infrared, to_visible = (m.numpy() for m in maps)
-        self.facts["joint"] = joint_quality(y_v, y_r, to_infrared, true_v, true_r)
-        if (true_v >= 0).any() and (true_r >= 0).any():
-            self.facts["match_accuracy"] = {
-                "visible": match_accuracy(y_v, true_v, y_r, true_r, to_infrared),
-                "infrared": match_accuracy(y_r, true_r, y_v, true_v, to_visible),
-            }
+        if maps is not None:
+            maps = tuple(m.numpy() for m in maps)
+            self.facts |= matching_quality((y_v, y_r), (true_v, true_r), maps)
 
     def grade_candidates(self, labels: Labels, likely: np.ndarray) -> None:
         """Grade the matching and rows (C, n), visible ones first, that a teacher finds likely."""

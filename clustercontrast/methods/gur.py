@@ -35,16 +35,8 @@ from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.evaluation.diagnostics import clustering_quality
 from clustercontrast.files import UserError
-from clustercontrast.methods.clustering_stage import (
-    ClusteringStage,
-    Labels,
-    Pair,
-    can_contrast,
-    cluster,
-    neighbour_search,
-    spread,
-    taken,
-)
+from clustercontrast.methods.clustering_stage import ClusteringStage, Labels, Pair
+from clustercontrast.methods.clusters import can_contrast, cluster, neighbour_search, spread, taken
 from clustercontrast.methods.stand_ins import UNIFYING
 from clustercontrast.processes import ranks
 

@@ -12,13 +12,8 @@ from clustercontrast.clustering.centroids import Proxies
 from clustercontrast.clustering.jaccard import jaccard, modality_jaccard
 from clustercontrast.files import UserError
 from clustercontrast.memories.split import SplitMemory
-from clustercontrast.methods.clustering_stage import (
-    ClusteringStage,
-    Pair,
-    can_contrast,
-    mixed_clusters,
-    neighbour_search,
-)
+from clustercontrast.methods.clustering_stage import ClusteringStage, Pair
+from clustercontrast.methods.clusters import can_contrast, mixed_clusters, neighbour_search
 from clustercontrast.processes import ranks
 
 OF_EITHER_MODALITY = ("modality", "camera")

@@ -31,7 +31,8 @@ from clustercontrast.data.batches import Batch
 from clustercontrast.engine.schedules import step_decay
 from clustercontrast.engine.stage import Terms
 from clustercontrast.losses.adversarial import adversarial_loss, modality_accuracy, modality_loss
-from clustercontrast.methods.clustering_stage import ClusteringStage, Pair, neighbour_search
+from clustercontrast.methods.clustering_stage import ClusteringStage, Pair
+from clustercontrast.methods.clusters import neighbour_search
 from clustercontrast.models import weights
 from clustercontrast.models.modality_classifier import ModalityClassifier
 

@@ -14,6 +14,7 @@ from clustercontrast.data.batches import Batch
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
 from clustercontrast.losses.placing import beside
+from clustercontrast.methods import refusals
 from clustercontrast.methods.clustering_stage import ClusteringStage
 
 
@@ -37,7 +38,7 @@ class Supervised(ClusteringStage):
 
     def check_flags(self) -> None:
         """Nothing is clustered here: batches alone are checked."""
-        self.check_batches()
+        refusals.check_batches(self.args)
 
     def refresh(self, epoch: int) -> Iterator[Iterator[Batch]]:
         self.use_labels(self.classes)

@@ -17,7 +17,7 @@ from clustercontrast.data.source_labels import FILE, load_labels
 from clustercontrast.engine.loop import take_step, train
 from clustercontrast.engine.run import Run
 from clustercontrast.files import UserError
-from clustercontrast.methods.clustering_stage import cluster
+from clustercontrast.methods.clusters import cluster
 from clustercontrast.methods.cmam.auxiliary_labels import AuxiliaryLabels, with_singletons
 
 PEOPLE, SHOTS = 6, 10

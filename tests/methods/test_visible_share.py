@@ -9,7 +9,7 @@ import torch
 from clustercontrast.commands import cli
 from clustercontrast.files import UserError
 from clustercontrast.methods import METHODS, dcl, pclhd
-from clustercontrast.methods.clustering_stage import cluster
+from clustercontrast.methods.clusters import cluster
 from clustercontrast.settings.command_line import parse
 from clustercontrast.settings.recipes import all_recipes
 

@@ -36,7 +36,7 @@ from clustercontrast.losses.part_refinement import (
 )
 from clustercontrast.losses.placing import beside
 from clustercontrast.losses.triplet import soft_margin_triplet
-from clustercontrast.methods.clustering_stage import cluster, neighbour_search
+from clustercontrast.methods.clusters import cluster, neighbour_search
 from clustercontrast.methods.cmam import readings
 from clustercontrast.methods.cmam.images import TransferImages
 from clustercontrast.methods.cmam.stand_ins import AUXILIARY
