@@ -173,7 +173,7 @@ def test_numerics_know_no_flags_paths_or_logs(path):
 
 
 SHARED_WORDS = {"clustering_stage", "joint_clusters", "joint_proxies"}  # nobody's stages
-SHARED_STAGES = {*SHARED_WORDS, "dcl", "encoder", "stand_ins"}
+SHARED_STAGES = {*SHARED_WORDS, "clusters", "dcl", "encoder", "refusals", "stand_ins"}
 
 
 def test_a_method_imports_no_other_method_but_the_shared_stages():
