@@ -4,10 +4,10 @@
     python -m benchmarks.experiments.long --methods united supervised --seeds 1
     python -m benchmarks.experiments.long --only-tables --write docs/experiments.md
 
-One warm start on other identities, then each method on the same identities, with as many batches of
-the same size; ``supervised`` is told the identities and is the ceiling.  The share of the gap is
-(mAP - warm start) / (ceiling - warm start), every term of the same seed.  Finished runs are lines
-of ``long.csv`` beside this file and are not run again.  Nothing here is a benchmark result.
+One warm start on other identities, then each method on the same identities, with as many iterations
+on batches of the same size; ``supervised`` is told the identities and is the ceiling.  The share of
+the gap is (mAP - warm start) / (ceiling - warm start), every term of the same seed.  Finished runs
+are lines of ``long.csv`` beside this file, and are not run again.  None of it is a benchmark result.
 """
 
 import itertools
@@ -133,7 +133,7 @@ def title_of(method: str) -> str:
 
 
 def picture(file: Path) -> None:
-    """Curves of mAP over the batches: the mean of the seeds, and the range between them."""
+    """Curves of mAP over the iterations: the mean of the seeds, and the range between them."""
     figure = Figure(figsize=(8, 4.5), dpi=110, layout="constrained")
     axes = figure.subplots()
     for method, style in zip(METHODS, STYLES, strict=False):
@@ -144,7 +144,7 @@ def picture(file: Path) -> None:
     axes.annotate(
         "stage 2", (FIRST * ITERS, axes.get_ylim()[0]), (4, 4), textcoords="offset points"
     )
-    axes.set_xlabel("batches since the warm start")
+    axes.set_xlabel("iterations since the warm start")
     axes.set_ylabel("all-search mAP, % (rendered identities)")
     axes.legend(frameon=False)
     calm(axes)
@@ -155,10 +155,10 @@ def picture(file: Path) -> None:
 def _draw(axes, method: str, runs: Mapping[int, Mapping[str, str]], style: Mapping) -> None:
     curves = [[float(run["start"]), *map(float, run["curve"].split())] for run in runs.values()]
     columns = list(zip(*curves, strict=True))
-    batches = [epoch * ITERS for epoch in range(len(columns))]
-    axes.plot(batches, [statistics.mean(own) for own in columns], label=title_of(method), **style)
+    done = [epoch * ITERS for epoch in range(len(columns))]
+    axes.plot(done, [statistics.mean(own) for own in columns], label=title_of(method), **style)
     low, high = map(min, columns), map(max, columns)
-    axes.fill_between(batches, list(low), list(high), color=style["color"], alpha=0.12, linewidth=0)
+    axes.fill_between(done, list(low), list(high), color=style["color"], alpha=0.12, linewidth=0)
 
 
 def main() -> None:

@@ -16,9 +16,9 @@ def listed(values: Iterable[float], form: str = ".2f") -> str:
 
 
 def mean(values: Iterable[float], form: str = ".2f") -> str:
-    """Mean and sample deviation (n - 1)."""
+    """Mean and sample deviation (n - 1), with as many decimals."""
     values = list(values)
-    spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+    spread = f" ± {statistics.stdev(values):{form.lstrip('+')}}" if len(values) > 1 else ""
     return f"{statistics.mean(values):{form}}{spread}" if values else ""
 
 
