@@ -7,7 +7,7 @@
 One warm start on other identities, then each method on the same identities, with as many iterations
 on batches of the same size; ``supervised`` is told the identities and is the ceiling.  The share of
 the gap is (mAP - warm start) / (ceiling - warm start), every term of the same seed.  Finished runs
-are lines of ``long.csv`` beside this file, and are not run again.  None of it is a benchmark result.
+are lines of ``long.csv`` beside this file and are not run again.  No figure is a benchmark result.
 """
 
 import itertools
