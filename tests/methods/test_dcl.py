@@ -9,7 +9,7 @@ from scipy.sparse import csr_array
 
 from clustercontrast.clustering.jaccard import is_compiled
 from clustercontrast.files import UserError
-from clustercontrast.methods import clustering_stage, dcl
+from clustercontrast.methods import clustering_stage, clusters, dcl
 from clustercontrast.methods.pgm import AlternateLearning
 from clustercontrast.methods.supervised import Supervised
 
@@ -112,9 +112,9 @@ DISTANCES = csr_array(1 - np.kron(np.eye(2), np.ones((4, 4))))  # two groups of 
 )
 def test_a_collapse_says_what_to_change(make, distances, eps, advice, monkeypatch):
     stage = make("--min-samples", "4")
-    monkeypatch.setattr(clustering_stage, "jaccard", lambda *_: distances)
+    monkeypatch.setattr(clusters, "jaccard", lambda *_: distances)
     with pytest.raises(UserError, match=advice) as error:
-        clustering_stage.cluster("visible", torch.zeros(8, 2), 4, eps, stage)
+        clusters.cluster("visible", torch.zeros(8, 2), 4, eps, stage)
     for flag in ("--min-samples (4)", "--k1", "--pretrained"):
         assert flag in str(error.value)
 
@@ -140,8 +140,8 @@ def test_an_epoch_may_be_one_pass(make):
 
 def test_two_clusters_are_enough(make, monkeypatch):
     stage = make("--min-samples", "4")
-    monkeypatch.setattr(clustering_stage, "jaccard", lambda *_: explicit(DISTANCES))
-    y = clustering_stage.cluster("visible", torch.zeros(8, 2), 4, 0.6, stage)
+    monkeypatch.setattr(clusters, "jaccard", lambda *_: explicit(DISTANCES))
+    y = clusters.cluster("visible", torch.zeros(8, 2), 4, 0.6, stage)
     assert y.tolist() == [0] * 4 + [1] * 4
 
 
@@ -199,7 +199,7 @@ def test_supervised_labels_are_the_identities(monkeypatch, tmp_path):
 @pytest.mark.parametrize("compiled", [True, False])
 def test_the_first_use_of_numba_is_announced(make, monkeypatch, compiled):
     stage = make()
-    monkeypatch.setattr(clustering_stage, "is_compiled", lambda: compiled)
+    monkeypatch.setattr(clusters, "is_compiled", lambda: compiled)
     tiny_runs.open_epoch(stage)
     log = (stage.run.folder / "log.txt").read_text()
     assert ("clustering: compiling (once)" in log) is not compiled

@@ -12,7 +12,7 @@ from clustercontrast.clustering.jaccard import jaccard
 from clustercontrast.data.samples import ImageList
 from clustercontrast.engine.loop import take_step
 from clustercontrast.files import UserError
-from clustercontrast.methods import clustering_stage, gur
+from clustercontrast.methods import clusters, gur
 from clustercontrast.methods.gur import BottomUp
 from clustercontrast.settings.command_line import parse
 
@@ -163,7 +163,7 @@ def slow_clusters(stage, rows, eps):
 def compared(monkeypatch):
     """What is compared when images are clustered: features, or their embeddings."""
     seen = []
-    for module in (clustering_stage, gur):
+    for module in (clusters, gur):
         real = module.jaccard
         monkeypatch.setattr(
             module, "jaccard", lambda f, *a, real=real: (seen.append(f), real(f, *a))[1]
