@@ -42,7 +42,7 @@ CLUSTERS = "--k1 15 --k2 4 --eps 0.6"
 TWO_STAGES = f"{SHARED} {CLUSTERS} --epochs {FIRST} {SECOND}"
 JOINT = "--joint-k1 24 --joint-k2 4 --eps-joint 0.55"
 METHODS = {
-    "pgm": f"{TWO_STAGES} --match-always --eps-visible 0.72",
+    "pgm": f"{TWO_STAGES} --match-always --eps-visible 0.72 --eval-from 0",
     "pclhd": f"{TWO_STAGES} {JOINT} --joint-k2 10 --eps-visible 0.72 --ema-decay 0.9",
     "bmil": f"{TWO_STAGES} {JOINT}",
     "united": f"{TWO_STAGES} {JOINT}",
@@ -116,14 +116,13 @@ def table() -> str:
 
 
 def levels() -> str:
-    """What is there before training."""
+    """What is there before training; two figures where the warm start was trained twice."""
     runs = list(itertools.chain(*(runs_of(method).values() for method in METHODS)))
     names = {"chance": "chance", "untrained": "random weights", "start": "warm start"}
-    found = (
-        f"{title} {statistics.mean(float(run[name]) for run in runs):.2f}"
-        for name, title in names.items()
-        if runs
-    )
+    found = []
+    for name, title in names.items():
+        values = sorted({f"{float(run[name]):.2f}" for run in runs})
+        found.append(f"{title} {' and '.join(values)}")
     return ", ".join(found)
 
 
@@ -156,7 +155,9 @@ def _draw(axes, method: str, runs: Mapping[int, Mapping[str, str]], style: Mappi
     curves = [[float(run["start"]), *map(float, run["curve"].split())] for run in runs.values()]
     columns = list(zip(*curves, strict=True))
     done = [epoch * ITERS for epoch in range(len(columns))]
-    axes.plot(done, [statistics.mean(own) for own in columns], label=title_of(method), **style)
+    seeds = f"{len(curves)} seed{'s' if len(curves) > 1 else ''}"
+    label = f"{title_of(method)} ({seeds})"
+    axes.plot(done, [statistics.mean(own) for own in columns], label=label, **style)
     low, high = map(min, columns), map(max, columns)
     axes.fill_between(done, list(low), list(high), color=style["color"], alpha=0.12, linewidth=0)
 
