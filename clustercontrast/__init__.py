@@ -32,9 +32,14 @@ commands.
 """
 
 import importlib
+import os
 from typing import Any
 
 __version__ = "0.1.0"
+
+# bf16 autocast gave NaN with oneDNN's AMX kernels, and does not with those of AVX-512
+# (docs/memory.md).  Read at torch's first operation.
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_BF16")
 
 # Found when they are asked for: importing the package imports nothing else.
 OFFERED = {
