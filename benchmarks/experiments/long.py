@@ -122,7 +122,8 @@ def levels() -> str:
     found = []
     for name, title in names.items():
         values = sorted({f"{float(run[name]):.2f}" for run in runs})
-        found.append(f"{title} {' and '.join(values)}")
+        if values:
+            found.append(f"{title} {' and '.join(values)}")
     return ", ".join(found)
 
 
