@@ -2,7 +2,7 @@
 
 import pytest
 
-from benchmarks.experiments import cmam, methods
+from benchmarks.experiments import cmam, methods, united_cells, united_tables
 from benchmarks.experiments.pages import put_into
 from benchmarks.experiments.recorded import Records, effect, pooled
 from benchmarks.experiments.united_cells import QUESTIONS
@@ -106,6 +106,27 @@ def test_recorded_runs_are_read_where_their_flags_still_hold(tmp_path):
 def test_an_effect_is_counted_in_pooled_deviations():
     assert pooled([1.0, 3.0], [2.0, 2.0]) == pytest.approx(1.0)  # variances 2 and 0
     assert pooled([1.0], [1.0, 2.0]) is None
-    assert effect([4.0, 6.0], [1.0, 3.0]) == "+3.00 (2.1 sd)"
-    assert effect([4.0], [1.0]) == "+3.00"
-    assert effect([], [1.0]) == ""
+    assert effect({1: 4.0, 2: 6.0}, {1: 1.0, 2: 3.0}) == "+3.00 ± 0.00 (2.1 sd)"
+    assert effect({1: 4.0, 2: 6.0}, {2: 3.0}) == "+3.00"  # a seed of its own is not compared
+    assert effect({}, {1: 1.0}) == ""
+
+
+def test_main_effects_are_those_of_the_seeds_that_every_cell_has(monkeypatch, tmp_path):
+    """Halves give 3 points and distillation 1; the distance gives 2 only beside halves."""
+    records = Records(tmp_path / "runs.csv", united_cells.FIGURES)
+    monkeypatch.setattr(united_tables, "RECORDS", records)
+    for seed, offset in ((1, 0.0), (2, 10.0), (3, 100.0)):
+        for cell in united_cells.grid():
+            halves, distil = "share" not in cell.flags, "distil" not in cell.flags
+            aware = "plain" not in cell.flags
+            gain = offset + 3 * halves + distil + 2 * (halves and aware)
+            if seed < 3 or cell.flags:  # the full method was not run with seed 3
+                records.add(cell.name, seed, cell.setting, {"mAP": 20 + gain, "start": 20.0})
+    rows = united_tables.main_effects().splitlines()
+    assert rows[0] == "| switched off | effect on mAP, seeds 1, 2 | mean | in pooled deviations |"
+    assert rows[2:] == [
+        "| halves | -4.00, -4.00 | -4.00 ± 0.00 | 0.6 |",
+        "| modality-aware distance | -1.00, -1.00 | -1.00 ± 0.00 | 0.1 |",
+        "| self-distillation | -1.00, -1.00 | -1.00 ± 0.00 | 0.1 |",
+        "| halves × distance (+: they gain together) | +1.00, +1.00 | +1.00 ± 0.00 | 0.1 |",
+    ]

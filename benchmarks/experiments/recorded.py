@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.experiments.pages import mean
+
 KEYS = ("cell", "seed", "flags")
 
 
@@ -55,13 +57,20 @@ def pooled(*groups: Sequence[float]) -> float | None:
     return statistics.mean(variances) ** 0.5 if len(variances) == len(groups) else None
 
 
-def effect(values: Sequence[float], reference: Sequence[float]) -> str:
-    """Difference of the means, and in units of the pooled deviation: "+1.2 (0.8 sd)"."""
-    if not values or not reference:
-        return ""
-    difference, sd = statistics.mean(values) - statistics.mean(reference), pooled(values, reference)
-    units = f" ({abs(difference) / sd:.1f} sd)" if sd else ""
-    return f"{difference:+.2f}{units}"
+def effect(values: Mapping[int, float], reference: Mapping[int, float]) -> str:
+    """Difference to a reference over the seeds of both: "+1.20 ± 0.50 (0.8 sd)".
+
+    Mean and deviation are those of the differences; in brackets the mean in units of the pooled
+    deviation of the values themselves, in which the seeds' identities differ, too.
+
+    Args:
+        values: by seed.
+        reference: likewise.
+    """
+    seeds = sorted(values.keys() & reference.keys())
+    apart = [values[seed] - reference[seed] for seed in seeds]
+    sd = pooled(*([group[seed] for seed in seeds] for group in (values, reference)))
+    return mean(apart, "+.2f") + (f" ({abs(statistics.mean(apart)) / sd:.1f} sd)" if sd else "")
 
 
 def values_of(runs: Mapping[int, Mapping[str, str]], figure: str) -> list[float]:

@@ -1,7 +1,6 @@
 """Tables of the experiments with ``united``, made of the runs that are recorded."""
 
 import itertools
-import statistics
 from collections.abc import Mapping
 
 import numpy as np
@@ -16,6 +15,7 @@ from benchmarks.experiments.united_cells import (
     QUESTIONS,
     RADII,
     RECORDS,
+    Cell,
     Question,
     grid,
 )
@@ -34,48 +34,60 @@ def table_of(question: Question) -> str:
         "| gap of modalities | right |",
         "|---" * 10 + "|",
     ]
-    first: dict[str, dict[int, float]] = {}
+    first: dict[str, Cell] = {}
     for cell in question.cells:
-        runs = RECORDS.of(cell.name, cell.setting)
-        if not runs:
-            lines.append(f"| {cell.title} | not run | | | | | | | | |")
-            continue
-        own = gains(runs)
-        reference = first.setdefault(cell.method, own)
-        apart = [own[seed] - reference[seed] for seed in own if seed in reference]
-        is_first = own is reference
-        aris = (mean(values_of(runs, f"ari_{side}")) for side in ("visible", "infrared", "joint"))
-        before, after = (mean(values_of(runs, f"gap_{when}")) for when in ("first", "last"))
-        cells = [
-            listed(own.values(), "+.2f"),
-            mean(own.values(), "+.2f"),
-            "" if is_first else listed(apart, "+.2f"),
-            "" if is_first else effect([*own.values()], [*reference.values()]),
-            mean(values_of(runs, "clusters_per_person")),
-            ", ".join(filter(None, aris)),
-            mean(values_of(runs, "mixed")),
-            f"{before} to {after}" if before else "",
-            mean(values_of(runs, "right")),
-        ]
-        lines.append(" | ".join((f"| {cell.title}", *cells)) + " |")
+        lines.append(row_of(cell, first.setdefault(cell.method, cell)))
     return "\n".join(lines)
+
+
+def row_of(cell: Cell, reference: Cell) -> str:
+    """A cell's figures, and its effect against another one, if it is another."""
+    runs = RECORDS.of(cell.name, cell.setting)
+    if not runs:
+        return f"| {cell.title} | not run | | | | | | | | |"
+    own, its = gains(runs), gains(RECORDS.of(reference.name, reference.setting))
+    is_first = cell == reference
+    apart = [own[seed] - its[seed] for seed in own if seed in its]
+    aris = (mean(values_of(runs, f"ari_{side}")) for side in ("visible", "infrared", "joint"))
+    before, after = (mean(values_of(runs, f"gap_{when}")) for when in ("first", "last"))
+    cells = [
+        listed(own.values(), "+.2f"),
+        mean(own.values(), "+.2f"),
+        "" if is_first else listed(apart, "+.2f"),
+        "" if is_first else effect(own, its),
+        mean(values_of(runs, "clusters_per_person")),
+        ", ".join(filter(None, aris)),
+        mean(values_of(runs, "mixed")),
+        f"{before} to {after}" if before else "",
+        mean(values_of(runs, "right")),
+    ]
+    return " | ".join((f"| {cell.title}", *cells)) + " |"
 
 
 def main_effects() -> str:
     """What each of E6's switches does over all settings of the others, and share with distance."""
-    cells = list(grid())
-    found = [[*gains(RECORDS.of(cell.name, cell.setting)).values()] for cell in cells]
-    if min(map(len, found)) < 2:
-        return "Main effects: not all cells of the grid have been run."
-    sd = pooled(*found)
-    lines = ["| switched off | effect on mAP | in deviations |", "|---|---|---|"]
-    means = np.array([statistics.mean(own) for own in found]).reshape(2, 2, 2)
+    runs = [gains(RECORDS.of(cell.name, cell.setting)) for cell in grid()]
+    seeds = sorted(set.intersection(*map(set, runs)))
+    if len(seeds) < 2:
+        return "Main effects: not all cells of the grid have been run with two seeds or more."
+    values = [[own[seed] for seed in seeds] for own in runs]
+    on_and_off = np.array(values).reshape(2, 2, 2, len(seeds))
+    sd = pooled(*values)
+    lines = [
+        f"| switched off | effect on mAP, seeds {listed(seeds, 'd')} | mean "
+        "| in pooled deviations |",
+        "|---|---|---|---|",
+    ]
+    effects = {}
     for axis, name in enumerate(("halves", "modality-aware distance", "self-distillation")):
-        on, off = means.mean(axis=tuple({0, 1, 2} - {axis}))
-        lines.append(f"| {name} | {off - on:+.2f} | {abs(off - on) / sd:.1f} |")
-    pair = means.mean(axis=2)
+        on, off = on_and_off.mean(axis=tuple({0, 1, 2} - {axis}))
+        effects[name] = off - on
+    pair = on_and_off.mean(axis=2)
     both = (pair[0, 0] - pair[1, 0] - pair[0, 1] + pair[1, 1]) / 2
-    lines.append(f"| halves and distance, beyond each alone | {both:+.2f} | {abs(both) / sd:.1f} |")
+    effects["halves × distance (+: they gain together)"] = both
+    for name, own in effects.items():
+        cells = listed(own, "+.2f"), mean(own, "+.2f"), f"{abs(own.mean()) / sd:.1f}"
+        lines.append(" | ".join((f"| {name}", *cells)) + " |")
     return "\n".join(lines)
 
 
