@@ -257,6 +257,7 @@ def test_a_typed_forward_is_kept(monkeypatch):
     assert planned(monkeypatch, 30, "--test-batch", "100").args.test_batch == 100
 
 
+@pytest.mark.slow
 def test_forwards_that_do_not_fit_are_halved(monkeypatch):
     monkeypatch.setattr(planning.Need, "at", lambda need, images, forward: forward / 10 * GIB)
     assert planned(monkeypatch, 16).args.test_batch == 128
@@ -265,6 +266,7 @@ def test_forwards_that_do_not_fit_are_halved(monkeypatch):
         planned(monkeypatch, 16)
 
 
+@pytest.mark.slow
 def test_when_nothing_fits_one_line_says_what_would(monkeypatch):
     with pytest.raises(UserError) as error:
         planned(monkeypatch, 8, "--images", "device")
@@ -276,6 +278,7 @@ def test_when_nothing_fits_one_line_says_what_would(monkeypatch):
     assert "--images auto" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("free", "flags", "remedy"),
     [(12, ("--images", "device"), "give --images auto"),
@@ -302,6 +305,7 @@ def test_another_stages_batch_leaves_that_of_generation_open():
         assert forwards == ([256, 128, 64, 32, 16] if expected else [100])
 
 
+@pytest.mark.slow
 def test_bf16_is_named_when_it_fits(monkeypatch):
     rehearse = Device.rehearse
 
@@ -314,6 +318,7 @@ def test_bf16_is_named_when_it_fits(monkeypatch):
         planned(monkeypatch, 8)
 
 
+@pytest.mark.slow
 def test_a_stage_that_is_too_large_at_small_batches_is_not_measured_further(monkeypatch):
     monkeypatch.setattr(Device, "rehearse", lambda *args, **named: raise_full())
     with pytest.raises(UserError, match="it needs far more of GPU memory"):

@@ -84,6 +84,7 @@ def test_the_joint_clustering_sees_the_images_that_the_flag_says(make, half):
     np.testing.assert_array_equal(stage.joint_rows, expected)
 
 
+@pytest.mark.slow
 def test_two_shares_train_two_runs_and_the_part_is_saved(tmp_path):
     cli.train("sysu", tiny_runs.arguments("pgm", tmp_path, *HALF, "--stages", "intra"))
     folder = tiny_runs.run_folder(tmp_path, "pgm") / "intra" / "labels"

@@ -9,6 +9,7 @@ import pytest
 from simulated import launch, toolchain
 
 
+@pytest.mark.slow
 @launch.needed
 def test_the_device_keeps_its_promises(tmp_path):
     done = launch.run(tmp_path, "-m", "pytest", "tests/simulated/on_device.py", gib=0.25)
@@ -43,6 +44,7 @@ sys.exit(7)
 """
 
 
+@pytest.mark.slow
 @launch.needed
 def test_the_command_and_a_fork_end_alike(tmp_path):
     """The exit code is the program's, what it prints is printed, and the reports are equal."""

@@ -123,6 +123,7 @@ def both(tmp_path_factory):
     return logs
 
 
+@pytest.mark.slow
 def test_pages_of_runs_and_of_every_trial(both, capsys):
     sysu = tiny_runs.run_folder(both, "adca")
     regdb = tiny_runs.run_folder(both, "adca", on="regdb")
