@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.experiments.pages import Experiment, listed, mean
+from benchmarks.experiments.recorded import differences
 from benchmarks.experiments.training import rendered, train
 from clustercontrast.files import read_events
 from clustercontrast.settings.recipes import all_recipes
@@ -142,9 +143,9 @@ def methods(folder: Path) -> str:
     ]
     for name in (*METHODS, "bmil-posed"):
         before, after = (over_seeds(folder, name, value) for value in (first_map, last_map))
-        gains = [after[seed] - before[seed] for seed in after]
         if ROWS[name].method in ONE_STAGE:
-            before, gains = {}, []
+            before = {}
+        gains = differences(after, before).values()
         cells = [listed(before.values()), mean(before.values())]
         cells += [listed(after.values()), mean(after.values()), mean(gains, "+.2f")]
         lines.append(" | ".join((f"| {titled(name)}", *cells)) + " |")
@@ -160,7 +161,7 @@ def shares(folder: Path) -> str:
     ]
     for method, kind in itertools.product(HALVED, ("", "-half", "-eps")):
         own, whole = (over_seeds(folder, name, last_map) for name in (method + kind, method))
-        gains = [own[seed] - whole[seed] for seed in own if kind and seed in whole]
+        gains = differences(own, whole if kind else {}).values()
         clusters = over_seeds(folder, method + kind, lambda s: visible(s)["clusters"] / PEOPLE)
         ari = over_seeds(folder, method + kind, lambda s: visible(s)["ari"])
         cells = [listed(own.values()) or "not run", mean(own.values()), mean(gains, "+.2f")]

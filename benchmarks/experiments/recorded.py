@@ -57,6 +57,11 @@ def pooled(*groups: Sequence[float]) -> float | None:
     return statistics.mean(variances) ** 0.5 if len(variances) == len(groups) else None
 
 
+def differences(values: Mapping[int, float], reference: Mapping[int, float]) -> dict[int, float]:
+    """Values minus those of a reference, by seed, over the seeds of both."""
+    return {seed: values[seed] - reference[seed] for seed in values if seed in reference}
+
+
 def effect(values: Mapping[int, float], reference: Mapping[int, float]) -> str:
     """Difference to a reference over the seeds of both: "+1.20 ± 0.50 (0.8 sd)".
 
@@ -67,10 +72,10 @@ def effect(values: Mapping[int, float], reference: Mapping[int, float]) -> str:
         values: by seed.
         reference: likewise.
     """
-    seeds = sorted(values.keys() & reference.keys())
-    apart = [values[seed] - reference[seed] for seed in seeds]
-    sd = pooled(*([group[seed] for seed in seeds] for group in (values, reference)))
-    return mean(apart, "+.2f") + (f" ({abs(statistics.mean(apart)) / sd:.1f} sd)" if sd else "")
+    apart = differences(values, reference)
+    sd = pooled(*([group[seed] for seed in apart] for group in (values, reference)))
+    units = f" ({abs(statistics.mean(apart.values())) / sd:.1f} sd)" if sd else ""
+    return mean(apart.values(), "+.2f") + units
 
 
 def values_of(runs: Mapping[int, Mapping[str, str]], figure: str) -> list[float]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from benchmarks.experiments.pages import listed, mean
-from benchmarks.experiments.recorded import effect, pooled, values_of
+from benchmarks.experiments.recorded import differences, effect, pooled, values_of
 from benchmarks.experiments.united_cells import (
     DISTANCES,
     FROZEN,
@@ -45,16 +45,15 @@ def row_of(cell: Cell, reference: Cell) -> str:
     runs = RECORDS.of(cell.name, cell.setting)
     if not runs:
         return f"| {cell.title} | not run | | | | | | | | |"
-    own, its = gains(runs), gains(RECORDS.of(reference.name, reference.setting))
-    is_first = cell == reference
-    apart = [own[seed] - its[seed] for seed in own if seed in its]
+    own = gains(runs)
+    its = {} if cell == reference else gains(RECORDS.of(reference.name, reference.setting))
     aris = (mean(values_of(runs, f"ari_{side}")) for side in ("visible", "infrared", "joint"))
     before, after = (mean(values_of(runs, f"gap_{when}")) for when in ("first", "last"))
     cells = [
         listed(own.values(), "+.2f"),
         mean(own.values(), "+.2f"),
-        "" if is_first else listed(apart, "+.2f"),
-        "" if is_first else effect(own, its),
+        listed(differences(own, its).values(), "+.2f"),
+        effect(own, its),
         mean(values_of(runs, "clusters_per_person")),
         ", ".join(filter(None, aris)),
         mean(values_of(runs, "mixed")),
@@ -71,24 +70,31 @@ def main_effects() -> str:
     if len(seeds) < 2:
         return "Main effects: not all cells of the grid have been run with two seeds or more."
     values = [[own[seed] for seed in seeds] for own in runs]
-    on_and_off = np.array(values).reshape(2, 2, 2, len(seeds))
     sd = pooled(*values)
     lines = [
         f"| switched off | effect on mAP, seeds {listed(seeds, 'd')} | mean "
         "| in pooled deviations |",
         "|---|---|---|---|",
     ]
-    effects = {}
-    for axis, name in enumerate(("halves", "modality-aware distance", "self-distillation")):
-        on, off = on_and_off.mean(axis=tuple({0, 1, 2} - {axis}))
-        effects[name] = off - on
-    pair = on_and_off.mean(axis=2)
-    both = (pair[0, 0] - pair[1, 0] - pair[0, 1] + pair[1, 1]) / 2
-    effects["halves × distance (+: they gain together)"] = both
-    for name, own in effects.items():
+    for name, own in effects_of(np.array(values).reshape(2, 2, 2, -1)).items():
         cells = listed(own, "+.2f"), mean(own, "+.2f"), f"{abs(own.mean()) / sd:.1f}"
         lines.append(" | ".join((f"| {name}", *cells)) + " |")
     return "\n".join(lines)
+
+
+def effects_of(values: np.ndarray) -> dict[str, np.ndarray]:
+    """What switching off does, by seed.
+
+    Args:
+        values: (2, 2, 2, seeds): halves, distance and distillation, each on and off.
+    """
+    found = {}
+    for axis, name in enumerate(("halves", "modality-aware distance", "self-distillation")):
+        on, off = values.mean(axis=tuple({0, 1, 2} - {axis}))
+        found[name] = off - on
+    pair = values.mean(axis=2)
+    both = (pair[0, 0] - pair[1, 0] - pair[0, 1] + pair[1, 1]) / 2
+    return found | {"halves × distance (+: they gain together)": both}
 
 
 def frozen_table() -> str:
