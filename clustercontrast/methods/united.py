@@ -22,7 +22,7 @@ from functools import partial
 
 from torch import nn
 
-from clustercontrast.data.batches import Batch
+from clustercontrast.data.batches import Batch, StreamPlan
 from clustercontrast.engine.stage import Terms
 from clustercontrast.files import UserError
 from clustercontrast.losses.prototype_distillation import SelfDistillation
@@ -76,15 +76,23 @@ class United(JointProxies):
         yield self.batches()
         self.export_labels(epoch)
 
+    def plans(self) -> dict[str, StreamPlan]:
+        """Streams of all labels in use; without the own contrast, of the joint clusters alone."""
+        found = super().plans()
+        if self.args.intra_weight or self.args.ties == "matches":
+            return found
+        return {name: plan for name, plan in found.items() if name.startswith("joint_")}
+
     def iteration(self, batch: Batch, epoch: int) -> Iterator[tuple[str, Terms]]:
         """L = L_A; then L = L_B, a step of its own.  Matched clusters: L = L_A + L_B."""
-        own = batch.visible, batch.infrared
         if self.args.ties == "matches":
+            own = batch.visible, batch.infrared
             features = self.embedded(own)
             terms = self.intra_terms(features, own) | self.joint_terms(features, own, epoch)
             yield "encoder", terms
         else:
             if self.args.intra_weight:
+                own = batch.visible, batch.infrared
                 yield "encoder", self.intra_terms(self.embedded(own), own)
             if self.joint_memory is not None and self.has_joint_loss(epoch):
                 joint = batch.joint_visible, batch.joint_infrared

@@ -191,6 +191,12 @@ def test_the_own_contrast_can_be_left_out(make):
     }
 
 
+def test_without_the_own_contrast_its_batches_are_not_drawn(make):
+    stage = make(*K2, "--intra-weight", "0")
+    batch = next(tiny_runs.open_epoch(stage))
+    assert set(batch.streams) == {"joint_visible", "joint_infrared"}
+
+
 # --- the momentum teacher ---
 
 
