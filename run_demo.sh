@@ -30,6 +30,7 @@ python train_sysu.py --method supervised --name demo --data-dir "$others" $small
 echo "4/4  united on identities never seen before, without a label"
 python train_sysu.py --method united --name demo --data-dir "$people" $small \
     $network --pretrained logs/sysu/supervised/demo/supervised/last.pth \
-    --epochs 2 8 --iters 60 --lr 5e-4 --step-size 4 --erasing 0.2 \
+    --epochs 2 10 --iters 60 --lr 5e-4 --step-size 6 --erasing 0.2 \
     --batch-size 32 --batch-visible 32 --num-instances 4 --selection-images 256 --eval-draws 1 \
-    --k1 15 --k2 4 --joint-k1 24 --joint-k2 4 --eps 0.6 --eps-joint 0.55
+    --k1 15 --k2 4 --joint-k1 24 --joint-k2 4 --eps 0.6 --eps-joint 0.55 \
+    --intra-weight 0

@@ -144,8 +144,13 @@ QUESTIONS = {
         ),
     ),
     "E5": Question(
-        "distillation without the contrast of proxies",
-        (DEFAULT, Cell("w_p 0", "--joint-weight 0"), Cell("none", "--distil none")),
+        "losses left out of stage 2",
+        (
+            DEFAULT,
+            Cell("w_p 0", "--joint-weight 0"),
+            Cell("none", "--distil none"),
+            Cell("w_i 0", "--intra-weight 0"),
+        ),
     ),
     "E6": Question("share, distance and distillation together", (*grid(),)),
     "E7": Question(
