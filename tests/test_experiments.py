@@ -1,5 +1,7 @@
 """The experiments on rendered identities: their command lines, and how tables get into a page."""
 
+import itertools
+
 import pytest
 
 from benchmarks.experiments import cmam, methods, united_cells, united_tables
@@ -129,4 +131,27 @@ def test_main_effects_are_those_of_the_seeds_that_every_cell_has(monkeypatch, tm
         "| modality-aware distance | -1.00, -1.00 | -1.00 ± 0.00 | 0.1 |",
         "| self-distillation | -1.00, -1.00 | -1.00 ± 0.00 | 0.1 |",
         "| halves × distance (+: they gain together) | +1.00, +1.00 | +1.00 ± 0.00 | 0.1 |",
+    ]
+
+
+def test_effects_of_parts_and_radius_are_means_over_the_other(monkeypatch, tmp_path):
+    """The radius gives 2 points, halves 3 with united alone and 1 more beside the radius."""
+    records = Records(tmp_path / "runs.csv", united_cells.FIGURES)
+    monkeypatch.setattr(united_tables, "RECORDS", records)
+    for seed, cell in itertools.product((1, 3), QUESTIONS["E1"].cells):
+        halves = cell.method == "united" and "share 0.5" in cell.title
+        large = "0.72" in cell.title
+        gain = 10 * seed + 2 * large + 3 * halves + (halves and large)
+        records.add(cell.name, seed, cell.setting, {"mAP": 20 + gain, "start": 20.0})
+    rows = united_tables.share_effects().splitlines()
+    assert (
+        rows[0] == "| what is changed | effect on mAP, seeds 1, 3 | mean | in pooled deviations |"
+    )
+    assert len(rows) == 2 + 3 * 4
+    assert rows[2:7] == [
+        "| united: ε 0.72 in place of 0.6 | +2.25, +2.25 | +2.25 ± 0.00 | 0.2 |",
+        "| united: share 0.75 in place of 1 | +0.00, +0.00 | +0.00 ± 0.00 | 0.0 |",
+        "| united: share 0.5 in place of 1 | +3.50, +3.50 | +3.50 ± 0.00 | 0.2 |",
+        "| united: share 0.33 in place of 1 | +0.00, +0.00 | +0.00 ± 0.00 | 0.0 |",
+        "| PGM: ε 0.72 in place of 0.6 | +2.00, +2.00 | +2.00 ± 0.00 | 0.1 |",
     ]

@@ -23,6 +23,8 @@ SHARED = (
 )
 JOINT_K1, JOINT_K2, EPS_JOINT = 24, 4, 0.55
 JOINT = f"--joint-k1 {JOINT_K1} --eps-joint {EPS_JOINT}"
+SHARES = (1, 0.75, 0.5, 0.33)  # of the visible images, in E1
+VISIBLE_RADII = (0.6, 0.72)
 OF_STAGE_1 = ("--visible-share", "--joint-half", "--eps-visible")  # the second goes with the first
 BY_CAMERA = "--joint-distance camera"
 METHODS = {
@@ -88,14 +90,12 @@ class Question:
 
 def shares() -> Iterable[Cell]:
     """E1: parts of the visible images, and a larger radius in their place."""
-    for method, share, eps in itertools.product(
-        ("united", "pgm", "pclhd"), (1, 0.75, 0.5, 0.33), (0.6, 0.72)
-    ):
+    for method, share, eps in itertools.product(METHODS, SHARES, VISIBLE_RADII):
         is_default = share == (0.5 if method == "united" else 1)
         flags = [] if is_default else [f"--visible-share {share}"]
         if share == 0.75 and method != "pgm":
             flags.append("--joint-half all")  # no second part is left
-        if eps != 0.6:
+        if eps != VISIBLE_RADII[0]:
             flags.append(f"--eps-visible {eps}")
         title = f"{all_recipes()[method].title}, share {share}, ε {eps}"
         yield Cell(title, " ".join(flags), method)
@@ -115,6 +115,8 @@ def grid() -> Iterable[Cell]:
 
 
 DEFAULT = Cell("united")
+# The same, run again on the machine of E5-own and E7: warm starts differ between machines.
+AGAIN = Cell("united, run again", "--intra-weight 1")
 QUESTIONS = {
     "E1": Question(
         "does a part of the images repair over-splitting, and does a radius?", (*shares(),)
@@ -149,14 +151,16 @@ QUESTIONS = {
             DEFAULT,
             Cell("w_p 0", "--joint-weight 0"),
             Cell("none", "--distil none"),
-            Cell("w_i 0", "--intra-weight 0"),
         ),
+    ),
+    "E5-own": Question(
+        "stage 2 on the joint clusters alone", (AGAIN, Cell("w_i 0", "--intra-weight 0"))
     ),
     "E6": Question("share, distance and distillation together", (*grid(),)),
     "E7": Question(
         "cameras (of the camera-aware kind)",
         (
-            DEFAULT,
+            AGAIN,
             Cell("proxies by camera", "--proxies camera"),
             Cell("distance by camera", BY_CAMERA),
             Cell("both", f"--proxies camera {BY_CAMERA}"),

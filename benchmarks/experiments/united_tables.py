@@ -1,7 +1,7 @@
 """Tables of the experiments with ``united``, made of the runs that are recorded."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -11,14 +11,18 @@ from benchmarks.experiments.united_cells import (
     DISTANCES,
     FROZEN,
     FROZEN_FLAGS,
+    METHODS,
     PEOPLE,
     QUESTIONS,
     RADII,
     RECORDS,
+    SHARES,
+    VISIBLE_RADII,
     Cell,
     Question,
     grid,
 )
+from clustercontrast.settings.recipes import all_recipes
 
 
 def gains(runs: Mapping[int, Mapping[str, str]]) -> dict[int, float]:
@@ -63,23 +67,56 @@ def row_of(cell: Cell, reference: Cell) -> str:
     return " | ".join((f"| {cell.title}", *cells)) + " |"
 
 
+def share_effects() -> str:
+    """What E1's parts of the images do over both radii, and the larger radius over all parts."""
+    seeds, values = gains_of(QUESTIONS["E1"].cells)
+    if len(seeds) < 2:
+        return "Effects: not all cells of E1 have been run with two seeds or more."
+    lines = heads_of_effects("what is changed", seeds)
+    parts = values.reshape(len(METHODS), len(SHARES), len(VISIBLE_RADII), -1)
+    small, large = VISIBLE_RADII
+    for method, own in zip(METHODS, parts, strict=True):
+        title, shares, radii = all_recipes()[method].title, own.mean(axis=1), own.mean(axis=0)
+        found = {f"{title}: ε {large} in place of {small}": radii[1] - radii[0]}
+        for share, gained in zip(SHARES[1:], shares[1:], strict=True):
+            found[f"{title}: share {share} in place of {SHARES[0]}"] = gained - shares[0]
+        lines += rows_of_effects(found, pooled(*own.reshape(-1, len(seeds))))
+    return "\n".join(lines)
+
+
 def main_effects() -> str:
     """What each of E6's switches does over all settings of the others, and share with distance."""
-    runs = [gains(RECORDS.of(cell.name, cell.setting)) for cell in grid()]
-    seeds = sorted(set.intersection(*map(set, runs)))
+    seeds, values = gains_of([*grid()])
     if len(seeds) < 2:
         return "Main effects: not all cells of the grid have been run with two seeds or more."
-    values = [[own[seed] for seed in seeds] for own in runs]
-    sd = pooled(*values)
-    lines = [
-        f"| switched off | effect on mAP, seeds {listed(seeds, 'd')} | mean "
-        "| in pooled deviations |",
-        "|---|---|---|---|",
+    effects = effects_of(values.reshape(2, 2, 2, -1))
+    return "\n".join(
+        [*heads_of_effects("switched off", seeds), *rows_of_effects(effects, pooled(*values))]
+    )
+
+
+def gains_of(cells: Sequence[Cell]) -> tuple[list[int], np.ndarray]:
+    """Seeds that every cell has been run with, and gains above the warm start (cells, seeds)."""
+    runs = [gains(RECORDS.of(cell.name, cell.setting)) for cell in cells]
+    seeds = sorted(set.intersection(*map(set, runs)))
+    return seeds, np.array([[own[seed] for seed in seeds] for own in runs])
+
+
+def heads_of_effects(what: str, seeds: Sequence[int]) -> list[str]:
+    """The first lines of a table of effects."""
+    return [
+        f"| {what} | effect on mAP, seeds {listed(seeds, 'd')} | mean | in pooled deviations |",
+        "|---" * 4 + "|",
     ]
-    for name, own in effects_of(np.array(values).reshape(2, 2, 2, -1)).items():
+
+
+def rows_of_effects(effects: Mapping[str, np.ndarray], sd: float) -> list[str]:
+    """A row per effect, of every seed, in their mean, and in units of ``sd``."""
+    lines = []
+    for name, own in effects.items():
         cells = listed(own, "+.2f"), mean(own, "+.2f"), f"{abs(own.mean()) / sd:.1f}"
         lines.append(" | ".join((f"| {name}", *cells)) + " |")
-    return "\n".join(lines)
+    return lines
 
 
 def effects_of(values: np.ndarray) -> dict[str, np.ndarray]:
@@ -115,7 +152,8 @@ def frozen_table() -> str:
 def tables() -> dict[str, str]:
     """Every experiment's table by its name."""
     found = {name: table_of(question) for name, question in QUESTIONS.items()}
-    return found | {"E2-frozen": frozen_table(), "E6-effects": main_effects()}
+    effects = {"E1-effects": share_effects(), "E6-effects": main_effects()}
+    return found | effects | {"E2-frozen": frozen_table()}
 
 
 def hours() -> float:
