@@ -28,6 +28,12 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: -seconds[item.path])
 
 
+def pytest_collection_finish():
+    """Modules and tests live to the end: collections of garbage need not look at them each time."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_runtest_setup(item):
     """Tests of a GPU are skipped where there is none."""
     if item.get_closest_marker("gpu"):

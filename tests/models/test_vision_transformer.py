@@ -466,7 +466,7 @@ def test_pretrained_weights_of_another_size_are_named(tmp_path):
     vectors = golden_set.load(LOAD)
     shapes = map(json.loads, vectors["ckpt_shapes"])
     names = map(str, vectors["ckpt_keys"])
-    torch.save({n: torch.zeros(s) for n, s in zip(names, shapes, strict=True)}, file)
+    torch.save({n: torch.zeros(()).expand(s) for n, s in zip(names, shapes, strict=True)}, file)
     with pytest.raises(UserError, match="another architecture"):
         weights.start(TwoStreamViT(8, 64, 12), str(file))
     with pytest.raises(UserError, match="not fill a grid twice as high as wide"):

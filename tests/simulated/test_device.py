@@ -17,6 +17,7 @@ def test_the_device_keeps_its_promises(tmp_path):
     assert "skipped" not in done.output
 
 
+@pytest.mark.slow
 @launch.needed
 def test_the_first_mistake_ends_a_program_unless_it_shall_go_on(tmp_path):
     program = tmp_path / "program.py"
