@@ -1,6 +1,6 @@
 #!/bin/sh
 # sh run_tests.sh            all tests, in about 35 minutes on 2 cores
-# sh run_tests.sh --fast     without the slow-marked part, in about 8
+# sh run_tests.sh --fast     without the slow-marked part, in about 5
 # Anything else is handed to pytest; GOLDEN_DIR names another set of golden vectors.
 set -eu
 cd "$(dirname "$(readlink -f "$0")")"

@@ -72,7 +72,7 @@ def share_effects() -> str:
     seeds, values = gains_of(QUESTIONS["E1"].cells)
     if len(seeds) < 2:
         return "Effects: not all cells of E1 have been run with two seeds or more."
-    lines = heads_of_effects("what is changed", seeds)
+    lines = head_of_effects("what is changed", seeds)
     parts = values.reshape(len(METHODS), len(SHARES), len(VISIBLE_RADII), -1)
     small, large = VISIBLE_RADII
     for method, own in zip(METHODS, parts, strict=True):
@@ -86,12 +86,12 @@ def share_effects() -> str:
 
 def main_effects() -> str:
     """What each of E6's switches does over all settings of the others, and share with distance."""
-    seeds, values = gains_of([*grid()])
+    seeds, values = gains_of(list(grid()))
     if len(seeds) < 2:
         return "Main effects: not all cells of the grid have been run with two seeds or more."
     effects = effects_of(values.reshape(2, 2, 2, -1))
     return "\n".join(
-        [*heads_of_effects("switched off", seeds), *rows_of_effects(effects, pooled(*values))]
+        [*head_of_effects("switched off", seeds), *rows_of_effects(effects, pooled(*values))]
     )
 
 
@@ -102,7 +102,7 @@ def gains_of(cells: Sequence[Cell]) -> tuple[list[int], np.ndarray]:
     return seeds, np.array([[own[seed] for seed in seeds] for own in runs])
 
 
-def heads_of_effects(what: str, seeds: Sequence[int]) -> list[str]:
+def head_of_effects(what: str, seeds: Sequence[int]) -> list[str]:
     """The first lines of a table of effects."""
     return [
         f"| {what} | effect on mAP, seeds {listed(seeds, 'd')} | mean | in pooled deviations |",
