@@ -62,8 +62,7 @@ def held() -> int:
 def _memory():
     """What a large test leaves behind, cycles and freed pages, goes back to the system.
 
-    A collection takes half a second: it is worth it when a test has left much more than the last
-    collection did.
+    That takes its time: it is worth it when a test has left much more than the last collection did.
     """
     yield
     if held() > max(CROWDED, LEFT["bytes"] + MUCH):
